@@ -1,0 +1,81 @@
+"""Writes that are all there or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ae_search.errors import ConfigurationError
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object] | str) -> None:
+    """Put a file in place with one rename.
+
+    Args:
+        path: Where it goes; an existing file is replaced.
+        write: The text, or a function that writes the file at the path it is given (same suffix).
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        if isinstance(write, str):
+            temporary.write_text(write, encoding="utf-8")
+        else:
+            write(temporary)
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `final` that becomes `final` when the block ends without an error.
+
+    Raises:
+        FileExistsError: `final` exists already (it is never overwritten).
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=final.parent))
+    try:
+        yield temporary
+        if final.exists():
+            raise FileExistsError(f"{final} exists already.")
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; a server may run as another user
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _fsync(Path(folder, name))
+            _fsync(Path(folder))
+        os.rename(temporary, final)
+        _fsync(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def make_folder(path: Path, purpose: str) -> Path:
+    """Make a folder for output.
+
+    Raises:
+        ConfigurationError: A file is in the way, or the place cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot make the {purpose} folder {path}: {error.strerror}.") from error
+    return path

@@ -1,0 +1,105 @@
+"""Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ae_search.errors import ImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+MAX_MEGAPIXELS = 64
+MAX_FILE_MIB = 64
+THUMBNAIL_SIDE_PX = 96
+
+
+def read_image_file(path: Path | str) -> bytes:
+    """Return the bytes of an image file after `check_image`.
+
+    Raises:
+        ImageError: There is no such file, it cannot be read, is too large, or is no image.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise ImageError(f"{path}: there is no such image file.")
+        if path.stat().st_size > MAX_FILE_MIB * 2**20:
+            raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
+    check_image(data, str(path))
+    return data
+
+
+def check_image(data: bytes, name: str) -> None:
+    """Check format and size of an image from its header, without decoding the pixels.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+
+    Raises:
+        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, or has more than 64 megapixels.
+    """
+    with _opened(data, name) as image:
+        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
+            raise ImageError(f"{name}: {image.width} x {image.height} px is more than {MAX_MEGAPIXELS} megapixels.")
+        # TensorFlow's DecodeImage corrupts its memory on these (seen on 2.21).
+        if image.format == "WEBP" and getattr(image, "is_animated", False):
+            raise ImageError(f"{name}: animated WebP is not supported; save one frame of it.")
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_image has its own bound
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a JPEG, PNG, GIF, BMP or WebP image.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name}: damaged image ({error}).") from error
+
+
+def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
+    """Return a JPEG of at most 96 px a side, upright as its EXIF orientation says.
+
+    Args:
+        image: The bytes of an image file, or uint8 pixels `[h, w, c]`.
+        name: What to call it in an error.
+
+    Raises:
+        ImageError: The pixels cannot be decoded.
+    """
+    if isinstance(image, bytes):
+        picture = _opened(image, name)
+    else:
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    try:
+        picture.draft("RGB", (THUMBNAIL_SIDE_PX * 2, THUMBNAIL_SIDE_PX * 2))  # JPEG only: decodes fewer pixels
+        picture = ImageOps.exif_transpose(picture)
+        picture.thumbnail((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
+        if picture.mode != "L":
+            picture = _on_white(picture)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name}: damaged image ({error}).") from error
+    return buffer.getvalue()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    rgba = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def pixels_to_png(pixels: npt.NDArray[Any]) -> bytes:
+    """Return uint8 pixels `[h, w, c]` as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
