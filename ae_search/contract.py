@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -149,6 +149,4 @@ def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tup
     # NaN fails both comparisons, so this also refuses non-finite values.
     if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
         raise ImageError(f"Float images must lie in [0, 1]. Received: values in [{array.min()}, {array.max()}].")
-    return SIGNATURE_FLOAT, cast(npt.NDArray[Any], array.astype(np.float32, copy=False))
-
-
+    return SIGNATURE_FLOAT, array.astype(np.float32, copy=False)

@@ -88,9 +88,7 @@ def _guards(image_bytes: Tensor) -> list[Tensor]:
 
 def _apply_bmp_palette(image_bytes: Tensor, pixels: Tensor) -> Tensor:
     """Look up the colours of an 8-bit BMP: DecodeImage returns its palette indices as if they were grey."""
-    palettised = tf.logical_and(
-        _starts_with(image_bytes, b"BM"), tf.equal(_little_endian(image_bytes, 28, 2), 8)
-    )
+    palettised = tf.logical_and(_starts_with(image_bytes, b"BM"), tf.equal(_little_endian(image_bytes, 28, 2), 8))
 
     def look_up() -> Tensor:
         start = tf.cast(14 + _little_endian(image_bytes, 14, 4), tf.int32)

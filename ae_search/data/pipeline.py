@@ -69,7 +69,9 @@ def readable_images(source: Source, image_shape: tuple[int, int, int]) -> Images
     return Images(source, image_shape, positions, damaged)
 
 
-def training_dataset(images: Images, positions: np.ndarray[Any, Any], batch_size: int, *, seed: int, cache: Cache) -> Dataset:
+def training_dataset(
+    images: Images, positions: np.ndarray[Any, Any], batch_size: int, *, seed: int, cache: Cache
+) -> Dataset:
     """Return shuffled batches of `(image, image)`, the second being what the autoencoder has to reconstruct.
 
     Args:

@@ -1,0 +1,54 @@
+"""Architecture `conv`: strided convolutions with batch normalisation, a dense latent, transposed convolutions back."""
+
+import math
+from typing import Any
+
+import keras
+from keras import layers
+
+from ae_search.model.halving import Size, crop_to, halvings
+
+FILTERS = (32, 64, 128)
+LARGEST_MAP_PX = 8
+# Keras's 0.99 needs hundreds of batches to settle; a folder of 1,000 photographs has 8 an epoch.
+MOMENTUM = 0.9
+
+
+def stage_filters(size: Size) -> list[int]:
+    """Return the filters of each halving: 32, 64, 128, then 128 until the map is at most 8 px a side."""
+    stages = max(len(FILTERS), math.ceil(math.log2(max(size) / LARGEST_MAP_PX)))
+    return [FILTERS[min(stage, len(FILTERS) - 1)] for stage in range(stages)]
+
+
+def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
+    """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`."""
+    # === Functional Model ===
+    image = keras.Input(image_shape, name="image")
+    x = image
+    for stage, filters in enumerate(stage_filters(image_shape[:2]), start=1):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{stage}")(x)
+        x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{stage}")(x)
+        x = layers.ReLU(name=f"relu_{stage}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    latents = layers.Dense(latent_dim, name="latents")(x)
+    return keras.Model(image, latents, name="encoder")
+
+
+def decoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
+    """Build the decoder: `[n, latent_dim]` to logits `[n, h, w, c]`."""
+    height, width, channels = image_shape
+    filters = stage_filters((height, width))
+    *sizes, (rows, columns) = halvings((height, width), len(filters))
+
+    # === Functional Model ===
+    latents = keras.Input((latent_dim,), name="latents")
+    x = layers.Dense(rows * columns * filters[-1], activation="relu", name="expand")(latents)
+    x = layers.Reshape((rows, columns, filters[-1]), name="map")(x)
+    for stage in range(len(filters), 0, -1):
+        narrower = filters[max(stage - 2, 0)]
+        x = layers.Conv2DTranspose(narrower, 3, strides=2, padding="same", use_bias=False, name=f"deconv_{stage}")(x)
+        x = crop_to(x, sizes[stage - 1], name=f"crop_{stage}")
+        x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{stage}")(x)
+        x = layers.ReLU(name=f"relu_{stage}")(x)
+    logits = layers.Conv2D(channels, 3, padding="same", name="logits")(x)
+    return keras.Model(latents, logits, name="decoder")

@@ -1,0 +1,112 @@
+"""Pictures: samples of a source, reconstructions of a run, neighbours of queries."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ae_search.data import ArraySource, Source
+from ae_search.data.sources import class_counts
+from ae_search.errors import ConfigurationError
+from ae_search.files import write_atomically
+
+CELL_INCHES = 1.1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One cell of a grid: pixels `[h, w]` or `[h, w, c]` in [0, 1] or uint8, or None for an empty cell, and a title."""
+
+    pixels: npt.NDArray[Any] | None
+    title: str = ""
+
+
+def plot_samples(source: Source, path: Path, *, columns: int = 10, rows: int = 4) -> None:
+    """Write labelled samples, spread evenly over the source, with the count of each class.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    chosen = np.unique(np.linspace(0, len(source) - 1, rows * columns).astype(int))
+    by_label = sorted(chosen, key=lambda i: (source.labels[i] or "", i))
+    pictures = [Picture(_pixels(source, int(i)), source.labels[int(i)] or "") for i in by_label]
+    counts = class_counts(source)
+    told = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:20])
+    more = f", and {len(counts) - 20} more classes" if len(counts) > 20 else ""
+    title = f"{source.name}: {len(source):,} images" + (f" ({told}{more})" if counts else "")
+    _write_grid([pictures[row : row + columns] for row in range(0, len(pictures), columns)], path, title)
+
+
+def plot_reconstructions(originals: npt.NDArray[Any], reconstructions: npt.NDArray[Any], path: Path) -> None:
+    """Write originals above their reconstructions.
+
+    Args:
+        originals: `[n, h, w, c]` in [0, 1].
+        reconstructions: The same shape, values in [0, 1].
+        path: The PNG file.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    above = [Picture(image, "original" if at == 0 else "") for at, image in enumerate(originals)]
+    below = [Picture(image, "reconstruction" if at == 0 else "") for at, image in enumerate(reconstructions)]
+    _write_grid([above, below], path, "")
+
+
+def plot_neighbours(queries: Sequence[Picture], neighbours: Sequence[Sequence[Picture]], path: Path) -> None:
+    """Write each query beside its neighbours, one row a query.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    _write_grid([[query, *row] for query, row in zip(queries, neighbours, strict=True)], path, "query, then neighbours")
+
+
+def picture_of(data: bytes | None, title: str) -> Picture:
+    """Return a thumbnail or an image file's bytes as a cell; an empty one where there is none."""
+    if data is None:
+        return Picture(None, title)
+    with Image.open(io.BytesIO(data)) as image:
+        image.thumbnail((256, 256))
+        return Picture(np.asarray(image.convert("RGB")), title)
+
+
+def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
+    if isinstance(source, ArraySource):
+        return source.images[position]
+    try:
+        return picture_of(source.path(position).read_bytes(), "").pixels
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # damaged images are reported by who reads the source in full
+
+
+def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> None:
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no display, no global state
+    except ImportError as error:
+        raise ConfigurationError("Pictures need matplotlib: pip install 'ae-search[plots]'.") from error
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(CELL_INCHES * columns, (CELL_INCHES + 0.25) * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        for axis in line:
+            axis.axis("off")
+        for axis, picture in zip(line, row, strict=False):
+            axis.set_title(_shortened(picture.title), fontsize=7, parse_math=False)
+            if picture.pixels is not None:
+                axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0)
+    if title:
+        figure.suptitle(title, fontsize=9, wrap=True, parse_math=False)
+    try:
+        write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))
+    except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
+        raise ConfigurationError(f"Cannot write the picture {path}: {error}.") from error
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= 20 else "…" + title[-19:]

@@ -1,0 +1,7 @@
+"""Compile, `fit`, callbacks and the run folder."""
+
+from ae_search.training.config import TrainingConfig, configure
+from ae_search.training.fit import train
+from ae_search.training.run_folder import load_autoencoder, prepare_run, read_config
+
+__all__ = ["TrainingConfig", "configure", "load_autoencoder", "prepare_run", "read_config", "train"]

@@ -1,0 +1,106 @@
+"""What happens after each epoch, and how a killed training finds its place again."""
+
+import csv
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ae_search.files import write_atomically
+from ae_search.training.config import TrainingConfig
+
+
+def callbacks_for(run: Path, config: TrainingConfig, monitor: str) -> list[Any]:
+    """Return the callbacks of one `fit`; a history with epochs that will be run again is trimmed.
+
+    Args:
+        run: The run folder.
+        config: What is trained.
+        monitor: "loss" or "val_loss", what the best weights are chosen by.
+    """
+    backup = run / "backup"
+    epoch = _mend_backup(backup)
+    rows = _trim_history(run / "history.csv", epoch)
+    best = min((float(row[monitor]) for row in rows if row.get(monitor, "NA") != "NA"), default=math.inf)
+    callbacks: list[Any] = [
+        _SaveBestAndLast(run, monitor, best),
+        keras.callbacks.CSVLogger(str(run / "history.csv"), append=epoch > 0),
+        keras.callbacks.TensorBoard(str(run / "tensorboard"), profile_batch=0),
+    ]
+    if config.time_limit_s is not None:
+        callbacks.append(_TimeLimit(config.time_limit_s))
+    # Last, so that an epoch counts as done only when all others have written it down. Kept at the end, so that more
+    # epochs can be asked for later.
+    callbacks.append(keras.callbacks.BackupAndRestore(str(backup), double_checkpoint=True, delete_checkpoint=False))
+    return callbacks
+
+
+def _mend_backup(backup: Path) -> int:
+    """Return the finished epochs; a metadata file cut short by a kill is replaced by the one before."""
+    metadata = backup / "training_metadata.json"
+    previous = backup / "training_metadata.json.bkp"
+    for path in (metadata, previous):
+        try:
+            text = path.read_text(encoding="utf-8")
+            epoch = int(json.loads(text)["epoch"])
+        except (OSError, ValueError, KeyError):
+            continue
+        if path is previous:
+            write_atomically(metadata, text)
+        return epoch
+    metadata.unlink(missing_ok=True)
+    return 0
+
+
+def _trim_history(path: Path, epoch: int) -> list[dict[str, str]]:
+    """Cut rows of epochs that will be run again; return those that stay."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = [row for row in reader if (row["epoch"] or "").isdigit() and int(row["epoch"]) < epoch]
+    text = "\n".join([",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]) + "\n"
+    write_atomically(path, text)
+    return rows
+
+
+class _SaveBestAndLast(keras.callbacks.Callback):
+    """Saves best.keras and last.keras, each by one rename: a kill leaves the file before."""
+
+    def __init__(self, run: Path, monitor: str, best: float) -> None:
+        super().__init__()
+        self.run, self.monitor, self.best = run, monitor, best
+        self.began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock of the epoch."""
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save, and add the epoch's seconds to what the history writes down."""
+        logs = logs if logs is not None else {}
+        logs["seconds"] = round(time.monotonic() - self.began, 3)
+        write_atomically(self.run / "last.keras", self.model.save)
+        if logs[self.monitor] < self.best or not (self.run / "best.keras").exists():
+            self.best = logs[self.monitor]
+            write_atomically(self.run / "best.keras", self.model.save)
+
+
+class _TimeLimit(keras.callbacks.Callback):
+    """Stops when one more epoch would end further from the limit than this one."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self.limit_s = limit_s
+        self.spent_s = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare the seconds spent with the limit."""
+        seconds = (logs or {})["seconds"]
+        self.spent_s += seconds
+        if self.spent_s + seconds / 2 > self.limit_s:
+            self.model.stop_training = True

@@ -1,0 +1,120 @@
+"""What a training is told: every option checked before any work starts."""
+
+from dataclasses import dataclass
+
+from ae_search.data import ArraySource, Source
+from ae_search.data.pipeline import CACHES, Cache
+from ae_search.errors import ConfigurationError
+from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
+
+SIDES_PX = (8, 1024)
+FOLDER_IMAGE_SHAPE = (64, 64, 3)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides what a training does.
+
+    Attributes:
+        source: Name of the source, for the record.
+        image_shape: Height and width in px, channels (1 or 3).
+        architecture: "conv" or "tutorial".
+        latent_dim: Floats in a latent.
+        epochs: Epochs in all.
+        batch_size: Images a batch.
+        learning_rate: Of Adam.
+        validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
+        seed: Of weights, shuffle and hold-out.
+        cache: Decoded images kept in memory: "auto", "memory" or "none".
+        time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
+    """
+
+    source: str
+    image_shape: tuple[int, int, int]
+    architecture: Architecture = "conv"
+    latent_dim: int = 128
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    validation: float = 0.05
+    seed: int = 42
+    cache: Cache = "auto"
+    time_limit_s: float | None = None
+
+
+def configure(
+    source: Source,
+    *,
+    architecture: Architecture = "conv",
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    latent_dim: int | None = None,
+    epochs: int = 20,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    validation: float | None = None,
+    seed: int = 42,
+    cache: Cache = "auto",
+    time_limit_s: float | None = None,
+) -> TrainingConfig:
+    """Fill in what the source and the architecture decide, and check every option.
+
+    `tutorial` takes the tutorial's batches of 400 and trains on all images; `conv` takes batches of 128 and holds out
+    5 %. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
+
+    Raises:
+        ConfigurationError: An option is out of its range or does not go with another.
+    """
+    height, width, depth = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
+    if image_size is not None:
+        height, width = image_size
+    image_shape = (height, width, channels or depth)
+    tutorial = architecture == "tutorial"
+    config = TrainingConfig(
+        source=source.name,
+        image_shape=image_shape,
+        architecture=architecture,
+        latent_dim=_latent_dim(image_shape, architecture, latent_dim),
+        epochs=epochs,
+        batch_size=batch_size if batch_size is not None else (400 if tutorial else 128),
+        learning_rate=learning_rate,
+        validation=validation if validation is not None else (0.0 if tutorial else 0.05),
+        seed=seed,
+        cache=cache,
+        time_limit_s=time_limit_s,
+    )
+    check(config)
+    return config
+
+
+def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, latent_dim: int | None) -> int:
+    if architecture not in ARCHITECTURES:
+        raise ConfigurationError(f"--architecture must be one of {', '.join(ARCHITECTURES)}. Received: {architecture}.")
+    try:
+        return latent_dim_of(image_shape, architecture, latent_dim)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def check(config: TrainingConfig) -> None:
+    """Hold every option to its range.
+
+    Raises:
+        ConfigurationError: One is out of it; all of those are named.
+    """
+    low, high = SIDES_PX
+    rules = {
+        f"image sides must be {low} to {high} px": all(low <= side <= high for side in config.image_shape[:2]),
+        "channels must be 1 or 3": config.image_shape[2] in (1, 3),
+        "latent_dim must be 1 to 4096 (Annoy's trees gain nothing beyond)": 1 <= config.latent_dim <= 4096,
+        "epochs must be at least 1": config.epochs >= 1,
+        "batch_size must be 1 to 65536": 1 <= config.batch_size <= 65536,
+        "learning_rate must be above 0 and at most 1": 0 < config.learning_rate <= 1,
+        "validation must be at least 0 and at most 0.5": 0 <= config.validation <= 0.5,
+        "seed must be 0 to 2**32 - 1": 0 <= config.seed < 2**32,
+        f"cache must be one of {', '.join(CACHES)}": config.cache in CACHES,
+        "time_limit_s must be above 0": config.time_limit_s is None or config.time_limit_s > 0,
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        raise ConfigurationError(f"{'; '.join(broken)}. Received: {config}.")

@@ -1,0 +1,90 @@
+"""The run folder: what a training leaves, and what a killed training resumes from.
+
+RUN/
+  config.json       TrainingConfig
+  history.csv       one row an epoch
+  tensorboard/      logs for `tensorboard --logdir`
+  backup/           weights and epoch of the last finished epoch (Keras BackupAndRestore)
+  best.keras        the autoencoder with the lowest (validation) loss
+  last.keras        the autoencoder after the last epoch
+  summary.json      figures of the finished training
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ae_search.errors import ConfigurationError
+from ae_search.files import make_folder, write_atomically
+from ae_search.training.config import TrainingConfig, check
+
+
+def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
+    """Make or check the run folder.
+
+    Returns:
+        The summary when this very training is finished already.
+
+    Raises:
+        ConfigurationError: The folder holds a run with other options, or something that is no run.
+    """
+    make_folder(run, "run")
+    if not (run / "config.json").exists():
+        if any(run.iterdir()):
+            raise ConfigurationError(f"{run} is not empty and holds no training run; choose another --run folder.")
+        write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
+        return None
+    begun = read_config(run)
+    changed = {
+        name: (was, asdict(config)[name])
+        for name, was in asdict(begun).items()
+        if name not in ("epochs", "cache", "time_limit_s") and was != asdict(config)[name]
+    }
+    if changed:
+        told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
+        raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
+    write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
+    if (run / "summary.json").exists():
+        finished: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        # A training that ended at its time limit is as finished as one that ran all its epochs.
+        if finished["epochs"] >= config.epochs or config.time_limit_s == begun.time_limit_s is not None:
+            return finished
+    return None
+
+
+def read_config(run: Path) -> TrainingConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        ConfigurationError: `run` is no run folder, or its config.json is damaged.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
+    try:
+        config = TrainingConfig(**json.loads(path.read_text(encoding="utf-8")))
+        height, width, channels = config.image_shape
+        config = replace(config, image_shape=(height, width, channels))
+        check(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path} is damaged ({error}).") from error
+    return config
+
+
+def load_autoencoder(run: Path, which: str = "best") -> Any:
+    """Return the trained autoencoder of a run, its submodels being the layers "encoder" and "decoder".
+
+    Raises:
+        ConfigurationError: The run has not finished its first epoch, or the file is damaged.
+    """
+    read_config(run)
+    path = run / f"{which}.keras"
+    if not path.is_file():
+        raise ConfigurationError(f"{run} has no {path.name} yet; finish its training with `ae-search train`.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
+        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__}); train the run again.") from error
