@@ -79,7 +79,7 @@ class ModelCard:
             raw = json.loads(text)
             if raw["format"] > CARD_FORMAT:
                 raise ServerAnswerError(
-                    f"The model card has format {raw['format']}, this ae-search reads up to {CARD_FORMAT}; upgrade ae-search."
+                    f"The model card has format {raw['format']}, this ae-search reads up to {CARD_FORMAT}; upgrade it."
                 )
             card = cls(**{f.name: raw[f.name] for f in fields(cls)})
             height, width, channels = (int(side) for side in card.image_shape)

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.index import Neighbour
-from ae_search.search import ImageSearch
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,16 @@ class Evaluation:
 
 
 def evaluate_queries(
-    search: ImageSearch, images: npt.NDArray[Any], labels: Sequence[str | None], *, k: int = 10
+    search: Callable[[npt.NDArray[Any], int], list[Neighbour]],
+    images: npt.NDArray[Any],
+    labels: Sequence[str | None],
+    *,
+    k: int = 10,
 ) -> Evaluation:
     """Search each image by itself and compare labels.
 
     Args:
-        search: What answers.
+        search: Takes one image and k, for example `ImageSearch.search`.
         images: Queries `[n, h, w, c]`, uint8; n at least 1.
         labels: Their labels.
         k: Neighbours a query.
@@ -52,11 +55,11 @@ def evaluate_queries(
     """
     if not len(images):
         raise ValueError("Expected at least one query. Received: none.")
-    search.search(images[0], k)  # the first call opens the connection
+    search(images[0], k)  # the first call opens the connection
     found, seconds = [], []
     for image in images:
         began = time.perf_counter()
-        found.append(search.search(image, k))
+        found.append(search(image, k))
         seconds.append(time.perf_counter() - began)
     shares = [precision(neighbours, label) for neighbours, label in zip(found, labels, strict=True)]
     by_label: defaultdict[str, list[float]] = defaultdict(list)

@@ -105,6 +105,13 @@ def evaluation_dataset(images: Images, positions: np.ndarray[Any, Any], batch_si
     return dataset.map(lambda image: (image, image)).prefetch(tf.data.AUTOTUNE)
 
 
+def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:
+    """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1]."""
+    positions = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
+    rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
+    return np.stack(list(rows.as_numpy_iterator()))[::2][:count]
+
+
 def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:
     """Turn uint8 `[n, h, w, c]` into float32 of the model's shape."""
     if tuple(batch.shape[1:]) == image_shape:

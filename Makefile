@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python that TensorFlow has wheels for; another one: make PYTHON=/path/to/python test
+ifndef PYTHON
+PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$python && break; \
+	done)
+endif
+
+# Data sets that lie beside the checkout spare the download.
+ifndef AE_SEARCH_DATA
+ifneq ($(wildcard ../shared/data/.),)
+export AE_SEARCH_DATA := $(abspath ../shared/data)
+endif
+endif
+
+BIN := .venv/bin
+
+.PHONY: help install demo test lint format clean-demo
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+install: .venv/.installed  ## make .venv and install everything into it
+
+# A killed pip leaves packages that claim to be installed but have no RECORD; without their claim they are installed anew.
+.venv/.installed: setup.cfg pyproject.toml
+	@tools/check-prerequisites.sh "$(PYTHON)"
+	@ls .venv/lib/python*/site-packages/pip-*.dist-info/RECORD >/dev/null 2>&1 \
+		&& $(BIN)/python -c 'import ensurepip, pip' 2>/dev/null \
+		|| $(PYTHON) -m venv --clear .venv
+	@for claim in .venv/lib/python*/site-packages/*.dist-info; do [ -e "$$claim/RECORD" ] || rm -rf "$$claim"; done
+	@echo 'Installing into .venv; TensorFlow is large, this takes some minutes the first time.' >&2
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
+	$(BIN)/ae-search demo $(DEMO_ARGS)
+
+test: lint  ## everything that must pass: lint, types, tests
+	$(BIN)/python tools/wire_descriptors.py --check
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m mypy
+
+format: .venv/.installed  ## sort imports and format
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+clean-demo:  ## remove what the demo wrote
+	rm -rf demo

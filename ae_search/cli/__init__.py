@@ -1,0 +1,58 @@
+"""The command `ae-search`."""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ae_search.cli import demo, export, index, query, serve, train
+from ae_search.errors import AeSearchError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Reverse image search: train, export, serve, index, query.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(train.train)
+app.command()(export.export)
+app.command()(serve.serve)
+app.add_typer(index.app, name="index")
+app.command()(query.query)
+app.command()(demo.demo)
+
+
+@app.callback()
+def settings(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+) -> None:
+    """Set up logging, on stderr, before any command runs."""
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    # TensorFlow's greeting about CPU instructions and missing GPUs would bury a newcomer's own messages.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main() -> None:
+    """Run the command: exit code 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except AeSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("tensorflow", "keras", "tensorflow_serving", "grpc_health"):
+            raise
+        print(f"error: this command needs {error.name}: pip install 'ae-search[tensorflow]'", file=sys.stderr)
+        sys.exit(1)

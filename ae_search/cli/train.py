@@ -1,0 +1,78 @@
+"""`ae-search train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ae_search.cli.options import parse_image_size
+
+
+def train(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")],
+    run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a killed training resumes from it.")],
+    architecture: Annotated[str, typer.Option(help="conv or tutorial.")] = "conv",
+    epochs: Annotated[int, typer.Option(help="Epochs in all.")] = 20,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch: 128, or 400 for tutorial.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    validation: Annotated[float | None, typer.Option(help="Share held out: 0.05, or 0 for tutorial.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, shuffle and hold-out.")] = 42,
+    cache: Annotated[str, typer.Option(help="Decoded images in memory: auto (up to 1 GiB), memory, none.")] = "auto",
+    time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="End near so many seconds.")] = None,
+) -> None:
+    """Train an autoencoder on SOURCE; the same command goes on where a killed one stopped."""
+    size = parse_image_size(image_size)
+    run_training(
+        source,
+        run,
+        architecture=architecture,
+        epochs=epochs,
+        batch_size=batch_size,
+        latent_dim=latent_dim,
+        image_size=size,
+        channels=channels,
+        learning_rate=learning_rate,
+        validation=validation,
+        seed=seed,
+        cache=cache,
+        time_limit_s=time_limit,
+    )
+
+
+def run_training(source: str, run: Path, **options: object) -> dict[str, object]:
+    """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
+    from ae_search.data import FolderSource, open_source
+    from ae_search.plots import plot_samples
+    from ae_search.training import configure, prepare_run
+    from ae_search.training import train as fit
+
+    images = open_source(source)
+    if isinstance(images, FolderSource) and images.skipped:
+        typer.echo(f"skipped {images.skipped} files that are no images", err=True)
+    config = configure(images, **options)  # type: ignore[arg-type]
+    prepare_run(run, config)
+    plot_samples(images, run / "samples.png")
+    summary = fit(images, config, run)
+    draw_reconstructions(run, images)
+    typer.echo(
+        f"{run}: {summary['epochs']} epochs, loss {summary['loss']:.4f}, best {summary['monitor']} "
+        f"{summary['best_loss']:.4f}, {len(summary['damaged'])} damaged images left out"
+    )
+    return summary
+
+
+def draw_reconstructions(run: Path, source: object, count: int = 10) -> None:
+    """Write reconstructions.png of a run: images of the source above what the autoencoder makes of them."""
+    import keras
+    import numpy as np
+
+    from ae_search.data.pipeline import first_images
+    from ae_search.plots import plot_reconstructions
+    from ae_search.training import load_autoencoder, read_config
+
+    originals = first_images(source, read_config(run).image_shape, count)  # type: ignore[arg-type]
+    logits = keras.ops.convert_to_numpy(load_autoencoder(run)(originals, training=False))
+    plot_reconstructions(originals, 1.0 / (1.0 + np.exp(-logits)), run / "reconstructions.png")
