@@ -164,7 +164,11 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
     shape = card.image_shape
 
     def encode(images: Any) -> dict[str, Any]:
-        return {LATENTS: tf.cast(encoder(tf.ensure_shape(images, (None, *shape)), training=False), tf.float32)}
+        images = tf.ensure_shape(images, (None, *shape))
+        # oneDNN's fused convolution answers no rows with a wrong shape (seen on 2.21); say what is wrong instead.
+        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(images)[0], "the batch has no image")]):
+            images = tf.identity(images)
+        return {LATENTS: tf.cast(encoder(images, training=False), tf.float32)}
 
     def encode_uint8(images: Any) -> dict[str, Any]:
         return encode(tf.cast(tf.ensure_shape(images, (None, *shape)), tf.float32) / 255.0)

@@ -48,10 +48,14 @@ def train(source: Source, config: TrainingConfig, run: Path, *, verbose: bool = 
     keras.utils.set_random_seed(config.seed)
     images = readable_images(source, config.image_shape)
     kept, held_out = _split(images, config)
-    model = _compiled(config, steps=math.ceil(len(kept) / config.batch_size))
+    steps, held_out_steps = (math.ceil(len(part) / config.batch_size) for part in (kept, held_out))
+    model = _compiled(config, steps)
     model.fit(
-        training_dataset(images, kept, config.batch_size, seed=config.seed, cache=config.cache),
-        validation_data=evaluation_dataset(images, held_out, config.batch_size) if len(held_out) else None,
+        # Repeated, with the steps given: a photograph that vanishes during the training must not end it.
+        training_dataset(images, kept, config.batch_size, seed=config.seed, cache=config.cache).repeat(),
+        steps_per_epoch=steps,
+        validation_data=evaluation_dataset(images, held_out, config.batch_size).repeat() if len(held_out) else None,
+        validation_steps=held_out_steps or None,
         epochs=config.epochs,
         shuffle=False,  # the dataset shuffles
         verbose=1 if verbose else 0,

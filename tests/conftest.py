@@ -1,0 +1,60 @@
+"""Tiny seeded images, models and exports that several rooms' tests share."""
+
+import io
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def coloured_picture(seed, size=(40, 30)):
+    """A smooth colour image, different for each seed."""
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR)
+
+
+def encoded(image, form="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder as a user has it: two classes, every format, a stray text file, a hidden file and two damaged images."""
+    root = tmp_path_factory.mktemp("photos")
+    forms = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP"}
+    for seed in range(20):
+        folder = root / ("cats" if seed % 2 else "dögs")
+        folder.mkdir(exist_ok=True)
+        suffix = list(forms)[seed % 5]
+        coloured_picture(seed, (40 + seed, 70 - seed)).save(folder / f"image {seed:02}.{suffix.upper()}", forms[suffix])
+    (root / "notes.txt").write_text("not an image")
+    (root / "cats" / ".hidden.jpg").write_text("not an image")
+    (root / "cats" / "text.jpg").write_text("a text file that is named like an image")
+    (root / "cats" / "truncated.jpg").write_bytes(encoded(coloured_picture(99), "JPEG")[:-200])
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder():
+    """A seeded encoder for 16 x 16 px colour images, 8 floats."""
+    import keras
+
+    from ae_search.model import build_encoder
+
+    keras.utils.set_random_seed(1)
+    return build_encoder((16, 16, 3), latent_dim=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_encoder, tmp_path_factory):
+    """A model base path with that encoder as version 1."""
+    from ae_search.export import export_encoder
+
+    base = tmp_path_factory.mktemp("export") / "tiny"
+    export_encoder(tiny_encoder, base)
+    return base

@@ -1,0 +1,109 @@
+"""SOURCE arguments, folders as users have them, and the tf.data pipeline."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from ae_search.data import ArraySource, FolderSource, open_source
+from ae_search.data.builtin import DIGITS_TRAIN, _read_idx
+from ae_search.data.pipeline import first_images, readable_images, training_dataset
+from ae_search.data.sources import class_counts, summary
+from ae_search.errors import ConfigurationError
+
+
+def test_a_folder_lists_images_by_relative_path_and_first_level(photos):
+    source = open_source(str(photos))
+    assert isinstance(source, FolderSource)
+    assert len(source) == 22
+    assert source.skipped == 1
+    assert class_counts(source) == {"cats": 12, "dögs": 10}
+    assert source.key(0) == "cats/image 01.PNG"
+    assert source.path(0).is_file()
+    assert summary(source) == {"source": photos.name, "images": 22, "classes": 2}
+
+
+@pytest.mark.parametrize("text", ["fashion", "", "no/such/folder", "digits/validation", "mnist/0"])
+def test_what_is_no_source_is_said_in_one_sentence(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if not text:
+        text = str(tmp_path)  # a folder without images
+    with pytest.raises(ConfigurationError, match=r"SOURCE must be|has the splits|holds no image"):
+        open_source(text)
+
+
+def test_digits_have_stable_keys_and_disjoint_splits():
+    train, test = open_source("digits"), open_source("digits/test")
+    assert isinstance(train, ArraySource)
+    assert (len(train), len(test)) == (DIGITS_TRAIN, 1797 - DIGITS_TRAIN)
+    assert train.image_shape == (8, 8, 1)
+    assert train.key(3) == "digits/train/3"
+    assert train.labels[3] == "3"
+    assert train.images.dtype == np.uint8
+    assert train.images.max() == 255
+
+
+def test_fashion_mnist_is_read_from_the_data_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    pixels = np.arange(3 * 784, dtype=np.uint32).astype(np.uint8).reshape(3, 28, 28)
+    for prefix in ("train", "t10k"):
+        images = np.array([0x803, 3, 28, 28], ">u4").tobytes() + pixels.tobytes()
+        labels = np.array([0x801, 3], ">u4").tobytes() + bytes([9, 0, 8])
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    monkeypatch.setenv("AE_SEARCH_DATA", str(tmp_path))
+    source = open_source("fashion_mnist/test")
+    np.testing.assert_array_equal(source.images[..., 0], pixels)
+    assert list(source.labels) == ["Ankle boot", "T-shirt/top", "Bag"]
+    assert source.key(2) == "fashion_mnist/test/2"
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"abc"), gzip.compress(b"\0" * 50)])
+def test_a_damaged_idx_file_is_named(tmp_path, damage):
+    path = tmp_path / "images.gz"
+    path.write_bytes(damage)
+    with pytest.raises(ConfigurationError, match="images.gz"):
+        _read_idx(path, (28, 28))
+
+
+def test_damaged_images_are_named_and_left_out(photos, caplog):
+    images = readable_images(open_source(str(photos)), (16, 16, 3))
+    assert len(images) == 20
+    assert set(images.damaged) == {"cats/text.jpg", "cats/truncated.jpg"}
+    assert "cats/text.jpg" in caplog.text
+
+
+def test_a_folder_of_damaged_images_only(tmp_path):
+    (tmp_path / "a.jpg").write_text("text")
+    with pytest.raises(ConfigurationError, match="None of the 1 images"):
+        readable_images(open_source(str(tmp_path)), (16, 16, 3))
+
+
+@pytest.mark.parametrize("cache", ["auto", "memory", "none"])
+@pytest.mark.parametrize("name", ["photos", "digits"])
+def test_an_epoch_holds_every_image_once_in_a_seeded_order(photos, name, cache):
+    source = open_source(str(photos) if name == "photos" else "digits/test")
+    images = readable_images(source, (16, 16, 3) if name == "photos" else (8, 8, 1))
+
+    def epochs():
+        dataset = training_dataset(images, images.positions, 7, seed=5, cache=cache)
+        return [np.concatenate([x for x, _ in dataset.as_numpy_iterator()]) for _ in range(2)]
+
+    first, second = epochs()
+    assert len(first) == len(images)
+    assert not np.array_equal(first, second)
+
+    def in_order(rows):
+        return sorted(row.tobytes() for row in rows)
+
+    assert in_order(first) == in_order(second) == in_order(images.dataset(images.positions).as_numpy_iterator())
+    np.testing.assert_array_equal(epochs()[0], first)
+
+
+def test_arrays_of_another_size_are_resized():
+    images = readable_images(open_source("digits/test"), (28, 28, 3))
+    batch, target = next(training_dataset(images, images.positions, 4, seed=0, cache="none").as_numpy_iterator())
+    assert batch.shape == (4, 28, 28, 3)
+    np.testing.assert_array_equal(batch, target)
+    assert first_images(images.source, (28, 28, 1), 5).shape == (5, 28, 28, 1)
