@@ -95,8 +95,8 @@ def _encode_block(
     else:
         bad: dict[int, ImageError] = {}
         latents = encoder.encode_files(list(images.values()), on_bad=bad.__setitem__)
-        for at, error in bad.items():
-            _leave_out(source, read[at], error, damaged)
+        for at, reason in bad.items():
+            _leave_out(source, read[at], reason, damaged)
         read = [position for at, position in enumerate(read) if at not in bad]
     keys = [source.key(position) for position in read]
     return latents, keys, [source.labels[position] for position in read], [thumbnails[p] for p in read]

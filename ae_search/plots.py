@@ -78,7 +78,8 @@ def picture_of(data: bytes | None, title: str) -> Picture:
 
 def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
     if isinstance(source, ArraySource):
-        return source.images[position]
+        pixels: npt.NDArray[Any] = source.images[position]
+        return pixels
     try:
         return picture_of(source.path(position).read_bytes(), "").pixels
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

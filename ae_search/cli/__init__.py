@@ -34,7 +34,8 @@ def settings(
     logging.basicConfig(
         level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    for chatty in ("absl", "tensorflow"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     # TensorFlow's greeting about CPU instructions and missing GPUs would bury a newcomer's own messages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

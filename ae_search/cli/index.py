@@ -38,7 +38,9 @@ def build(
     images = open_source(source)
     if isinstance(images, FolderSource) and images.skipped:
         typer.echo(f"skipped {images.skipped} files that are no images", err=True)
-    options = {"recall": recall, "seed": seed, "replace": replace} | ({"n_trees": trees} if trees else {})
+    options: dict[str, object] = {"recall": recall, "seed": seed, "replace": replace}
+    if trees is not None:
+        options["n_trees"] = trees
     report = build_with_progress(images, connect(server, model, model_name, timeout), index, options)
     manifest = report.manifest
     typer.echo(

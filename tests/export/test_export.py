@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import coloured_picture, encoded
+from pictures import coloured_picture, encoded
 
 from ae_search.contract import ModelCard
 from ae_search.data.decode import decode_image

@@ -1,0 +1,7 @@
+"""The latent index: an Annoy forest, a SQLite catalogue and a manifest, in generations."""
+
+from ae_search.index.build import IndexBuilder
+from ae_search.index.latent_index import LatentIndex, Neighbour
+from ae_search.index.manifest import Manifest, ModelRef
+
+__all__ = ["IndexBuilder", "LatentIndex", "Manifest", "ModelRef", "Neighbour"]

@@ -1,0 +1,247 @@
+"""The manifest: everything an Annoy file does not say of itself, and where the live one is."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from ae_search.contract import METRICS, Metric
+from ae_search.errors import ConfigurationError, IndexDamagedError
+
+FORMAT = 1
+CURRENT = "CURRENT"
+MANIFEST = "manifest.json"
+GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
+
+_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_CURRENT_BYTES = 64
+# Annoy counts in C ints.
+MAX_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """The model whose latents an index holds.
+
+    Attributes:
+        name: Model name.
+        version: Version number, at least 1.
+        fingerprint: Hex sha256 of the model; latents of another fingerprint must not be compared with these.
+    """
+
+    name: str
+    version: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class RecallPoint:
+    """One measurement of the forest.
+
+    Attributes:
+        search_k: Candidates that Annoy looked at.
+        recall: Share in [0, 1] of the true neighbours that were found.
+        latency_ms: Median of one query to Annoy, in ms.
+    """
+
+    search_k: int
+    recall: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class ForestFile:
+    """What `forest.ann` must be before Annoy may map it.
+
+    Attributes:
+        size: Length in bytes.
+        sha256: Hex digest.
+    """
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one generation holds and how it was built.
+
+    Attributes:
+        model: The model whose latents it holds.
+        image_shape: Height and width in px, channels, as that model takes them.
+        latent_dim: Floats in one latent.
+        metric: Annoy's name of the distance.
+        n_trees: Trees in the forest.
+        seed: Seed of the forest.
+        search_k: Candidates to look at for up to 10 neighbours.
+        recall: Recall measured at that `search_k`, in [0, 1].
+        recall_curve: Everything that was measured, by rising `search_k`.
+        items: Count of latents.
+        created: UTC time in ISO 8601.
+        forest: Size and digest of the forest.
+        format: Version of this layout.
+    """
+
+    model: ModelRef
+    image_shape: tuple[int, int, int]
+    latent_dim: int
+    metric: Metric
+    n_trees: int
+    seed: int
+    search_k: int
+    recall: float
+    recall_curve: tuple[RecallPoint, ...]
+    items: int
+    created: str
+    forest: ForestFile
+    format: int = FORMAT
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into a generation that is not published yet."""
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read and check the manifest of a generation.
+
+        Raises:
+            IndexDamagedError: It is missing or malformed.
+            ConfigurationError: It has a newer format than this release reads.
+        """
+        path = folder / MANIFEST
+        try:
+            raw = json.loads(_read_bounded(path, _MAX_MANIFEST_BYTES))
+            if not isinstance(raw, dict):
+                raise ValueError("not a JSON object")
+            newest = _whole(raw, "format", 1)
+            if newest > FORMAT:
+                raise ConfigurationError(f"{path} has format {newest}, newer than {FORMAT}; upgrade ae-search.")
+            return cls(**_fields(raw))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise IndexDamagedError(
+                f"{path} is no valid manifest ({error}); restore it, or build the index anew with --replace."
+            ) from error
+
+
+def live_generation(index: Path) -> Path:
+    """Return the folder of the generation that CURRENT names.
+
+    Raises:
+        ConfigurationError: `index` is no index.
+        IndexDamagedError: CURRENT names no generation, or one that is missing.
+    """
+    current = index / CURRENT
+    if not current.is_file():
+        raise ConfigurationError(f"{index} is no index (no file {CURRENT}); make one with `ae-search index build`.")
+    try:
+        name = _read_bounded(current, _MAX_CURRENT_BYTES).decode("ascii").strip()
+    except ValueError as error:
+        raise IndexDamagedError(f"{current} does not name a generation ({error}).") from error
+    # The name becomes a path, so nothing but this pattern may pass.
+    if not GENERATION.fullmatch(name):
+        raise IndexDamagedError(f"{current} does not name a generation. Received: {name!r}.")
+    folder = index / name
+    if not folder.is_dir():
+        raise IndexDamagedError(f"{current} names {name}, but {folder} is missing; restore it or build the index anew.")
+    return folder
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise IndexDamagedError(f"Cannot read {path}: {error.strerror}.") from error
+    if len(content) > limit:
+        raise ValueError(f"longer than {limit} bytes")
+    return content
+
+
+def _fields(raw: dict[str, Any]) -> dict[str, Any]:
+    model, forest = _object(raw, "model"), _object(raw, "forest")
+    points = _value(raw, "recall_curve", list)
+    if not all(isinstance(point, dict) for point in points):
+        raise ValueError("'recall_curve' must hold objects")
+    return {
+        "model": ModelRef(_text(model, "name"), _whole(model, "version", 1), _text(model, "fingerprint")),
+        "image_shape": _image_shape(raw),
+        "latent_dim": _whole(raw, "latent_dim", 1),
+        "metric": _metric(raw),
+        "n_trees": _whole(raw, "n_trees", 1),
+        "seed": _whole(raw, "seed", 0, 2**32 - 1),
+        "search_k": _whole(raw, "search_k", 1),
+        "recall": _number(raw, "recall", 1.0),
+        "recall_curve": tuple(map(_recall_point, points)),
+        "items": _whole(raw, "items", 1),
+        "created": _created(raw),
+        "forest": ForestFile(_whole(forest, "size", 1, 2**63 - 1), _digest(forest)),
+    }
+
+
+def _value(raw: dict[str, Any], name: str, kind: type) -> Any:
+    value = raw.get(name)
+    # bool is a subclass of int, but `true` is no number here.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{name!r} must be of type {kind.__name__}. Received: {str(value)[:60]!r}")
+    return value
+
+
+def _object(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    value: dict[str, Any] = _value(raw, name, dict)
+    return value
+
+
+def _text(raw: dict[str, Any], name: str) -> str:
+    value: str = _value(raw, name, str)
+    if not value:
+        raise ValueError(f"{name!r} is empty")
+    return value
+
+
+def _whole(raw: dict[str, Any], name: str, low: int, high: int = MAX_COUNT) -> int:
+    value: int = _value(raw, name, int)
+    if not low <= value <= high:
+        raise ValueError(f"{name!r} must lie in [{low}, {high}]. Received: {value}")
+    return value
+
+
+def _number(raw: dict[str, Any], name: str, high: float = math.inf) -> float:
+    value = raw.get(name)
+    number = float(value) if type(value) is int else float(_value(raw, name, float))
+    if not (math.isfinite(number) and 0.0 <= number <= high):
+        raise ValueError(f"{name!r} must lie in [0, {high}]. Received: {number}")
+    return number
+
+
+def _recall_point(raw: dict[str, Any]) -> RecallPoint:
+    return RecallPoint(_whole(raw, "search_k", 1), _number(raw, "recall", 1.0), _number(raw, "latency_ms"))
+
+
+def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int]:
+    sides = _value(raw, "image_shape", list)
+    if len(sides) != 3 or any(type(side) is not int or side < 1 for side in sides) or sides[2] not in (1, 3):
+        raise ValueError(f"'image_shape' must be height, width and 1 or 3 channels. Received: {str(sides)[:60]}")
+    return sides[0], sides[1], sides[2]
+
+
+def _metric(raw: dict[str, Any]) -> Metric:
+    for metric in METRICS:
+        if raw.get("metric") == metric:
+            return metric
+    raise ValueError(f"'metric' must be one of {METRICS}. Received: {str(raw.get('metric'))[:60]!r}")
+
+
+def _created(raw: dict[str, Any]) -> str:
+    created = _text(raw, "created")
+    datetime.fromisoformat(created)
+    return created
+
+
+def _digest(raw: dict[str, Any]) -> str:
+    digest = _text(raw, "sha256")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("'sha256' must be 64 hex digits")
+    return digest

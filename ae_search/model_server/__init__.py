@@ -1,0 +1,7 @@
+"""The embedded default model server: TensorFlow Serving's gRPC API over exported versions."""
+
+from ae_search.model_server.local import LocalEncoder
+from ae_search.model_server.servable import Servable
+from ae_search.model_server.server import ModelServer
+
+__all__ = ["LocalEncoder", "ModelServer", "Servable"]

@@ -1,0 +1,41 @@
+"""A request that gets no answer: its gRPC status code and one short sentence."""
+
+import re
+from typing import Any
+
+import grpc
+
+MAX_TEXT = 500
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+_NOISE = re.compile(
+    r"^\s*$|^Graph execution error|^Detected at node|^<stack traces unavailable>"
+    r"|^\s*File \"|^\s*\[\[|root error\(s\) found"
+)
+_PREFIX = re.compile(r"\{\{[^}]*\}\}\s*|^\s*\(\d+\)\s+(?:[A-Z_]+:\s*)?|\s*\[Op:[^\]]*\].*$")
+
+
+class RequestRefused(Exception):
+    """The request cannot be answered; the servicer turns this into a gRPC status.
+
+    Attributes:
+        code: The gRPC status code.
+        text: One short sentence for the caller.
+    """
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text[:MAX_TEXT])
+        self.code = code
+        self.text = text[:MAX_TEXT]
+
+
+def refused_by_tensorflow(error: Any) -> RequestRefused:
+    """Translate a `tf.errors.OpError`, whose codes are those of gRPC, keeping what it says and not its node traces."""
+    return RequestRefused(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), short_text(str(error.message)))
+
+
+def short_text(message: str) -> str:
+    """Return the first line of a TensorFlow error message that tells the cause."""
+    for line in message.splitlines():
+        if not _NOISE.search(line) and (text := _PREFIX.sub("", line).strip()):
+            return text
+    return "the model could not be run"

@@ -1,0 +1,166 @@
+"""One loaded SavedModel version."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from ae_search.contract import SIGNATURE_FLOAT
+from ae_search.errors import ExportError
+from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
+from ae_search.model_server.tensors import decode_tensor, dtype_of, shape_of
+
+log = logging.getLogger(__name__)
+
+SAVED_MODEL = "saved_model.pb"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+# TensorFlow Serving's own limit.
+MAX_WARMUP_RECORDS = 1000
+
+Outputs = dict[str, npt.NDArray[Any]]
+
+
+class Servable:
+    """A SavedModel in memory whose signatures can be run; safe to use from several threads.
+
+    Attributes:
+        version: Version number, the name of its folder.
+        signature_defs: `SignatureDef` by signature name, without the initialisation op.
+    """
+
+    def __init__(self, saved_model: Any, signature_defs: Mapping[str, Any], version: int) -> None:
+        # The functions hold their variables weakly.
+        self._saved_model = saved_model
+        self._functions: dict[str, Any] = dict(saved_model.signatures)
+        self.signature_defs = {name: value for name, value in signature_defs.items() if name in self._functions}
+        self.version = version
+
+    @classmethod
+    def load(cls, folder: Path, version: int) -> Self:
+        """Load a version folder and replay its warm-up requests.
+
+        Args:
+            folder: Holds `saved_model.pb`.
+            version: Its number.
+
+        Raises:
+            ExportError: It cannot be loaded, or a warm-up request fails.
+        """
+        try:
+            servable = cls(tf.saved_model.load(str(folder)), _read_signature_defs(folder), version)
+            warmed = servable._warm_up(folder / WARMUP)
+        except Exception as error:
+            cause = short_text(str(error))
+            raise ExportError(f"{folder} cannot be loaded as a SavedModel: {cause}") from error
+        log.info("loaded %s, warmed up with %d requests", folder, warmed)
+        return servable
+
+    def run(self, signature: str, inputs: Mapping[str, Any]) -> Outputs:
+        """Run one signature.
+
+        Args:
+            signature: Signature name; empty means `serving_default`.
+            inputs: Tensor or array by input name.
+
+        Returns:
+            Array by output name; strings as objects.
+
+        Raises:
+            RequestRefused: There is no such signature, an input does not fit it, or the model refuses a value.
+        """
+        try:
+            tensors = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
+            self._check(signature, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()})
+            return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
+        except tf.errors.OpError as error:
+            raise refused_by_tensorflow(error) from error
+
+    def run_protos(self, signature: str, protos: Mapping[str, Any]) -> Outputs:
+        """Run one signature on TensorProtos; none is decoded before all fit the signature.
+
+        Args:
+            signature: Signature name; empty means `serving_default`.
+            protos: `TensorProto` by input name.
+
+        Raises:
+            RequestRefused: As `run` does, or a TensorProto is malformed or too large.
+        """
+        self._check(signature, {name: (dtype_of(name, proto), shape_of(name, proto)) for name, proto in protos.items()})
+        return self.run(signature, {name: decode_tensor(name, proto) for name, proto in protos.items()})
+
+    def output_names(self, signature: str, asked: Iterable[str] = ()) -> list[str]:
+        """Return which outputs to answer with.
+
+        Args:
+            signature: Signature name; empty means `serving_default`.
+            asked: The request's `output_filter`; empty means all.
+
+        Raises:
+            RequestRefused: There is no such signature or output, or one is asked for twice.
+        """
+        known, asked = sorted(self._function(signature).structured_outputs), list(asked)
+        for name in asked:
+            if name not in known:
+                raise _invalid(f"output tensor alias not found in signature: {name} {_expected('Outputs', known)}")
+        if len(set(asked)) < len(asked):
+            raise _invalid("duplicate output tensor alias in the output_filter")
+        return asked or known
+
+    def _function(self, signature: str) -> Any:
+        try:
+            return self._functions[signature or SIGNATURE_FLOAT]
+        except KeyError:
+            text = f'Serving signature key "{signature or SIGNATURE_FLOAT}" not found.'
+            raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, text) from None
+
+    def _check(self, signature: str, given: Mapping[str, tuple[Any, tuple[int, ...]]]) -> None:
+        """Refuse inputs that do not fit: a wrong shape that reaches a kernel can abort the process."""
+        specs = self._function(signature).structured_input_signature[1]
+        for name in given:
+            if name not in specs:
+                raise _invalid(f"input tensor alias not found in signature: {name}. {_expected('Inputs', specs)}")
+        for name, spec in specs.items():
+            if name not in given:
+                raise _invalid(f'input "{name}" is missing. {_expected("Inputs", specs)}')
+            dtype, shape = given[name]
+            if dtype != spec.dtype:
+                raise _invalid(f'input "{name}" must be {spec.dtype.name}. Received: {dtype.name}.')
+            if not spec.shape.is_compatible_with(shape):
+                raise _invalid(f'input "{name}" must have shape {spec.shape}. Received: {shape}.')
+
+    def _warm_up(self, records: Path) -> int:
+        """Replay the recorded requests; a broken export that loads nevertheless fails here."""
+        if not records.is_file():
+            return 0
+        count = 0
+        for count, record in enumerate(tf.data.TFRecordDataset(str(records)).as_numpy_iterator(), start=1):
+            if count > MAX_WARMUP_RECORDS:
+                raise ValueError(f"{records.name} has more than {MAX_WARMUP_RECORDS} records.")
+            entry = prediction_log_pb2.PredictionLog.FromString(record)
+            if entry.HasField("predict_log"):
+                request = entry.predict_log.request
+                self.run_protos(request.model_spec.signature_name, request.inputs)
+        return count
+
+
+def _read_signature_defs(folder: Path) -> dict[str, Any]:
+    saved_model = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
+    for graph in saved_model.meta_graphs:
+        if "serve" in graph.meta_info_def.tags:
+            return dict(graph.signature_def)
+    raise ValueError("it has no graph tagged 'serve'.")
+
+
+def _expected(what: str, names: Iterable[str]) -> str:
+    return f"{what} expected to be in the set {{{','.join(sorted(names))}}}."
+
+
+def _invalid(text: str) -> RequestRefused:
+    return RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, text)

@@ -1,0 +1,135 @@
+"""TensorProto to tensor and back, as TensorFlow Serving does it, with a bound on what a request may claim."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from ae_search.model_server.refusal import RequestRefused
+
+MAX_DECODED_BYTES = 256 * 2**20
+# sizeof(tensorflow::tstring)
+STRING_BYTES = 24
+
+_VALUE_FIELDS: dict[Any, str] = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.uint8: "int_val",
+    tf.int8: "int_val",
+    tf.uint16: "int_val",
+    tf.int16: "int_val",
+    tf.int32: "int_val",
+    tf.int64: "int64_val",
+    tf.uint32: "uint32_val",
+    tf.uint64: "uint64_val",
+    tf.bool: "bool_val",
+    tf.string: "string_val",
+}
+
+
+def shape_of(name: str, proto: Any) -> tuple[int, ...]:
+    """Return the shape that a TensorProto claims.
+
+    Raises:
+        RequestRefused: It is not a whole, known shape.
+    """
+    shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise _malformed(name, "its shape is not fully known")
+    return shape
+
+
+def dtype_of(name: str, proto: Any) -> Any:
+    """Return the `tf.DType` of a TensorProto.
+
+    Raises:
+        RequestRefused: There is no such dtype.
+    """
+    try:
+        return tf.dtypes.as_dtype(proto.dtype)
+    except (TypeError, ValueError) as error:
+        raise _malformed(name, f"its dtype {proto.dtype} is unknown") from error
+
+
+def decode_tensor(name: str, proto: Any) -> Any:
+    """Return the tensor of a TensorProto.
+
+    Args:
+        name: Input name, for errors.
+        proto: A `tensorflow.TensorProto`; fewer values than its shape claims repeat the last one.
+
+    Raises:
+        RequestRefused: It is malformed, or more than 256 MiB when decoded.
+    """
+    dtype, count = dtype_of(name, proto), math.prod(shape_of(name, proto))
+    _check_size(name, proto, dtype, count)
+    try:
+        # TensorFlow's own parser knows every layout that clients in other languages send.
+        return tf.io.parse_tensor(proto.SerializeToString(), dtype)
+    except tf.errors.OpError as error:
+        raise _malformed(name, "shape, dtype and content do not fit together") from error
+
+
+def _check_size(name: str, proto: Any, dtype: Any, count: int) -> None:
+    """Refuse a few values that claim to fill a huge tensor, and more values than the shape has."""
+    values: Any = proto.string_val if dtype == tf.string else getattr(proto, _VALUE_FIELDS.get(dtype, ""), ())
+    if len(values) > count:
+        raise _malformed(name, f"{len(values)} values do not fit its shape {shape_of(name, proto)}")
+    size = count * (STRING_BYTES if dtype == tf.string else dtype.size)
+    if dtype == tf.string and len(values):
+        size += sum(map(len, values)) + (count - len(values)) * len(values[-1])
+    if size > MAX_DECODED_BYTES:
+        raise RequestRefused(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f'input "{name}" would take {size} bytes when decoded; at most {MAX_DECODED_BYTES} are accepted.',
+        )
+
+
+def encode_tensor(array: npt.NDArray[Any], *, as_content: bool) -> Any:
+    """Return an output as TensorProto.
+
+    Args:
+        array: Any dtype of TensorFlow; strings as objects.
+        as_content: Write `tensor_content` instead of `float_val` and its like, as TensorFlow Serving does with
+            `--enable_serialization_as_tensor_content`.
+    """
+    dtype = tf.dtypes.as_dtype(array.dtype)
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if dtype == tf.string:
+        strings = [_as_bytes(value) for value in array.ravel()]
+        if as_content:
+            proto.tensor_content = _string_content(strings)
+        else:
+            proto.string_val.extend(strings)
+    elif as_content or dtype not in _VALUE_FIELDS:
+        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+    else:
+        getattr(proto, _VALUE_FIELDS[dtype]).extend(array.ravel().tolist())
+    return proto
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _string_content(strings: Iterable[bytes]) -> bytes:
+    """Lay strings out as `tensorflow::port::EncodeStringList` does: all lengths as varints, then all bytes."""
+    lengths, strings = bytearray(), list(strings)
+    for string in strings:
+        rest = len(string)
+        while rest >= 0x80:
+            lengths.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        lengths.append(rest)
+    return bytes(lengths) + b"".join(strings)
+
+
+def _malformed(name: str, why: str) -> RequestRefused:
+    return RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, f'input "{name}" is a malformed TensorProto: {why}.')
