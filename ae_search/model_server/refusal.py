@@ -11,7 +11,7 @@ _NOISE = re.compile(
     r"^\s*$|^Graph execution error|^Detected at node|^<stack traces unavailable>"
     r"|^\s*File \"|^\s*\[\[|root error\(s\) found"
 )
-_PREFIX = re.compile(r"\{\{[^}]*\}\}\s*|^\s*\(\d+\)\s+(?:[A-Z_]+:\s*)?|\s*\[Op:[^\]]*\].*$")
+_PREFIX = re.compile(r"\{\{[^}]*\}\}\s*|^\s*\(\d+\)\s+(?:[A-Z_]+:\s*)?|\s*\[(?:Op:|Condition ).*$")
 
 
 class RequestRefused(Exception):

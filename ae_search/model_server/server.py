@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from ae_search.errors import ConfigurationError
+from ae_search.model_server.health import HealthServicer
 from ae_search.model_server.servicers import ModelServicer, PredictionServicer, ServedModel
 from ae_search.model_server.versions import ModelVersions
 
@@ -59,7 +60,7 @@ class ModelServer:
         self._workers = workers
         self._versions = ModelVersions(self._base_path, poll_interval_s=poll_interval_s)
         self._as_content = enable_serialization_as_tensor_content
-        self._health = health.HealthServicer()
+        self._health = HealthServicer()
         self._server: grpc.Server | None = None
         self._executor: ThreadPoolExecutor | None = None
 
@@ -99,7 +100,9 @@ class ModelServer:
         self._health.enter_graceful_shutdown()
         self._versions.stop()
         if self._server is not None:
-            self._server.stop(grace_s).wait()
+            stopped = self._server.stop(grace_s)
+            self._health.end_watches()
+            stopped.wait()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 

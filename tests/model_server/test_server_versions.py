@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -192,10 +193,12 @@ def test_drains(base, publish, connect, predict_request):
     # Answered after the slow one was sent on the same connection, so that one has arrived.
     stubs.prediction.Predict(predict_request(images=IMAGES), timeout=DEADLINE_S)
     assert not call.done()
+    started = time.monotonic()
     server.stop(grace_s=30)
+    assert time.monotonic() - started < 20  # the open Watch does not use up the grace
     assert call.result().outputs["total"].float_val
     assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
     with pytest.raises(grpc.RpcError) as caught:
         connect(server).prediction.Predict(predict_request(images=IMAGES), timeout=DEADLINE_S)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    watch.cancel()
+    assert list(watch) == []

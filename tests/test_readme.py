@@ -1,0 +1,171 @@
+"""The README's commands and its Python run as they stand there, on a tiny folder of photographs."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOOL = Path(sys.executable).with_name("ae-search")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def run(command, cwd):
+    return subprocess.run([TOOL, *command], cwd=cwd, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def place(photos, tmp_path_factory):
+    """A working folder in which the README's walk has been walked; the server runs on."""
+    place = tmp_path_factory.mktemp("readme")
+    shutil.copytree(photos, place / "photos")
+    shutil.copy(place / "photos" / "cats" / "image 01.PNG", place / "my-photo.jpg")
+    server = None
+    address = None
+    results = {}
+    try:
+        for line in next(block for block in blocks("sh") if "ae-search train" in block).splitlines():
+            words = shlex.split(line.removesuffix("&"))
+            if words[0] != "ae-search":
+                continue
+            command = [word.replace("127.0.0.1:8500", address or "") for word in words[1:]]
+            if command[0] == "train":
+                command += ["--epochs", "1", "--image-size", "16x16"]
+            if command[0] == "serve":
+                command[command.index("8500")] = "0"
+                server = subprocess.Popen([TOOL, *command], cwd=place, stdout=subprocess.PIPE, text=True)
+                said = server.stdout.readline()
+                address = said.split()[-1]
+                continue
+            results[command[0]] = run(command, place)
+            assert results[command[0]].returncode == 0, results[command[0]].stderr
+        yield place, address, results
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=30) == 0
+            server.stdout.close()
+
+
+def test_the_walk_from_photographs_to_a_query(place):
+    folder, _, results = place
+    assert "cats/image 01.PNG" in results["query"].stdout
+    assert "2 damaged images left out" in results["index"].stdout
+    assert "left out cats/text.jpg" in results["index"].stderr
+    for picture in ("neighbours.png", "runs/photos/samples.png", "runs/photos/reconstructions.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_python_code(place, monkeypatch, capsys):
+    folder, address, _ = place
+    monkeypatch.chdir(folder)
+    namespace = {}
+    for block in blocks("python"):
+        exec(compile(block.replace("127.0.0.1:8500", address), "README.md", "exec"), namespace)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("1 cats/image 01.PNG cats 1.0")
+    namespace["client"].close()
+
+
+def test_the_same_with_the_model_in_process(place):
+    folder, address, _ = place
+    options = ["query", "my-photo.jpg", "--index", "indexes/photos", "--json", "-k", "3"]
+    served = run([*options, "--server", address], folder)
+    local = run([*options, "--model", "export/photos"], folder)
+    assert served.returncode == local.returncode == 0
+    assert [line for line in served.stdout.splitlines() if '"key"' in line] == [
+        line for line in local.stdout.splitlines() if '"key"' in line
+    ]
+
+
+def test_a_query_loads_no_tensorflow(place):
+    folder, address, _ = place
+    code = (
+        "import sys\nfrom ae_search.cli import app\n"
+        f"sys.argv = ['ae-search', 'query', 'my-photo.jpg', '--index', 'indexes/photos', '--server', {address!r}]\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'tensorflow', 'keras', 'tensorflow_serving'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+WRONG = {
+    "query missing.jpg --index indexes/photos --server {address}": "there is no such image file",
+    "query photos/cats/text.jpg --index indexes/photos --server {address}": "not a JPEG, PNG, GIF, BMP or WebP",
+    "query photos/cats/truncated.jpg --index indexes/photos --server {address}": "truncated.jpg",
+    "query my-photo.jpg --index missing --server {address}": "is no index",
+    "query my-photo.jpg --index indexes/photos --server 127.0.0.1:1": "cannot be reached",
+    "query my-photo.jpg --index indexes/photos --server nonsense": "HOST:PORT",
+    "query my-photo.jpg --index indexes/photos": "--server",
+    "query my-photo.jpg --index indexes/photos --server {address} --model-name other": "does not serve",
+    "query my-photo.jpg --index indexes/photos --server {address} -k 0": "at least 1",
+    "query my-photo.jpg --index damaged --server {address}": "forest.ann",
+    "query my-photo.jpg --index other --server {address}": "was built with",
+    "index build missing --index new --server {address}": "SOURCE must be",
+    "index build photos --index indexes/photos --server {address}": "--replace",
+    "index build photos --index new --server 127.0.0.1:1": "cannot be reached",
+    "index build photos --index new --server {address} --recall 2": "--recall",
+    "train missing --run new": "SOURCE must be",
+    "train digits --run photos": "not empty",
+    "train digits --run new --epochs 0": "epochs must be at least 1",
+    "train digits --run new --image-size big": "--image-size",
+    "train digits --run new --architecture vgg": "--architecture",
+    "export missing --to new": "no training run",
+    "export --to new": "RUN folder or --encoder",
+    "export --encoder my-photo.jpg --to new": ".keras",
+    "serve missing": "missing",
+    "serve photos": "no version folder",
+}
+
+
+@pytest.fixture(scope="module")
+def spoiled(place):
+    """Two more indexes beside the good one: a damaged one, and one whose model answers nowhere."""
+    folder, _, _ = place
+    for name in ("damaged", "other"):
+        shutil.copytree(folder / "indexes/photos", folder / name)
+    [forest] = (folder / "damaged").glob("generation-*/forest.ann")
+    data = bytearray(forest.read_bytes())
+    data[len(data) // 2] ^= 1
+    forest.write_bytes(data)
+    [manifest] = (folder / "other").glob("generation-*/manifest.json")
+    text = manifest.read_text()
+    manifest.write_text(re.sub(r'"fingerprint": "[0-9a-f]{64}"', f'"fingerprint": "{"0" * 64}"', text))
+    assert manifest.read_text() != text
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_what_is_wrong_is_told_in_one_sentence(place, spoiled, command):
+    folder, address, _ = place
+    before = sorted(path for path in folder.rglob("*"))
+    result = run(command.format(address=address).split(), folder)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 1, result.stderr
+    assert len(errors) == 1, result.stderr
+    assert WRONG[command] in errors[0]
+    assert "Traceback" not in result.stderr
+    assert sorted(path for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["", "index", "train", "query", "train digits", "query x.jpg -k many"])
+def test_wrong_usage_ends_with_exit_code_2(command, tmp_path):
+    assert run(command.split(), tmp_path).returncode == 2
+
+
+def test_help_of_every_command():
+    for command in ("train", "export", "serve", "index", "index build", "query", "demo"):
+        result = subprocess.run([TOOL, *command.split(), "--help"], capture_output=True, text=True, env=os.environ)
+        assert result.returncode == 0
+        assert "Usage" in result.stdout
