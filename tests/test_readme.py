@@ -74,7 +74,9 @@ def test_the_python_code(place, monkeypatch, capsys):
         exec(compile(block.replace("127.0.0.1:8500", address), "README.md", "exec"), namespace)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
-    assert lines[0].startswith("1 cats/image 01.PNG cats 1.0")
+    start, similarity = lines[0].rsplit(" ", 1)
+    assert start == "1 cats/image 01.PNG cats"
+    assert float(similarity) == pytest.approx(1.0, abs=1e-6)
     namespace["client"].close()
 
 

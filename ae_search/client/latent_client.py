@@ -35,6 +35,8 @@ MAX_ROWS = 256
 MAX_FILES = 64
 MAX_REQUEST_BYTES = 4 * 2**20
 MAX_MESSAGE_BYTES = 64 * 2**20
+# HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
+TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class LatentClient:
         timeout_s: float = 30.0,
         max_in_flight: int = 4,
     ) -> None:
-        if not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}|[a-z][a-z0-9+.-]*:/{0,3}[^\s]+", target):
+        if not TARGET.fullmatch(target):
             raise ConfigurationError(f"The server must be HOST:PORT, for example 127.0.0.1:8500. Received: {target!r}.")
         self.target, self.model, self.version = target, model, version
         self.timeout_s, self.max_in_flight = timeout_s, max_in_flight

@@ -86,6 +86,16 @@ def to_bytes(tensor: Any) -> bytes:
     Raises:
         ServerAnswerError: It is something else.
     """
-    if tensor.dtype != DT_STRING or len(tensor.string_val) != 1:
+    content: bytes = tensor.tensor_content
+    if tensor.dtype == DT_STRING and len(tensor.string_val) == 1 and not content:
+        return bytes(tensor.string_val[0])
+    # --enable_serialization_as_tensor_content: the length as a varint, then the bytes (TensorFlow, EncodeStringList).
+    length = start = 0
+    while start < min(len(content), 5):
+        length |= (content[start] & 0x7F) << (7 * start)
+        start += 1
+        if not content[start - 1] & 0x80:
+            break
+    if tensor.dtype != DT_STRING or tensor.string_val or not start or len(content) != start + length:
         raise ServerAnswerError(f"Expected one string, received DataType {tensor.dtype}.")
-    return bytes(tensor.string_val[0])
+    return content[start:]

@@ -4,7 +4,10 @@ import pytest
 
 from ae_search.model_server.refusal import short_text
 
-TRACE = "Graph execution error:\n\nDetected at node f/Decode defined at (most recent call last):\n<stack traces unavailable>\n"
+TRACE = (
+    "Graph execution error:\n\nDetected at node f/Decode defined at (most recent call last):\n"
+    "<stack traces unavailable>\n"
+)
 
 
 @pytest.mark.parametrize(
