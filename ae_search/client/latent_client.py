@@ -2,8 +2,9 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +38,10 @@ MAX_REQUEST_BYTES = 4 * 2**20
 MAX_MESSAGE_BYTES = 64 * 2**20
 # HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
 TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
+
+
+# The card of the version that one call keeps to; asked for only when the call needs it.
+Card = Callable[[], ModelCard]
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,13 @@ class LatentClient:
                 f"{self.target} answered without {MODEL_CARD!r}; was the model exported by ae-search?"
             )
         card = ModelCard.from_json(wire.to_bytes(response.outputs[MODEL_CARD]))
-        self._card = card.with_version(response.model_spec.version.value or card.version)
-        return self._card
+        card = card.with_version(response.model_spec.version.value or card.version)
+        if self.version not in (None, card.version):
+            raise ServerAnswerError(
+                f"{self.target} was asked for version {self.version}, version {card.version} answered."
+            )
+        self._card = card
+        return card
 
     def status(self) -> list[VersionStatus]:
         """Return the state of every version of the model that the server knows, as it lists them.
@@ -171,11 +181,14 @@ class LatentClient:
             ImageError: Shape, dtype or values do not fit the model.
             ServerError: The server cannot be reached, is too slow, lacks the model, or answers nonsense.
         """
-        signature, array = image_batch(images, self._known_card().image_shape)
+        return self._at_one_version(lambda card: self._encode_images(images, card))
+
+    def _encode_images(self, images: npt.ArrayLike, card: Card) -> Latents:
+        signature, array = image_batch(images, card().image_shape)
         row_bytes = max(1, array[:1].nbytes)
         rows = max(1, min(MAX_ROWS, MAX_REQUEST_BYTES // row_bytes))
         chunks = [array[start : start + rows] for start in range(0, len(array), rows)]
-        return self._encode_chunks(chunks, signature, IMAGES)
+        return self._encode_pinned(chunks, signature, IMAGES, card)
 
     def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files, in order.
@@ -188,19 +201,23 @@ class LatentClient:
             ImageError: A file cannot be decoded and there is no `on_bad`.
             ServerError: As for `encode`.
         """
+        return self._at_one_version(lambda card: self._encode_all_files(files, on_bad, card))
+
+    def _encode_all_files(self, files: FileInputs, on_bad: OnBad | None, card: Card) -> Latents:
         names = [f"image {at}" if isinstance(file, bytes) else str(file) for at, file in enumerate(files)]
         bad: dict[int, ImageError] = {}
         rows: dict[int, npt.NDArray[np.float32]] = {}
         for chunk in self._file_chunks(files, names, bad, on_bad):
-            self._encode_file_chunk(chunk, names, rows, bad)
+            self._encode_file_chunk(chunk, names, rows, bad, card)
             if bad and on_bad is None:
                 raise bad[min(bad)]
+        ordered = [rows[position] for position in sorted(rows)]
+        latents = np.stack(ordered) if rows else np.zeros((0, card().latent_dim), np.float32)
+        # Last, because the call may yet start anew and would tell everything twice.
         if on_bad is not None:
             for position in sorted(bad):
                 on_bad(position, bad[position])
-        if not rows:
-            return np.zeros((0, self._known_card().latent_dim), np.float32)
-        return np.stack([rows[position] for position in sorted(rows)])
+        return latents
 
     def _file_chunks(
         self, files: FileInputs, names: list[str], bad: dict[int, ImageError], on_bad: OnBad | None
@@ -230,18 +247,19 @@ class LatentClient:
         names: list[str],
         rows: dict[int, npt.NDArray[np.float32]],
         bad: dict[int, ImageError],
+        card: Card,
     ) -> None:
         """Encode a chunk; one undecodable image fails it whole, so halve it until the bad ones stand alone."""
         try:
-            latents = self._encode_chunks([[data for _, data in chunk]], SIGNATURE_BYTES, IMAGE_BYTES)
+            latents = self._encode_pinned([[data for _, data in chunk]], SIGNATURE_BYTES, IMAGE_BYTES, card)
         except ImageError as error:
             if len(chunk) == 1:
                 position = chunk[0][0]
                 bad[position] = ImageError(f"{names[position]}: {error}")
                 return
             middle = len(chunk) // 2
-            self._encode_file_chunk(chunk[:middle], names, rows, bad)
-            self._encode_file_chunk(chunk[middle:], names, rows, bad)
+            self._encode_file_chunk(chunk[:middle], names, rows, bad, card)
+            self._encode_file_chunk(chunk[middle:], names, rows, bad, card)
             return
         for (position, _), latent in zip(chunk, latents, strict=True):
             rows[position] = latent
@@ -249,28 +267,30 @@ class LatentClient:
     def _known_card(self) -> ModelCard:
         return self._card or self.describe()
 
-    def _encode_chunks(self, chunks: Sequence[npt.NDArray[Any] | list[bytes]], signature: str, key: str) -> Latents:
-        """Send chunks, a bounded number in flight, all to one version; start again once if that is rolled over."""
+    def _at_one_version(self, run: Callable[[Card], Latents]) -> Latents:
+        """Run a whole call against one version; run it anew, once, if that version is rolled over meanwhile."""
         try:
-            return self._encode_pinned(chunks, signature, key)
+            return run(cache(self._known_card))
         except ModelNotServedError:
             if self.version is not None:
                 raise
-            self._card = None
-            return self._encode_pinned(chunks, signature, key)
+        # From the beginning: the latents of two versions must never stand in one array.
+        return run(cache(self.describe))
 
-    def _encode_pinned(self, chunks: Sequence[npt.NDArray[Any] | list[bytes]], signature: str, key: str) -> Latents:
-        card = self._known_card()
+    def _encode_pinned(
+        self, chunks: Sequence[npt.NDArray[Any] | list[bytes]], signature: str, key: str, card: Card
+    ) -> Latents:
+        """Send chunks, a bounded number in flight, all to the card's version."""
         parts: list[Latents] = []
         in_flight: deque[tuple[Any, int]] = deque()
 
         def take() -> None:
             call, rows = in_flight.popleft()
-            parts.append(self._latents(self._answer(call), card, rows))
+            parts.append(self._latents(self._answer(call), card(), rows))
 
         try:
             for chunk in chunks:
-                in_flight.append((self._start(signature, {key: wire.to_tensor(chunk)}, card.version), len(chunk)))
+                in_flight.append((self._start(signature, {key: wire.to_tensor(chunk)}, card().version), len(chunk)))
                 if len(in_flight) >= self.max_in_flight:
                     take()
             while in_flight:
@@ -278,7 +298,7 @@ class LatentClient:
         finally:
             for call, _ in in_flight:
                 call.cancel()
-        return np.concatenate(parts) if parts else np.zeros((0, card.latent_dim), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, card().latent_dim), np.float32)
 
     def _start(self, signature: str, inputs: dict[str, Any], version: int | None) -> Any:
         request = wire.PredictRequest()

@@ -77,7 +77,10 @@ def to_floats(tensor: Any) -> npt.NDArray[np.float32]:
         count *= size  # Python's integers: a forged shape cannot overflow
     if min(shape, default=0) < 0 or count != values.size:
         raise ServerAnswerError(f"Expected {shape} values, received {values.size}.")
-    return values.reshape(shape)
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # [0, 2**62] has as many values as it says, but NumPy cannot hold it
+        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {len(shape)} ({error}).") from error
 
 
 def to_bytes(tensor: Any) -> bytes:
