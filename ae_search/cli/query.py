@@ -31,12 +31,12 @@ def query(
     with LatentIndex.open(index) as opened:
         encoder = connect(server, model, model_name or opened.model.name, timeout)
         found = ImageSearch(encoder, opened).search_batch(list(photos), k)
+        if as_json:
+            typer.echo(json.dumps([_as_json(photo, row) for photo, row in zip(photos, found, strict=True)], indent=2))
+        else:
+            _print_table(photos, found)
         if plot is not None:
             _draw(plot, photos, files, found, opened)
-    if as_json:
-        typer.echo(json.dumps([_as_json(photo, row) for photo, row in zip(photos, found, strict=True)], indent=2))
-    else:
-        _print_table(photos, found)
 
 
 def _as_json(photo: Path, neighbours: list[Neighbour]) -> dict[str, object]:
