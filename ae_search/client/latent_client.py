@@ -2,10 +2,9 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.client import wire
+from ae_search.client.chunks import file_chunks, row_chunks
 from ae_search.client.rpc_errors import from_rpc
 from ae_search.contract import (
     DEFAULT_MODEL_NAME,
@@ -30,11 +30,7 @@ from ae_search.contract import (
     image_batch,
 )
 from ae_search.errors import ConfigurationError, ImageError, ModelNotServedError, ServerAnswerError
-from ae_search.image_file import check_image, read_image_file
 
-MAX_ROWS = 256
-MAX_FILES = 64
-MAX_REQUEST_BYTES = 4 * 2**20
 MAX_MESSAGE_BYTES = 64 * 2**20
 # HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
 TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
@@ -185,10 +181,7 @@ class LatentClient:
 
     def _encode_images(self, images: npt.ArrayLike, card: Card) -> Latents:
         signature, array = image_batch(images, card().image_shape)
-        row_bytes = max(1, array[:1].nbytes)
-        rows = max(1, min(MAX_ROWS, MAX_REQUEST_BYTES // row_bytes))
-        chunks = [array[start : start + rows] for start in range(0, len(array), rows)]
-        return self._encode_pinned(chunks, signature, IMAGES, card)
+        return self._encode_pinned(row_chunks(array), signature, IMAGES, card)
 
     def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files, in order.
@@ -207,7 +200,7 @@ class LatentClient:
         names = [f"image {at}" if isinstance(file, bytes) else str(file) for at, file in enumerate(files)]
         bad: dict[int, ImageError] = {}
         rows: dict[int, npt.NDArray[np.float32]] = {}
-        for chunk in self._file_chunks(files, names, bad, on_bad):
+        for chunk in file_chunks(files, names, None if on_bad is None else bad):
             self._encode_file_chunk(chunk, names, rows, bad, card)
             if bad and on_bad is None:
                 raise bad[min(bad)]
@@ -218,28 +211,6 @@ class LatentClient:
             for position in sorted(bad):
                 on_bad(position, bad[position])
         return latents
-
-    def _file_chunks(
-        self, files: FileInputs, names: list[str], bad: dict[int, ImageError], on_bad: OnBad | None
-    ) -> Iterator[list[tuple[int, bytes]]]:
-        """Yield (position, bytes) in requests of bounded size; files are read as they are needed."""
-        chunk: list[tuple[int, bytes]] = []
-        size = 0
-        for position, file in enumerate(files):
-            try:
-                data = _checked_bytes(file, names[position])
-            except ImageError as error:
-                if on_bad is None:
-                    raise
-                bad[position] = error
-                continue
-            if chunk and (len(chunk) >= MAX_FILES or size + len(data) > MAX_REQUEST_BYTES):
-                yield chunk
-                chunk, size = [], 0
-            chunk.append((position, data))
-            size += len(data)
-        if chunk:
-            yield chunk
 
     def _encode_file_chunk(
         self,
@@ -334,10 +305,3 @@ class LatentClient:
         if not np.isfinite(latents).all():
             raise ServerAnswerError(f"{self.target}: expected finite latents, received NaN or infinity.")
         return latents
-
-
-def _checked_bytes(file: Path | str | bytes, name: str) -> bytes:
-    if not isinstance(file, bytes):
-        return read_image_file(file)
-    check_image(file, name)
-    return file

@@ -15,7 +15,7 @@ from pictures import coloured_picture, encoded
 from scripted_server import CARD, Script, latents_of
 
 from ae_search import errors
-from ae_search.client import LatentClient, VersionStatus, latent_client
+from ae_search.client import LatentClient, VersionStatus, chunks
 from ae_search.client.rpc_errors import ERRORS
 from ae_search.errors import (
     ConfigurationError,
@@ -57,7 +57,7 @@ def test_many_chunks_come_back_in_order(client, script, pixels, as_content):
 
 
 def test_requests_are_bounded_in_bytes(client, script, pixels, monkeypatch):
-    monkeypatch.setattr(latent_client, "MAX_REQUEST_BYTES", 160)
+    monkeypatch.setattr(chunks, "MAX_REQUEST_BYTES", 160)
     np.testing.assert_array_equal(client.encode(pixels[:95]), latents_of(pixels[:95]))
     assert len(script.requests) == 1 + 10
 
