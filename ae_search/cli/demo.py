@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ae_search.cli.options import load_tensorflow
 from ae_search.errors import ConfigurationError, ServerUnavailableError
 
 QUERIES = 1000
@@ -27,6 +28,7 @@ def demo(
     source: Annotated[str | None, typer.Option(help="fashion_mnist or digits, in place of what can be had.")] = None,
 ) -> None:
     """Train, export, serve, index and query Fashion-MNIST; ends with figures and pictures."""
+    load_tensorflow()
     name = source or _obtainable_source()
     model = "fashion" if name == "fashion_mnist" else name
     run, export, index = folder / "run", folder / "export" / model, folder / "index"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ae_search.cli.options import parse_image_size
+from ae_search.cli.options import load_tensorflow, parse_image_size
 from ae_search.errors import ConfigurationError
 
 
@@ -35,6 +35,7 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
     """Export the encoder of a finished run; return the version folder."""
     import json
 
+    load_tensorflow()
     from ae_search.export import export_encoder
     from ae_search.training import load_autoencoder, read_config
 
@@ -48,6 +49,7 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
 
 
 def _export_file(path: Path | None, to: Path, metric: str, size: tuple[int, int] | None) -> Path:
+    load_tensorflow()
     from ae_search.export import export_encoder, load_encoder
 
     assert path is not None

@@ -1,6 +1,10 @@
 """Options that several commands share, and the encoder that they name."""
 
+import importlib
+import os
 import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +43,7 @@ def connect(server: str | None, model: Path | None, model_name: str | None, time
         from ae_search.client import LatentClient
 
         return LatentClient(server, model_name or DEFAULT_MODEL_NAME, timeout_s=timeout_s)
+    load_tensorflow()
     from ae_search.model_server import LocalEncoder
 
     assert model is not None
@@ -57,3 +62,21 @@ def parse_image_size(text: str | None) -> tuple[int, int] | None:
     if not match:
         raise ConfigurationError(f"--image-size must be HEIGHTxWIDTH, for example 64x64. Received: {text!r}.")
     return int(match[1]), int(match[2])
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without its greeting, which no log level reaches and which would bury our own messages.
+
+    What it says is kept back and shown when the import fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(held.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            held.seek(0)
+            stderr.write(held.read())
+            raise
+        finally:
+            os.dup2(stderr.fileno(), 2)

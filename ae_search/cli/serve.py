@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from ae_search.cli.options import load_tensorflow
+
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,6 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the newest version of an exported model over gRPC, and newer ones as they appear."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     as_content = enable_serialization_as_tensor_content
     if backend is Backend.TENSORFLOW_SERVING:
         _become_tensorflow_serving(model, name, host, port, as_content=as_content)
@@ -48,6 +49,7 @@ def _serve_embedded(model: Path, name: str | None, host: str, port: int, *, as_c
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
 
+    load_tensorflow()
     from ae_search.model_server import ModelServer
 
     server = ModelServer(
@@ -60,6 +62,7 @@ def _serve_embedded(model: Path, name: str | None, host: str, port: int, *, as_c
 
 
 def _become_tensorflow_serving(model: Path, name: str | None, host: str, port: int, *, as_content: bool) -> None:
+    load_tensorflow()
     from ae_search.model_server.tensorflow_serving import command
 
     arguments = command(model, model_name=name, host=host, port=port, enable_serialization_as_tensor_content=as_content)

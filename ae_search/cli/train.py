@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ae_search.cli.options import parse_image_size
+from ae_search.cli.options import load_tensorflow, parse_image_size
 
 
 def train(
@@ -44,6 +44,7 @@ def train(
 
 def run_training(source: str, run: Path, **options: object) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
+    load_tensorflow()
     from ae_search.data import FolderSource, open_source
     from ae_search.plots import plot_samples
     from ae_search.training import configure, prepare_run
