@@ -100,7 +100,8 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
         for axis, picture in zip(line, row, strict=False):
             axis.set_title(_shortened(picture.title), fontsize=7, parse_math=False)
             if picture.pixels is not None:
-                axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0)
+                white = 255 if picture.pixels.dtype == np.uint8 else 1
+                axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0, vmax=white)
     if title:
         figure.suptitle(title, fontsize=9, wrap=True, parse_math=False)
     try:
