@@ -4,6 +4,7 @@ AeSearchError
 ├── ConfigurationError      an option, path or source is wrong: correct the call
 ├── ImageError              an image cannot be read or has the wrong form: leave it out or repair it
 ├── ExportError             no usable SavedModel was, or could be, written
+├── IndexBusyError          another process writes the index: wait for it
 ├── IndexDamagedError       a file of the index is missing, cut short or altered: restore or rebuild it
 ├── ModelMismatchError      index and model do not belong together: use the index's model, or rebuild it
 └── ServerError             the server's part of a call went wrong
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigurationError",
     "ExportError",
     "ImageError",
+    "IndexBusyError",
     "IndexDamagedError",
     "ModelMismatchError",
     "ModelNotServedError",
@@ -46,6 +48,10 @@ class ImageError(AeSearchError):
 
 class ExportError(AeSearchError):
     """A SavedModel version could not be written or read."""
+
+
+class IndexBusyError(AeSearchError):
+    """Another process writes the index."""
 
 
 class IndexDamagedError(AeSearchError):

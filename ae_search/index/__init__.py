@@ -1,4 +1,4 @@
-"""The latent index: an Annoy forest, a SQLite catalogue and a manifest, in generations."""
+"""The latent index: an Annoy forest, a SQLite catalogue, the changes since and a manifest, in generations."""
 
 from ae_search.index.build import IndexBuilder
 from ae_search.index.latent_index import LatentIndex, Neighbour

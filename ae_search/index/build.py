@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,14 @@ from ae_search.contract import Latents, ModelCard
 from ae_search.errors import ConfigurationError
 from ae_search.files import new_folder
 from ae_search.index.catalogue import CATALOGUE, CatalogueWriter
+from ae_search.index.changes import CHANGES, create_changes
 from ae_search.index.exact import MAX_MAGNITUDE, as_float32, checked_latents, first_bad_row
-from ae_search.index.forest import FOREST, Forest, describe_file
-from ae_search.index.manifest import ForestFile, Manifest, ModelRef, RecallPoint
+from ae_search.index.forest import FOREST, Forest
+from ae_search.index.items import Items, Metadata
+from ae_search.index.manifest import Manifest, ModelRef, Recipe
+from ae_search.index.names import NAMES, NamesWriter
 from ae_search.index.place import check_place, make_live, next_generation, sole_writer
+from ae_search.index.proof import PROVED_FILES, describe_file
 from ae_search.index.tuning import tune
 
 _SPILL = "latents.f32"
@@ -27,6 +31,120 @@ _SPILL = "latents.f32"
 # Measured with 60,000 clustered latents of 128: built in 2 s on two cores, recall 0.98 at 0.4 ms a query.
 # 20 trees need more candidates for it, 80 take twice the time and half as much disk again.
 DEFAULT_N_TREES = 40
+ALL_CORES = -1
+
+
+class GenerationWriter:
+    """Writes one generation into a folder that nobody reads yet; blocks of items go in as a stream.
+
+    Args:
+        folder: The folder, which is there and empty.
+        recipe: What to build to.
+        jobs: Threads that grow the forest, -1 for all cores.
+        on_disk: Whether Annoy builds within the file; None where memory does not suffice.
+
+    Attributes:
+        manifest: The manifest, once it is finished.
+        seconds: How long the stages "catalogue", "forest" and "tuning" took, in s.
+    """
+
+    manifest: Manifest
+
+    def __init__(self, folder: Path, recipe: Recipe, *, jobs: int = ALL_CORES, on_disk: bool | None = None) -> None:
+        self.seconds: dict[str, float] = {"catalogue": 0.0}
+        self._folder, self._recipe, self._jobs, self._on_disk = folder, recipe, jobs, on_disk
+        self._items = 0
+        self._catalogue: CatalogueWriter
+        self._names: NamesWriter
+        self._spill: BinaryIO
+
+    def __len__(self) -> int:
+        return self._items
+
+    @contextmanager
+    def inputs(self) -> Iterator[None]:
+        """Hold the files open that `add` writes to."""
+        with ExitStack() as files:
+            self._catalogue = CatalogueWriter(self._folder / CATALOGUE)
+            complete = False
+            files.callback(lambda: self._catalogue.close(commit=complete))
+            self._names = files.enter_context(NamesWriter(self._folder / NAMES))
+            self._spill = files.enter_context((self._folder / _SPILL).open("wb"))
+            yield
+            complete = True
+
+    def add(self, latents: Latents, items: Items) -> None:
+        """Append items, all of them or none; latents are float32 `[n, d]` and finite.
+
+        Raises:
+            ConfigurationError: A key is there already.
+        """
+        start = time.perf_counter()
+        self._catalogue.add(self._items, items)
+        self._names.add(items.names())
+        self.seconds["catalogue"] += time.perf_counter() - start
+        self._spill.write(latents.tobytes())
+        self._items += len(items)
+
+    def finish(self) -> None:
+        """Grow and measure the forest, and write the manifest."""
+        folder, recipe = self._folder, self._recipe
+        rows = np.empty((0, recipe.latent_dim), np.float32)
+        if self._items:
+            rows = np.memmap(folder / _SPILL, np.float32, "r", shape=(self._items, recipe.latent_dim))
+        start = time.perf_counter()
+        forest = Forest.grow(
+            folder / FOREST,
+            np.asarray(rows),
+            recipe.metric,
+            n_trees=recipe.n_trees,
+            seed=recipe.seed,
+            jobs=self._jobs,
+            on_disk=self._on_disk,
+        )
+        grown = time.perf_counter()
+        chosen, curve = tune(forest, recall=recipe.target_recall, n_trees=recipe.n_trees, seed=recipe.seed)
+        self.seconds |= {"forest": grown - start, "tuning": time.perf_counter() - grown}
+        (folder / _SPILL).unlink()
+        create_changes(folder / CHANGES, self._items)
+        self.manifest = Manifest(
+            **vars(recipe),
+            search_k=chosen.search_k,
+            recall=chosen.recall,
+            recall_curve=curve,
+            items=self._items,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            files={name: describe_file(folder / name) for name in PROVED_FILES},
+        )
+        self.manifest.write(folder)
+
+
+@contextmanager
+def new_generation(
+    index: Path, recipe: Recipe, *, jobs: int = ALL_CORES, on_disk: bool | None = None
+) -> Iterator[GenerationWriter]:
+    """Yield a writer; when the block ends without an error, what it wrote becomes the live generation.
+
+    The caller holds the index's lock.
+
+    Raises:
+        ConfigurationError: The disk is full.
+    """
+    folder = next_generation(index)
+    callers_turn = False
+    try:
+        with new_folder(folder) as temporary:
+            writer = GenerationWriter(temporary, recipe, jobs=jobs, on_disk=on_disk)
+            with writer.inputs():
+                callers_turn = True
+                yield writer
+                callers_turn = False
+            writer.finish()
+        make_live(folder)
+    except (OSError, sqlite3.OperationalError) as error:
+        if callers_turn:
+            raise
+        raise cannot_write(index, error) from error
 
 
 class IndexBuilder:
@@ -46,13 +164,20 @@ class IndexBuilder:
         seed: Seed of the forest and of the measurement, in [0, 2**32).
         recall: Share of the 10 true neighbours that a query shall find, in (0, 1].
         replace: Whether an existing index may be replaced.
+        jobs: Threads that grow the forest, at least 1, or -1 for all cores. Only with 1 is the forest of the same
+            items the same file each time; it then takes about as many times longer as there are cores.
+        on_disk: Whether Annoy builds within the file instead of in memory, which is slower. None: only if the forest
+            would take more than half of the memory that is free.
+        sources: Names of the sources that the items come from.
+        wait_s: How long to wait for another writer of this index, in s.
 
     Attributes:
         manifest: The manifest, once the index is built.
-        seconds: How long the stages "forest" and "tuning" took, in s.
+        seconds: How long the stages "catalogue", "forest" and "tuning" took, in s, once the index is built.
 
     Raises:
         ConfigurationError: The place must not be written.
+        IndexBusyError: Another process writes it.
         ValueError: An option is out of range.
     """
 
@@ -67,19 +192,21 @@ class IndexBuilder:
         seed: int = 42,
         recall: float = 0.98,
         replace: bool = False,
+        jobs: int = ALL_CORES,
+        on_disk: bool | None = None,
+        sources: Sequence[str] = (),
+        wait_s: float = 0.0,
     ) -> None:
-        if n_trees < 1 or not 0 <= seed < 2**32 or not 0.0 < recall <= 1.0:
+        if n_trees < 1 or not 0 <= seed < 2**32 or not 0.0 < recall <= 1.0 or not (jobs >= 1 or jobs == ALL_CORES):
             raise ValueError(
-                "Expected n_trees >= 1, seed in [0, 2**32) and recall in (0, 1]. "
-                f"Received: n_trees={n_trees}, seed={seed}, recall={recall}."
+                "Expected n_trees >= 1, seed in [0, 2**32), recall in (0, 1] and jobs >= 1 or -1. "
+                f"Received: n_trees={n_trees}, seed={seed}, recall={recall}, jobs={jobs}."
             )
         self.seconds: dict[str, float] = {}
         self._path = Path(path)
-        self._card = card
-        self._n_trees, self._seed, self._recall, self._replace = n_trees, seed, recall, replace
-        self._items = 0
-        self._catalogue: CatalogueWriter
-        self._spill: BinaryIO | None = None
+        self._recipe = recipe_of(card, n_trees=n_trees, seed=seed, recall=recall, sources=sources)
+        self._replace, self._jobs, self._on_disk, self._wait_s = replace, jobs, on_disk, wait_s
+        self._writer: GenerationWriter | None = None
         self._session = self._write()
         check_place(self._path, replace=replace)
 
@@ -93,7 +220,7 @@ class IndexBuilder:
         return self._session.__exit__(kind, error, trace)
 
     def __len__(self) -> int:
-        return self._items
+        return 0 if self._writer is None else len(self._writer)
 
     def add(
         self,
@@ -101,6 +228,8 @@ class IndexBuilder:
         keys: Sequence[str],
         labels: Sequence[str | None] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
+        *,
+        metadata: Sequence[Metadata | None] | None = None,
     ) -> None:
         """Add a block of items, all of them or none.
 
@@ -109,104 +238,80 @@ class IndexBuilder:
             keys: n keys, unique in the index.
             labels: n labels, None where an item has none.
             thumbnails: n JPEG files, None where an item has none.
+            metadata: n JSON objects of at most 1 MiB, None where an item has none.
 
         Raises:
             ValueError: The latents do not fit the model or are not finite, or the lengths differ.
             TypeError: A key or a label is no string.
             ConfigurationError: A key occurs twice, or the disk is full.
         """
-        if self._spill is None:
+        if self._writer is None:
             raise ValueError("Items can be added only inside the builder's with block.")
-        labels = [None] * len(keys) if labels is None else labels
-        thumbnails = [None] * len(keys) if thumbnails is None else thumbnails
-        rows = self._rows(latents, keys)
-        if not len(rows) == len(keys) == len(labels) == len(thumbnails):
-            raise ValueError(
-                "Expected as many latents, keys, labels and thumbnails. Received: "
-                f"{len(rows)}, {len(keys)}, {len(labels)}, {len(thumbnails)}."
-            )
-        with _disk_errors(self._path):
-            self._catalogue.add(self._items, keys, labels, thumbnails)
-            self._spill.write(rows.tobytes())
-        self._items += len(rows)
-
-    def _rows(self, latents: npt.ArrayLike, keys: Sequence[str]) -> Latents:
-        array = as_float32(latents)
-        bad = first_bad_row(array) if array.ndim == 2 and len(array) == len(keys) else None
-        if bad is not None:
-            raise ValueError(
-                f"Expected finite latents, at most {MAX_MAGNITUDE:g} in magnitude. Received others for {keys[bad]!r}."
-            )
-        try:
-            return checked_latents(array, self._card.latent_dim)
-        except ValueError as error:
-            raise ValueError(f"{error} The block begins with key {keys[0] if keys else None!r}.") from None
+        rows = checked_rows(latents, keys, self._recipe.latent_dim)
+        items = Items.checked(keys, labels, metadata, thumbnails)
+        with disk_errors(self._path):
+            self._writer.add(rows, items)
 
     @contextmanager
     def _write(self) -> Iterator[None]:
-        with sole_writer(self._path):
+        with sole_writer(self._path, wait_s=self._wait_s):
             # Again, now that nobody else can change it.
             check_place(self._path, replace=self._replace)
-            generation = next_generation(self._path)
-            with new_folder(generation) as folder:
-                with self._inputs(folder):
+            try:
+                with new_generation(self._path, self._recipe, jobs=self._jobs, on_disk=self._on_disk) as writer:
+                    self._writer = writer
                     yield
-                with _disk_errors(self._path):
-                    manifest = self._finish(folder)
-            make_live(generation)
-            self.manifest = manifest
+                    self._writer = None
+                    if not len(writer):
+                        raise ConfigurationError(f"No images came in, so there is no index to write to {self._path}.")
+            finally:
+                self._writer = None
+            self.manifest, self.seconds = writer.manifest, writer.seconds
 
-    @contextmanager
-    def _inputs(self, folder: Path) -> Iterator[None]:
-        with _disk_errors(self._path):
-            self._catalogue = CatalogueWriter(folder / CATALOGUE)
-        complete = False
-        try:
-            with (folder / _SPILL).open("wb") as self._spill:
-                yield
-            complete = True
-        finally:
-            self._spill = None
-            with _disk_errors(self._path):
-                self._catalogue.close(commit=complete)
 
-    def _finish(self, folder: Path) -> Manifest:
-        if not self._items:
-            raise ConfigurationError(f"No images came in, so there is no index to write to {self._path}.")
-        latents = np.memmap(folder / _SPILL, np.float32, "r", shape=(self._items, self._card.latent_dim))
-        start = time.perf_counter()
-        forest = Forest.grow(
-            folder / FOREST, np.asarray(latents), self._card.metric, n_trees=self._n_trees, seed=self._seed
+def recipe_of(
+    card: ModelCard,
+    *,
+    n_trees: int = DEFAULT_N_TREES,
+    seed: int = 42,
+    recall: float = 0.98,
+    sources: Sequence[str] = (),
+) -> Recipe:
+    """Return what to build to for the latents of a model."""
+    model = ModelRef(card.name, card.version, card.fingerprint)
+    return Recipe(model, card.image_shape, card.latent_dim, card.metric, n_trees, seed, recall, tuple(sources))
+
+
+def checked_rows(latents: npt.ArrayLike, keys: Sequence[str], latent_dim: int) -> Latents:
+    """Return latents as float32 `[n, d]`.
+
+    Raises:
+        ValueError: They have another size, or are not finite; the text names the key.
+    """
+    array = as_float32(latents)
+    bad = first_bad_row(array) if array.ndim == 2 and len(array) == len(keys) else None
+    if bad is not None:
+        raise ValueError(
+            f"Expected finite latents, at most {MAX_MAGNITUDE:g} in magnitude. Received others for {keys[bad]!r}."
         )
-        grown = time.perf_counter()
-        chosen, curve = tune(forest, recall=self._recall, n_trees=self._n_trees, seed=self._seed)
-        self.seconds = {"forest": grown - start, "tuning": time.perf_counter() - grown}
-        (folder / _SPILL).unlink()
-        manifest = self._describe(chosen, curve, describe_file(folder / FOREST))
-        manifest.write(folder)
-        return manifest
-
-    def _describe(self, chosen: RecallPoint, curve: tuple[RecallPoint, ...], forest: ForestFile) -> Manifest:
-        card = self._card
-        return Manifest(
-            model=ModelRef(card.name, card.version, card.fingerprint),
-            image_shape=card.image_shape,
-            latent_dim=card.latent_dim,
-            metric=card.metric,
-            n_trees=self._n_trees,
-            seed=self._seed,
-            search_k=chosen.search_k,
-            recall=chosen.recall,
-            recall_curve=curve,
-            items=self._items,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            forest=forest,
-        )
+    try:
+        rows = checked_latents(array, latent_dim)
+    except ValueError as error:
+        raise ValueError(f"{error} The block begins with key {keys[0] if keys else None!r}.") from None
+    if len(rows) != len(keys):
+        raise ValueError(f"Expected as many latents as keys. Received: {len(rows)}, {len(keys)}.")
+    return rows
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(index: Path) -> Iterator[None]:
+    """Tell a full or broken disk as an error of ours."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        raise ConfigurationError(f"Cannot write the index {path}: {error}.") from error
+        raise cannot_write(index, error) from error
+
+
+def cannot_write(index: Path, error: Exception) -> ConfigurationError:
+    """Return the error to raise for one of the file system or of SQLite."""
+    return ConfigurationError(f"Cannot write the index {index}: {error}.")

@@ -1,113 +1,94 @@
-"""The catalogue: what each id of the forest stands for, in one SQLite file."""
+"""The catalogue: keys, labels, metadata and thumbnails of a forest's items, in one SQLite file that never changes."""
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ae_search.errors import ConfigurationError, IndexDamagedError
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.errors import ConfigurationError, IndexBusyError, IndexDamagedError
+from ae_search.index.items import Items
+from ae_search.index.where import Condition
 
 CATALOGUE = "catalogue.sqlite"
-CATALOGUE_FORMAT = 1
+
+Ids = npt.NDArray[np.int64]
 
 # Below SQLITE_MAX_VARIABLE_NUMBER of every SQLite release (999 before 3.32).
-_IDS_PER_QUERY = 500
+_PER_QUERY = 500
+_MAPPED_BYTES = 1 << 32
 
-_SCHEMA = f"""
-CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT);
+_SCHEMA = """
+CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
 CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
-PRAGMA user_version = {CATALOGUE_FORMAT};
 """
-
-Row = tuple[str, str | None]
 
 
 class Catalogue:
     """Reads a catalogue; one connection that threads take turns on.
 
     Args:
-        path: The SQLite file; it is opened read-only.
-        items: How many items it must hold, with ids 0 to `items` - 1.
+        path: The SQLite file, proved to be the one that its manifest describes.
 
     Raises:
-        IndexDamagedError: It is missing or damaged, or holds other items.
-        ConfigurationError: It has a newer format than this release reads.
+        IndexDamagedError: SQLite cannot open it.
     """
 
-    def __init__(self, path: Path, items: int) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        with _damage_named(path):
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
-            )
-        try:
-            self._check(items)
-        except BaseException:
-            self._connection.close()
-            raise
-        self.count = items
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def rows(self, ids: Sequence[int]) -> list[Row]:
-        """Return key and label of each id, in the order asked.
-
-        Raises:
-            IndexDamagedError: The file is damaged or lacks an id.
-        """
-        found: dict[int, Row] = {}
-        for start in range(0, len(ids), _IDS_PER_QUERY):
-            block = ids[start : start + _IDS_PER_QUERY]
-            marks = ",".join("?" * len(block))
-            for item, key, label in self._query(f"SELECT id, key, label FROM items WHERE id IN ({marks})", block):
-                found[item] = key, label
-        try:
-            return [found[item] for item in ids]
-        except KeyError as error:
-            raise IndexDamagedError(f"{self._path} lacks item {error}; restore it or build the index anew.") from error
+    def __init__(self, path: Path) -> None:
+        # The file never changes, so that SQLite need not lock it, and a folder that cannot be written will do.
+        self._database = Database(path, "mode=ro&immutable=1")
+        self._database.query(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
 
     def thumbnail(self, item: int) -> bytes | None:
         """Return the JPEG of an id, None where none is stored."""
-        rows = self._query("SELECT jpeg FROM thumbnails WHERE id = ?", (item,))
+        rows = self._database.query("SELECT jpeg FROM thumbnails WHERE id = ?", (item,))
         return rows[0][0] if rows else None
 
-    def id_of(self, key: str) -> int | None:
-        """Return the id of a key, None for an unknown key."""
-        rows = self._query("SELECT id FROM items WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
-
-    def labels(self) -> list[str | None]:
-        """Return the labels of all items, by id."""
-        return [label for (label,) in self._query("SELECT label FROM items ORDER BY id")]
-
-    def keys(self) -> list[str]:
-        """Return the keys of all items, by id."""
-        return [key for (key,) in self._query("SELECT key FROM items ORDER BY id")]
-
-    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._lock, _damage_named(self._path):
-            return self._connection.execute(sql, values).fetchall()
-
-    def _check(self, items: int) -> None:
-        (version,) = self._query("PRAGMA user_version")[0]
-        if version > CATALOGUE_FORMAT:
-            raise ConfigurationError(
-                f"{self._path} has format {version}, newer than {CATALOGUE_FORMAT}; upgrade ae-search."
+    def thumbnails(self, start: int, end: int) -> dict[int, bytes]:
+        """Return the JPEG of each id in [start, end) that has one."""
+        return dict(
+            self._database.query(
+                "SELECT id, jpeg FROM thumbnails WHERE id >= ? AND id < ? AND jpeg NOT NULL", (start, end)
             )
-        if version != CATALOGUE_FORMAT:
-            raise IndexDamagedError(f"{self._path} is no catalogue (user_version {version}).")
-        found = self._query("SELECT count(*), min(id), max(id) FROM items")[0]
-        if found != (items, 0, items - 1):
-            raise IndexDamagedError(
-                f"{self._path} does not belong to its manifest: expected {items} items with ids 0 to {items - 1}. "
-                f"Received: {found[0]} with ids {found[1]} to {found[2]}."
-            )
+        )
+
+    def ids_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the id of each key that is known."""
+        found: dict[str, int] = {}
+        for block in blocks(keys):
+            marks = ",".join("?" * len(block))
+            found.update(self._database.query(f"SELECT key, id FROM items WHERE key IN ({marks})", block))
+        return found
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids that meet a condition, ascending."""
+        sql, values = condition
+        return ids_array(self._database.query(f"SELECT id FROM items WHERE {sql} ORDER BY id", values))
+
+    def matching_among(self, condition: Condition, ids: Sequence[int]) -> set[int]:
+        """Return those of some ids that meet a condition."""
+        sql, values = condition
+        found: set[int] = set()
+        for block in blocks(ids):
+            marks = ",".join("?" * len(block))
+            rows = self._database.query(f"SELECT id FROM items WHERE id IN ({marks}) AND {sql}", [*block, *values])
+            found.update(item for (item,) in rows)
+        return found
+
+    def check(self) -> int:
+        """Let SQLite check the whole file, and return how many items it holds.
+
+        Raises:
+            IndexDamagedError: The check finds a fault.
+        """
+        self._database.check()
+        ((count,),) = self._database.query("SELECT count(*) FROM items")
+        return int(count)
 
 
 class CatalogueWriter:
@@ -118,80 +99,126 @@ class CatalogueWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._connection = sqlite3.connect(path, isolation_level=None)
         # The unpublished folder is thrown away after a crash, and fsynced as a whole before it is published.
         # The journal stays in memory rather than off: without one, SQLite cannot take back a refused block.
         self._connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;" + _SCHEMA)
         self._connection.execute("BEGIN")
 
-    def add(
-        self,
-        first_id: int,
-        keys: Sequence[str],
-        labels: Sequence[str | None],
-        thumbnails: Sequence[bytes | None],
-    ) -> None:
+    def add(self, first_id: int, items: Items) -> None:
         """Add items with ids from `first_id` on: all of them, or none if one is refused.
 
-        Args:
-            first_id: Id of the first item.
-            keys: One key for each item.
-            labels: As many labels.
-            thumbnails: As many JPEG files, or none at all.
-
         Raises:
-            ConfigurationError: A key occurs twice or is no Unicode text.
-            TypeError: A key or a label is no string.
+            ConfigurationError: A key is there already.
         """
-        for text in (*keys, *labels):
-            _check_text(text)
-        ids = range(first_id, first_id + len(keys))
+        ids = range(first_id, first_id + len(items))
         execute = self._connection.execute
         execute("SAVEPOINT block")
         try:
-            self._connection.executemany("INSERT INTO items VALUES (?, ?, ?)", zip(ids, keys, labels, strict=True))
-            pictures = ((item, jpeg) for item, jpeg in zip(ids, thumbnails, strict=False) if jpeg is not None)
+            rows = zip(ids, items.keys, items.labels, items.metadata, strict=True)
+            self._connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+            pictures = ((item, jpeg) for item, jpeg in zip(ids, items.thumbnails, strict=True) if jpeg is not None)
             self._connection.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
         except sqlite3.IntegrityError as error:
-            twice = self._first_duplicate(first_id, keys)
             execute("ROLLBACK TO block")
-            raise ConfigurationError(f"Keys must be unique. Received twice: {twice!r}.") from error
+            known = (key for key in items.keys if execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone())
+            raise ConfigurationError(f"Keys must be unique. Received twice: {next(known)!r}.") from error
         finally:
             execute("RELEASE block")
 
     def close(self, *, commit: bool) -> None:
         """Close the file, keeping what was added only if `commit`."""
         try:
-            if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
-                self._connection.execute("COMMIT" if commit else "ROLLBACK")
+            if not self._connection.in_transaction:
+                return  # SQLite itself rolls back when the disk is full
+            if commit:
+                # After the rows, when it is one sort.
+                self._connection.execute("CREATE INDEX items_label ON items (label)")
+            self._connection.execute("COMMIT" if commit else "ROLLBACK")
         finally:
             self._connection.close()
 
-    def _first_duplicate(self, first_id: int, keys: Sequence[str]) -> str | None:
-        for item, key in enumerate(keys, first_id):
-            row = self._connection.execute("SELECT id FROM items WHERE key = ?", (key,)).fetchone()
-            if row and row[0] != item:
-                return key
-        return None
+
+class Database:
+    """An SQLite file that is read by threads in turn, its errors told as ours.
+
+    Args:
+        path: The file.
+        options: URI parameters of SQLite.
+        busy_s: How long to wait while another process commits, in s.
+    """
+
+    def __init__(self, path: Path, options: str, *, busy_s: float = 5.0) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with damage_named(path):
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?{options}",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+                timeout=busy_s,
+            )
+        self._connection = connection
+        # Closed with its last user: another thread may be in the middle of a search.
+        weakref.finalize(self, connection.close)
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """Run one statement.
+
+        Raises:
+            IndexDamagedError: The file is damaged.
+        """
+        with self._lock, damage_named(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection in one read transaction, so that several statements see one state."""
+        with self._lock, damage_named(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def check(self) -> None:
+        """Let SQLite check the whole file.
+
+        Raises:
+            IndexDamagedError: It finds a fault.
+        """
+        ((verdict,), *_) = self.query("PRAGMA integrity_check(1)")
+        if verdict != "ok":
+            raise IndexDamagedError(f"{self.path} is damaged ({verdict}); restore it or build the index anew.")
 
 
-def _check_text(text: str | None) -> None:
-    if text is None:
-        return
-    if not isinstance(text, str):
-        raise TypeError(f"Keys and labels must be strings. Received: {text!r} of type {type(text).__name__}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # a file name that is not UTF-8 comes with lone surrogates
-        raise ConfigurationError(f"Keys and labels must be Unicode text; rename {text!r}.") from error
+def blocks(values: Sequence[Any]) -> Iterator[list[Any]]:
+    """Cut into lists that one statement can bind."""
+    for start in range(0, len(values), _PER_QUERY):
+        yield list(values[start : start + _PER_QUERY])
+
+
+def ids_array(rows: list[tuple[int]]) -> Ids:
+    """Return rows of one number each as an array `[n]`."""
+    return np.fromiter((item for (item,) in rows), np.int64, len(rows))
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path) -> Iterator[None]:
+    """Tell SQLite's errors about a file as `IndexDamagedError`, or `IndexBusyError` where it is only locked."""
     try:
         yield
-    except sqlite3.ProgrammingError as error:
-        raise ValueError("The index is closed.") from error
     except sqlite3.DatabaseError as error:
+        if _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise IndexBusyError(f"{path} is being changed by another process; try again.") from error
+        if _primary_code(error) == sqlite3.SQLITE_READONLY:
+            raise ConfigurationError(
+                f"The last change of {path} was cut off, and this process may not write there to take it back; run "
+                "`ae-search index info` once as a user who may."
+            ) from error
         raise IndexDamagedError(f"{path} cannot be read ({error}); restore it or build the index anew.") from error
+
+
+def _primary_code(error: sqlite3.DatabaseError) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

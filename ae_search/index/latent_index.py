@@ -1,24 +1,36 @@
-"""Searching an index."""
+"""An index as its users hold it: search, look up, change; several processes at once."""
 
-from dataclasses import dataclass
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents
-from ae_search.errors import IndexDamagedError
-from ae_search.index.catalogue import CATALOGUE, Catalogue
-from ae_search.index.exact import Floats, Ids, checked_latents, compare, nearest
-from ae_search.index.forest import FOREST, Forest
-from ae_search.index.manifest import MAX_COUNT, Manifest, ModelRef, live_generation
+from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
+from ae_search.index.epoch import EpochReader
+from ae_search.index.exact import queries
+from ae_search.index.filters import Filter
+from ae_search.index.generation import Generation, Snapshot
+from ae_search.index.items import Metadata
+from ae_search.index.manifest import Manifest, ModelRef, live_generation
+from ae_search.index.searching import Search
 from ae_search.index.tuning import TUNED_K
+from ae_search.index.where import Where, compile_where
+from ae_search.index.writing import Writing, compact, tune_again, writing
+
+_KEPT_FILTERS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+# Half the time of Neighbour(...), which unpacks its arguments first.
+_new = tuple.__new__
+
+
+class Neighbour(NamedTuple):
     """One answer to a query.
 
     Attributes:
@@ -28,6 +40,7 @@ class Neighbour:
         similarity: Cosine similarity in [-1, 1].
         distance: Distance by the index's metric.
         id: Number of the item in this generation.
+        metadata_json: Metadata of the item as a JSON object, if it has any.
     """
 
     rank: int
@@ -36,52 +49,50 @@ class Neighbour:
     similarity: float
     distance: float
     id: int
+    metadata_json: str | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of the item; empty where it has none."""
+        return json.loads(self.metadata_json) if self.metadata_json else {}
 
 
 class LatentIndex:
-    """One generation of an index, opened for search; safe to share between threads.
+    """An index opened for search and for changes; safe to share between threads.
+
+    A search sees every change whose call has returned, whichever process made it, and follows to a new generation by
+    itself. If that one holds latents of another model, searches end with `ModelMismatchError` until the caller says,
+    by `fingerprint`, that its latents come from that model.
 
     Attributes:
         path: Folder of the index.
-        manifest: Manifest of the generation.
     """
 
-    def __init__(self, path: Path, generation: Path) -> None:
-        """Open one generation; callers use `open`."""
-        self.path = path
-        self.manifest = Manifest.read(generation)
-        self._catalogue = Catalogue(generation / CATALOGUE, self.manifest.items)
-        try:
-            self._forest: Forest | None = Forest.checked_load(generation / FOREST, self.manifest)
-        except BaseException:
-            self._catalogue.close()
-            raise
+    def __init__(self, path: str | Path) -> None:
+        """Open an index; `open` is the same."""
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._epoch = EpochReader(self.path)
+        self._snapshot: Snapshot | None = self._newest(None)
+        self._expected = self._snapshot.manifest.model.fingerprint
+        self._filters: dict[str, Filter] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open the live generation of an index and check its files.
 
         Raises:
-            ConfigurationError: `path` is no index, or one of a newer format.
+            ConfigurationError: `path` is no index, or one of another format.
             IndexDamagedError: A file is missing, cut short or altered.
         """
-        index = Path(path)
-        generation = live_generation(index)
-        while True:
-            try:
-                return cls(index, generation)
-            except IndexDamagedError:
-                # A writer may have published the next generation and removed this one meanwhile.
-                newer = live_generation(index)
-                if newer == generation:
-                    raise
-                generation = newer
+        return cls(path)
 
     def close(self) -> None:
         """Let go of the files; a second time does nothing."""
         # Not unmapped here: another thread may be in the middle of a search.
-        self._forest = None
-        self._catalogue.close()
+        with self._lock:
+            self._snapshot = None
+            self._filters.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -92,83 +103,302 @@ class LatentIndex:
         self.close()
 
     def __len__(self) -> int:
-        return self.manifest.items
+        return len(self.snapshot())
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self.snapshot().ids_of([key]))
+
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest of the live generation."""
+        return self.snapshot().generation.manifest
 
     @property
     def model(self) -> ModelRef:
         """The model whose latents the index holds."""
         return self.manifest.model
 
+    def snapshot(self) -> Snapshot:
+        """Return the state of this moment.
+
+        Raises:
+            IndexDamagedError: A file of a new generation is missing, cut short or altered.
+        """
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise ValueError("The index is closed.")
+        return snapshot if self._epoch.is_still(snapshot.epoch) else self._refresh()
+
     def search(
-        self, latents: npt.ArrayLike, k: int = 10, *, search_k: int | None = None, exact: bool = False
+        self,
+        latents: npt.ArrayLike,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        search_k: int | None = None,
+        exact: bool = False,
+        fingerprint: str | None = None,
     ) -> list[list[Neighbour]]:
-        """Find the items that are nearest to each latent.
+        """Find the items that are nearest to each latent; many latents are searched on all cores.
 
         Args:
             latents: Float32 `[n, d]`, or one latent `[d]`.
             k: Neighbours for each latent, at least 1; an index with fewer items returns all of them.
+            where: Conditions that an item must meet, such as `{"label": "Bag", "price": {"lt": 20}}`; see
+                `compile_where`. k items come back whenever k meet them.
             search_k: Candidates to look at. None takes the manifest's tuned figure, which for more than 10
                 neighbours grows with k.
             exact: Whether to compare with every item instead of asking the forest.
+            fingerprint: Fingerprint of the model that the latents come from. None: the one that the index had when it
+                was opened.
 
         Returns:
             One list for each latent, nearest first, equal distances by id.
 
         Raises:
-            ValueError: `k` or `search_k` is below 1, or the latents are of another size or not finite.
-            IndexDamagedError: The catalogue cannot be read.
+            ValueError: `k` or `search_k` is below 1, the latents are of another size or not finite, or `where` is
+                malformed.
+            ModelMismatchError: The index holds the latents of another model by now.
+            IndexDamagedError: A file cannot be read.
         """
-        rows = checked_latents(latents, self.manifest.latent_dim)
         if k < 1 or (search_k is not None and search_k < 1):
             raise ValueError(f"Expected k and search_k of at least 1. Received: k={k}, search_k={search_k}.")
-        k = min(k, len(self))
-        forest = self._opened()
-        if exact:
-            found = list(zip(*nearest(rows, forest.vectors, k, forest.metric), strict=True))
+        snapshot = self.snapshot()
+        manifest = snapshot.manifest
+        if manifest.model.fingerprint != (fingerprint or self._expected):
+            raise self._other_model(manifest.model, fingerprint or self._expected)
+        rows = queries(latents, manifest.latent_dim)
+        if snapshot.is_forest and k <= TUNED_K and where is None and not exact and len(rows) == 1:
+            # The common case without what the others need, which would cost half as much again as all the rest.
+            k = min(k, manifest.items)
+            answers = [snapshot.generation.forest.nearest(rows[0], k, search_k or manifest.search_k)]
         else:
-            found = [_approximate(forest, row, k, search_k or self._search_k(k)) for row in rows]
-        catalogued = self._catalogue.rows([item for ids, _, _ in found for item in ids.tolist()])
-        return [
-            _neighbours(ids, distances, similarities, catalogued[start : start + k])
-            for start, (ids, distances, similarities) in zip(range(0, k * len(found), k), found, strict=True)
-        ]
+            chosen = None if where is None else self._filter(snapshot, where)
+            answers = Search(snapshot, k, search_k, exact=exact, filter=chosen).run(rows)
+        return [_neighbours(snapshot, found) for found in answers]
+
+    def search_by_key(
+        self, key: str, k: int = 10, *, where: Where | None = None, search_k: int | None = None, exact: bool = False
+    ) -> list[Neighbour]:
+        """Find the items that are nearest to an indexed one, itself left out.
+
+        Args:
+            key: Key of the item.
+            k: Neighbours, at least 1.
+            where: As in `search`.
+            search_k: As in `search`.
+            exact: As in `search`.
+
+        Raises:
+            ConfigurationError: The index has no such key.
+            ValueError: As in `search`.
+        """
+        if k < 1:
+            raise ValueError(f"Expected k of at least 1. Received: k={k}.")
+        snapshot = self.snapshot()
+        own = self._ids(snapshot, [key])[0]
+        chosen = None if where is None else self._filter(snapshot, where)
+        rows = queries(snapshot.latents([own]), snapshot.manifest.latent_dim)
+        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).run(rows)
+        return _neighbours(snapshot, [row for row in found if row[1] != own][:k])
+
+    def latents(self, keys: Sequence[str]) -> Latents:
+        """Return the latents of some keys, float32 `[n, d]`.
+
+        Raises:
+            ConfigurationError: The index lacks a key.
+        """
+        snapshot = self.snapshot()
+        return snapshot.latents(self._ids(snapshot, keys))
 
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""
-        number = self._catalogue.id_of(item) if isinstance(item, str) else item.id
-        return None if number is None else self._catalogue.thumbnail(number)
+        snapshot = self.snapshot()
+        number = snapshot.ids_of([item if isinstance(item, str) else item.key])
+        return snapshot.thumbnail(next(iter(number.values()))) if number else None
+
+    def items(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+        """Yield key, label and metadata of each item, by id."""
+        snapshot = self.snapshot()
+        for ids in snapshot.live_ids():
+            for key, label, metadata in snapshot.names(ids):
+                yield key, label, json.loads(metadata) if metadata else {}
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""
-        return self._catalogue.labels()
+        snapshot = self.snapshot()
+        return [label for ids in snapshot.live_ids() for _, label, _ in snapshot.names(ids)]
 
     def keys(self) -> list[str]:
         """Return the keys of all items, by id."""
-        return self._catalogue.keys()
+        snapshot = self.snapshot()
+        return [key for ids in snapshot.live_ids() for key, _, _ in snapshot.names(ids)]
 
-    def _search_k(self, k: int) -> int:
-        # Tuned for 10: with the same work, the recall of a longer list would fall.
-        return min(-(-self.manifest.search_k * max(k, TUNED_K) // TUNED_K), MAX_COUNT)
+    def add(
+        self,
+        latents: npt.ArrayLike,
+        keys: Sequence[str],
+        labels: Sequence[str | None] | None = None,
+        *,
+        metadata: Sequence[Metadata | None] | None = None,
+        thumbnails: Sequence[bytes | None] | None = None,
+        source: str | None = None,
+        wait_s: float = 0.0,
+    ) -> None:
+        """Add items, all of them or none; every reader sees them when this returns.
 
-    def _opened(self) -> Forest:
-        if self._forest is None:
-            raise ValueError("The index is closed.")
-        return self._forest
+        Args:
+            latents: Float32 `[n, d]`, of the index's model.
+            keys: n keys that the index does not have.
+            labels: n labels, None where an item has none.
+            metadata: n JSON objects of at most 1 MiB, None where an item has none.
+            thumbnails: n JPEG files, None where an item has none.
+            source: Name of the source that they come from.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            ConfigurationError: A key is there already, or the disk is full.
+            IndexBusyError: Another process writes the index.
+            ModelMismatchError: The index holds the latents of another model by now.
+            ValueError: The latents do not fit or are not finite, or the lengths differ.
+        """
+        with self._writing(wait_s) as change:
+            change.add(latents, keys, labels, metadata, thumbnails, source)
+
+    def update(
+        self,
+        keys: Sequence[str],
+        *,
+        latents: npt.ArrayLike | None = None,
+        labels: Sequence[str | None] | None = None,
+        metadata: Sequence[Metadata | None] | None = None,
+        thumbnails: Sequence[bytes | None] | None = None,
+        wait_s: float = 0.0,
+    ) -> None:
+        """Change items, all of them or none; what is not given stays as it is.
+
+        Args:
+            keys: n keys that the index has.
+            latents: Float32 `[n, d]`.
+            labels: n labels.
+            metadata: n JSON objects; each replaces the whole of what the item had.
+            thumbnails: n JPEG files.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            ConfigurationError: The index lacks a key, or a key occurs twice.
+            IndexBusyError: Another process writes the index.
+            ModelMismatchError: The index holds the latents of another model by now.
+            ValueError: The latents do not fit or are not finite, or the lengths differ.
+        """
+        with self._writing(wait_s) as change:
+            change.update(keys, latents, labels, metadata, thumbnails)
+
+    def remove(self, keys: Sequence[str], *, wait_s: float = 0.0) -> None:
+        """Take items out, all of them or none; no search returns them when this has returned.
+
+        Args:
+            keys: Keys that the index has.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            ConfigurationError: The index lacks a key, or a key occurs twice.
+            IndexBusyError: Another process writes the index.
+        """
+        with self._writing(wait_s, any_model=True) as change:
+            change.remove(keys)
+
+    def compact(self, *, jobs: int = -1, on_disk: bool | None = None, wait_s: float = 0.0) -> None:
+        """Fold all changes into a new generation; searches go on meanwhile, in every process.
+
+        Args:
+            jobs: Threads that grow the forest, -1 for all cores.
+            on_disk: As in `IndexBuilder`.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            IndexBusyError: Another process writes the index.
+            ConfigurationError: The disk is full.
+        """
+        compact(self.path, jobs=jobs, on_disk=on_disk, wait_s=wait_s)
+
+    def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> Manifest:
+        """Measure recall again and choose `search_k` anew.
+
+        Args:
+            recall: Share of the 10 true neighbours that a query shall find, in (0, 1]; None for the one asked last.
+            wait_s: How long to wait for another writer, in s.
+
+        Returns:
+            The manifest with what was measured.
+
+        Raises:
+            ValueError: `recall` is out of range.
+            IndexBusyError: Another process writes the index.
+        """
+        return tune_again(self.path, recall, wait_s=wait_s)
+
+    def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
+        return writing(self.path, self.snapshot, None if any_model else self._expected, wait_s)
+
+    def _filter(self, snapshot: Snapshot, where: Where) -> Filter:
+        """Return the filter, one of the last few if the index has not changed since."""
+        condition = compile_where(where)
+        name = json.dumps(condition)
+        with self._lock:
+            kept = self._filters.pop(name, None)
+            if kept is None or kept.snapshot is not snapshot:
+                kept = Filter(snapshot, condition)
+            self._filters[name] = kept
+            while len(self._filters) > _KEPT_FILTERS:
+                del self._filters[next(iter(self._filters))]
+        return kept
+
+    def _ids(self, snapshot: Snapshot, keys: Sequence[str]) -> list[int]:
+        found = snapshot.ids_of(keys)
+        if missing := [key for key in keys if key not in found]:
+            raise ConfigurationError(f"{self.path} has no item {missing[0]!r}.")
+        return [found[key] for key in keys]
+
+    def _other_model(self, model: ModelRef, wanted: str) -> ModelMismatchError:
+        return ModelMismatchError(
+            f"{self.path} holds latents of {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}) "
+            f"by now, not of the model with fingerprint {wanted[:12]}; encode with that version and open the index anew."
+        )
+
+    def _refresh(self) -> Snapshot:
+        with self._lock:
+            if self._snapshot is None:
+                raise ValueError("The index is closed.")
+            self._snapshot = self._newest(self._snapshot)
+            return self._snapshot
+
+    def _newest(self, seen: Snapshot | None) -> Snapshot:
+        """Look at CURRENT and at the changes; what has not changed is taken over."""
+        epoch = self._epoch.now()
+        folder = live_generation(self.path)
+        while True:
+            try:
+                if seen is not None and seen.generation.is_still(folder):
+                    delta = seen.generation.changes.after(seen.delta)
+                    if delta is seen.delta and epoch == seen.epoch:
+                        return seen
+                    return Snapshot(seen.generation, delta, epoch)
+                generation = Generation(folder)
+                return Snapshot(generation, generation.changes.first(), epoch)
+            except IndexDamagedError:
+                # A writer may have published the next generation and removed this one meanwhile.
+                newer = live_generation(self.path)
+                if newer == folder:
+                    raise
+                folder = newer
 
 
-def _approximate(forest: Forest, latent: Latents, k: int, search_k: int) -> tuple[Ids, Floats, Floats]:
-    ids = np.array(forest.candidates(latent.tolist(), k, search_k), dtype=np.int64)
-    # Annoy's own distances are float32, where an item's distance to itself can come out as 3e-4.
-    distances, similarities = compare(latent, forest.vectors[ids], forest.metric)
-    order = np.lexsort((ids, distances))
-    return ids[order], distances[order], similarities[order]
-
-
-def _neighbours(
-    ids: Ids, distances: Floats, similarities: Floats, rows: list[tuple[str, str | None]]
-) -> list[Neighbour]:
-    columns = zip(rows, similarities.tolist(), distances.tolist(), ids.tolist(), strict=True)
-    return [
-        Neighbour(rank, key, label, similarity, distance, item)
-        for rank, ((key, label), similarity, distance, item) in enumerate(columns, 1)
-    ]
+def _neighbours(snapshot: Snapshot, found: list[tuple[float, int, float]]) -> list[Neighbour]:
+    answers = []
+    rank = 0
+    names = snapshot.names([item for _, item, _ in found])
+    for (distance, item, similarity), (key, label, metadata) in zip(found, names):  # noqa: B905
+        rank += 1
+        answers.append(_new(Neighbour, (rank, key, label, similarity, distance, item, metadata)))
+    return answers

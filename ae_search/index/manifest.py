@@ -1,17 +1,20 @@
 """The manifest: everything an Annoy file does not say of itself, and where the live one is."""
 
+import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from ae_search.contract import METRICS, Metric
 from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
@@ -37,6 +40,10 @@ class ModelRef:
     fingerprint: str
 
 
+# Of latents that were imported and came without a word about their model; no model has this fingerprint.
+UNKNOWN_MODEL = ModelRef("unknown", 1, "unknown")
+
+
 @dataclass(frozen=True)
 class RecallPoint:
     """One measurement of the forest.
@@ -44,17 +51,19 @@ class RecallPoint:
     Attributes:
         search_k: Candidates that Annoy looked at.
         recall: Share in [0, 1] of the true neighbours that were found.
+        error: Standard error of that share.
         latency_ms: Median of one query to Annoy, in ms.
     """
 
     search_k: int
     recall: float
+    error: float
     latency_ms: float
 
 
 @dataclass(frozen=True)
-class ForestFile:
-    """What `forest.ann` must be before Annoy may map it.
+class FileProof:
+    """What a file of a generation must be before it may be used.
 
     Attributes:
         size: Length in bytes.
@@ -66,64 +75,105 @@ class ForestFile:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What one generation holds and how it was built.
+class Recipe:
+    """What a generation is built to, and what the next one takes over.
 
     Attributes:
         model: The model whose latents it holds.
-        image_shape: Height and width in px, channels, as that model takes them.
+        image_shape: Height and width in px, channels, as that model takes them; None where it is not known.
         latent_dim: Floats in one latent.
         metric: Annoy's name of the distance.
         n_trees: Trees in the forest.
-        seed: Seed of the forest.
-        search_k: Candidates to look at for up to 10 neighbours.
-        recall: Recall measured at that `search_k`, in [0, 1].
-        recall_curve: Everything that was measured, by rising `search_k`.
-        items: Count of latents.
-        created: UTC time in ISO 8601.
-        forest: Size and digest of the forest.
-        format: Version of this layout.
+        seed: Seed of the forest and of the measurement.
+        target_recall: Recall that `search_k` was to reach, in (0, 1].
+        sources: Names of the sources that the items came from.
     """
 
     model: ModelRef
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] | None
     latent_dim: int
     metric: Metric
     n_trees: int
     seed: int
-    search_k: int
-    recall: float
-    recall_curve: tuple[RecallPoint, ...]
-    items: int
-    created: str
-    forest: ForestFile
+    target_recall: float
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest(Recipe):
+    """What one generation holds and how it was built.
+
+    Attributes:
+        search_k: Candidates to look at for up to 10 neighbours.
+        recall: Recall measured at that `search_k`, in [0, 1].
+        recall_curve: Everything that was measured, by rising `search_k`.
+        items: Count of latents in the forest.
+        created: UTC time in ISO 8601.
+        files: Size and digest of each file that does not change, by name.
+        format: Version of this layout.
+    """
+
+    search_k: int = 1
+    recall: float = 1.0
+    recall_curve: tuple[RecallPoint, ...] = ()
+    items: int = 0
+    created: str = ""
+    files: Mapping[str, FileProof] = field(default_factory=dict)
     format: int = FORMAT
 
+    def recipe(self, **changes: Any) -> Recipe:
+        """Return what the next generation is built to, with some fields changed."""
+        return replace(Recipe(**{f.name: getattr(self, f.name) for f in fields(Recipe)}), **changes)
+
+    def to_json(self) -> str:
+        """Return the manifest with the digest of itself."""
+        raw = asdict(self)
+        return _with_digest(raw)
+
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into a generation that is not published yet."""
-        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Write `manifest.json` into a generation."""
+        write_atomically(folder / MANIFEST, self.to_json())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read and check the manifest of a generation.
 
         Raises:
-            IndexDamagedError: It is missing or malformed.
-            ConfigurationError: It has a newer format than this release reads.
+            IndexDamagedError: It is missing, malformed or altered.
+            ConfigurationError: It has another format than this release reads.
         """
         path = folder / MANIFEST
         try:
-            raw = json.loads(_read_bounded(path, _MAX_MANIFEST_BYTES))
+            text = _read_bounded(path, _MAX_MANIFEST_BYTES).decode()
+            raw = json.loads(text)
             if not isinstance(raw, dict):
                 raise ValueError("not a JSON object")
-            newest = _whole(raw, "format", 1)
-            if newest > FORMAT:
-                raise ConfigurationError(f"{path} has format {newest}, newer than {FORMAT}; upgrade ae-search.")
+            _check_digest(raw, text)
+            found = _whole(raw, "format", 1)
+            if found > FORMAT:
+                raise ConfigurationError(f"{path} has format {found}, newer than {FORMAT}; upgrade ae-search.")
+            if found < FORMAT:
+                raise ConfigurationError(
+                    f"{path} has format {found}, of a release before {FORMAT}; build the index anew with --replace."
+                )
             return cls(**_fields(raw))
         except (ValueError, OverflowError, RecursionError) as error:
             raise IndexDamagedError(
                 f"{path} is no valid manifest ({error}); restore it, or build the index anew with --replace."
             ) from error
+
+
+def _with_digest(raw: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
+    return json.dumps(raw | {"sha256": digest}, indent=2) + "\n"
+
+
+def _check_digest(raw: dict[str, Any], text: str) -> None:
+    """Check that a manifest is, byte for byte, what was written; this holds for later formats too."""
+    unsigned = {name: value for name, value in raw.items() if name != "sha256"}
+    # A file of format 1 has no digest.
+    if raw.get("format") != 1 and _with_digest(unsigned) != text:
+        raise ValueError("its sha256 is another")
 
 
 def live_generation(index: Path) -> Path:
@@ -161,10 +211,10 @@ def _read_bounded(path: Path, limit: int) -> bytes:
 
 
 def _fields(raw: dict[str, Any]) -> dict[str, Any]:
-    model, forest = _object(raw, "model"), _object(raw, "forest")
-    points = _value(raw, "recall_curve", list)
-    if not all(isinstance(point, dict) for point in points):
-        raise ValueError("'recall_curve' must hold objects")
+    model, files = _object(raw, "model"), _object(raw, "files")
+    points, sources = _value(raw, "recall_curve", list), _value(raw, "sources", list)
+    if not all(isinstance(point, dict) for point in points) or not all(isinstance(name, str) for name in sources):
+        raise ValueError("'recall_curve' must hold objects and 'sources' texts")
     return {
         "model": ModelRef(_text(model, "name"), _whole(model, "version", 1), _text(model, "fingerprint")),
         "image_shape": _image_shape(raw),
@@ -172,12 +222,14 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
         "metric": _metric(raw),
         "n_trees": _whole(raw, "n_trees", 1),
         "seed": _whole(raw, "seed", 0, 2**32 - 1),
+        "target_recall": _number(raw, "target_recall", 1.0),
+        "sources": tuple(sources),
         "search_k": _whole(raw, "search_k", 1),
         "recall": _number(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
-        "items": _whole(raw, "items", 1),
+        "items": _whole(raw, "items", 0),
         "created": _created(raw),
-        "forest": ForestFile(_whole(forest, "size", 1, 2**63 - 1), _digest(forest)),
+        "files": {name: _proof(_object(files, name)) for name in files},
     }
 
 
@@ -217,10 +269,14 @@ def _number(raw: dict[str, Any], name: str, high: float = math.inf) -> float:
 
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:
-    return RecallPoint(_whole(raw, "search_k", 1), _number(raw, "recall", 1.0), _number(raw, "latency_ms"))
+    return RecallPoint(
+        _whole(raw, "search_k", 1), _number(raw, "recall", 1.0), _number(raw, "error"), _number(raw, "latency_ms")
+    )
 
 
-def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int]:
+def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int] | None:
+    if raw.get("image_shape", 0) is None:
+        return None
     sides = _value(raw, "image_shape", list)
     if len(sides) != 3 or any(type(side) is not int or side < 1 for side in sides) or sides[2] not in (1, 3):
         raise ValueError(f"'image_shape' must be height, width and 1 or 3 channels. Received: {str(sides)[:60]}")
@@ -240,8 +296,8 @@ def _created(raw: dict[str, Any]) -> str:
     return created
 
 
-def _digest(raw: dict[str, Any]) -> str:
+def _proof(raw: dict[str, Any]) -> FileProof:
     digest = _text(raw, "sha256")
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError("'sha256' must be 64 hex digits")
-    return digest
+    return FileProof(_whole(raw, "size", 0, 2**63 - 1), digest)

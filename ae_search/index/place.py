@@ -4,18 +4,22 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ae_search.errors import AeSearchError, ConfigurationError
+from ae_search.errors import AeSearchError, ConfigurationError, IndexBusyError
 from ae_search.files import make_folder, write_atomically
+from ae_search.index.epoch import EPOCH, changing
 from ae_search.index.manifest import CURRENT, GENERATION, Manifest, live_generation
 
 _LOCK = ".lock"
 # What `files.new_folder` and `files.write_atomically` leave behind when the process is killed.
-_LEFTOVER = re.compile(rf"\.tmp-([a-z0-9_]{{8}}|\d+-{CURRENT})")
-_OURS = re.compile(rf"{re.escape(_LOCK)}|{CURRENT}|{GENERATION.pattern}|{_LEFTOVER.pattern}")
+_LEFTOVER = re.compile(rf"\.tmp-([a-z0-9_]{{8}}|\d+-({CURRENT}|{re.escape(EPOCH)}))")
+_OURS = re.compile(rf"{re.escape(_LOCK)}|{re.escape(EPOCH)}|{CURRENT}|{GENERATION.pattern}|{_LEFTOVER.pattern}")
+_POLL_S = 0.05
 
 
 def check_place(index: Path, *, replace: bool) -> None:
@@ -38,20 +42,27 @@ def check_place(index: Path, *, replace: bool) -> None:
 
 
 @contextmanager
-def sole_writer(index: Path) -> Iterator[None]:
+def sole_writer(index: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Make the folder and hold its lock; a folder that was new is removed again when the block fails.
 
+    Args:
+        index: The index folder.
+        wait_s: How long to wait for another writer, in s.
+
     Raises:
-        ConfigurationError: Another process writes the index, or the folder cannot be written.
+        IndexBusyError: Another process writes the index.
+        ConfigurationError: The folder cannot be written.
     """
     is_new = not index.exists()
     make_folder(index, "index")
-    with _locked(index / _LOCK):
+    with _locked(index / _LOCK, time.monotonic() + wait_s):
         try:
+            _clear_leftovers(index)
             yield
         except BaseException:
             if not (index / CURRENT).exists():
-                (index / _LOCK).unlink(missing_ok=True)
+                for name in (EPOCH, _LOCK):
+                    (index / name).unlink(missing_ok=True)
                 if is_new:
                     with suppress(OSError):
                         index.rmdir()
@@ -59,51 +70,72 @@ def sole_writer(index: Path) -> Iterator[None]:
 
 
 def next_generation(index: Path) -> Path:
-    """Return the folder of the generation to write, after removing what a killed writer left behind."""
-    numbers = [0]
-    for entry in index.iterdir():
-        if match := GENERATION.fullmatch(entry.name):
-            numbers.append(int(match[1]))
-        elif _LEFTOVER.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-    return index / f"generation-{max(numbers) + 1:06d}"
+    """Return the folder of the generation to write."""
+    numbers = [int(match[1]) for entry in index.iterdir() if (match := GENERATION.fullmatch(entry.name))]
+    return index / f"generation-{max(numbers, default=0) + 1:06d}"
 
 
 def make_live(generation: Path) -> None:
     """Let CURRENT name a published generation and remove all others."""
     index = generation.parent
     try:
-        write_atomically(index / CURRENT, f"{generation.name}\n")
+        with changing(index):
+            write_atomically(index / CURRENT, f"{generation.name}\n")
     except BaseException:
         shutil.rmtree(generation, ignore_errors=True)
         raise
+    # Readers that have the old one open keep its files until they have followed.
+    _remove_others(generation)
+
+
+def _clear_leftovers(index: Path) -> None:
+    """Remove what a killed writer left behind."""
     for entry in index.iterdir():
+        if _LEFTOVER.fullmatch(entry.name):
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+    # Without a generation that is live, one of the others may be all that is left of the index.
+    with suppress(AeSearchError):
+        _remove_others(live_generation(index))
+
+
+def _remove_others(generation: Path) -> None:
+    for entry in generation.parent.iterdir():
         if GENERATION.fullmatch(entry.name) and entry != generation:
-            # Readers that have the old one open keep its files until they close them.
             shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, deadline: float) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ConfigurationError(f"Cannot write an index to {path.parent}: {error.strerror}.") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-            raise ConfigurationError(f"{path.parent} is being written by process {owner}; wait for it.") from None
-        except OSError as error:
-            raise ConfigurationError(f"Cannot lock {path}: {error.strerror}.") from error
+        _lock(descriptor, path, deadline)
         if not os.fstat(descriptor).st_nlink:  # its owner failed just now and removed it
-            raise ConfigurationError(f"{path.parent} was being written by another process; try again.")
+            raise IndexBusyError(f"{path.parent} was being written by another process; try again.")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        os.pwrite(descriptor, f"{os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            owner = os.pread(descriptor, 60, 0).decode("ascii", "replace").strip() or "another"
+            raise IndexBusyError(
+                f"{path.parent} is being written by process {owner}; wait for it (--wait SECONDS)."
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"Cannot lock {path}: {error.strerror}.") from error
 
 
 def _contents(index: Path) -> str:

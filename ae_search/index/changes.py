@@ -1,0 +1,237 @@
+"""What has changed since the forest was built: items added, and ids removed, in one small SQLite file."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_search.contract import Latents, Metric
+from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.index.catalogue import Database, Ids, blocks, damage_named, ids_array
+from ae_search.index.exact import Rough, first_bad_row
+from ae_search.index.items import Items
+from ae_search.index.names import Name
+from ae_search.index.where import Condition
+
+CHANGES = "changes.sqlite"
+CHANGES_FORMAT = 1
+
+# An item that was updated is removed under its old id and added under a new one; ids are never used again.
+_SCHEMA = f"""
+CREATE TABLE added (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT,
+    latent BLOB NOT NULL, jpeg BLOB
+);
+CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL UNIQUE);
+CREATE TABLE sources (name TEXT PRIMARY KEY);
+PRAGMA user_version = {CHANGES_FORMAT};
+"""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The changes as one search sees them; it never changes itself.
+
+    Attributes:
+        ids: Ids `[m]` of the added items, ascending.
+        rough: Their latents, prepared for exact search.
+        names: Key, label and metadata by id.
+        keys: Ids by key.
+        removed: One byte for each item of the forest, 1 where it is removed; empty while none is.
+        removed_count: How many of the forest's items are removed.
+        last_added: Largest id seen.
+        last_removed: Largest removal seen.
+    """
+
+    ids: Ids
+    rough: Rough
+    names: dict[int, Name] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
+    removed: bytearray = field(default_factory=bytearray)
+    removed_count: int = 0
+    last_added: int = -1
+    last_removed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Changes:
+    """Reads the changes of a generation.
+
+    Args:
+        path: The SQLite file.
+        items: Items in the forest.
+        latent_dim: Floats in one latent.
+        metric: Distance of the index.
+
+    Raises:
+        IndexDamagedError: It is missing, cut short or malformed.
+        ConfigurationError: It has a newer format than this release reads.
+    """
+
+    def __init__(self, path: Path, items: int, latent_dim: int, metric: Metric) -> None:
+        self._path, self._items, self._dim, self._metric = path, items, latent_dim, metric
+        # Not read-only: the change of a writer that was killed has to be taken back before anything can be read.
+        # Where the folder cannot be written, SQLite opens the file for reading all the same.
+        self._database = Database(path, "mode=rw")
+        self._database.query("PRAGMA query_only = ON")
+        ((version,),) = self._database.query("PRAGMA user_version")
+        if version > CHANGES_FORMAT:
+            raise ConfigurationError(f"{path} has format {version}, newer than {CHANGES_FORMAT}; upgrade ae-search.")
+        if version != CHANGES_FORMAT:
+            raise self._damaged(f"user_version {version}")
+        self._database.check()
+
+    def first(self) -> Delta:
+        """Return all changes.
+
+        Raises:
+            IndexDamagedError: A row is not what a writer writes.
+        """
+        nothing = np.empty((0, self._dim), np.float32)
+        return self.after(Delta(np.empty(0, np.int64), Rough.of(nothing, self._metric), last_added=self._items - 1))
+
+    def after(self, seen: Delta) -> Delta:
+        """Return all changes, reading only those that came after some that were seen."""
+        with self._database.reading() as connection:
+            added = connection.execute(
+                "SELECT id, key, label, metadata, latent FROM added WHERE id > ? ORDER BY id", (seen.last_added,)
+            ).fetchall()
+            gone = connection.execute(
+                "SELECT number, id FROM removed WHERE number > ? ORDER BY number", (seen.last_removed,)
+            ).fetchall()
+        if not added and not gone:
+            return seen
+        return self._joined(seen, added, gone)
+
+    def thumbnail(self, item: int) -> bytes | None:
+        """Return the JPEG of an added item, None where it has none."""
+        rows = self._database.query("SELECT jpeg FROM added WHERE id = ?", (item,))
+        return rows[0][0] if rows else None
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids of added items that meet a condition, ascending."""
+        sql, values = condition
+        return ids_array(self._database.query(f"SELECT id FROM added WHERE {sql} ORDER BY id", values))
+
+    def sources(self) -> list[str]:
+        """Return the names of the sources that items were added from."""
+        return [name for (name,) in self._database.query("SELECT name FROM sources ORDER BY rowid")]
+
+    def check(self) -> None:
+        """Let SQLite check the whole file.
+
+        Raises:
+            IndexDamagedError: It finds a fault.
+        """
+        self._database.check()
+
+    def _joined(self, seen: Delta, added: list[Any], gone: list[tuple[int, int]]) -> Delta:
+        removed = bytearray(seen.removed)
+        dead: set[int] = set()
+        for _, item in gone:
+            if not isinstance(item, int) or not 0 <= item:
+                raise self._damaged(f"removed id {item!r}")
+            if item >= self._items:
+                dead.add(item)
+                continue
+            removed = removed or bytearray(self._items)
+            removed[item] = 1
+        names = {item: name for item, name in seen.names.items() if item not in dead}
+        names.update((row[0], (row[1], row[2], row[3])) for row in added)
+        rough = seen.rough.joined(Rough.of(self._latents(added), self._metric))
+        ids = np.concatenate([seen.ids, ids_array([row[:1] for row in added])])
+        if dead:
+            alive = np.flatnonzero(~np.isin(ids, list(dead)))
+            rough, ids = rough.rows(alive), ids[alive]
+        return Delta(
+            ids,
+            rough,
+            names,
+            {name[0]: item for item, name in names.items()},
+            removed,
+            removed.count(1),
+            added[-1][0] if added else seen.last_added,
+            gone[-1][0] if gone else seen.last_removed,
+        )
+
+    def _latents(self, added: list[Any]) -> Latents:
+        for item, key, label, metadata, blob in added:
+            texts = isinstance(key, str) and all(text is None or isinstance(text, str) for text in (label, metadata))
+            if not texts or not isinstance(blob, bytes) or len(blob) != 4 * self._dim:
+                raise self._damaged(f"item {item}")
+        latents: Latents = np.frombuffer(b"".join(row[4] for row in added), "<f4").reshape(-1, self._dim)
+        if (row := first_bad_row(latents)) is not None:
+            raise self._damaged(f"the latent of {added[row][1]!r}")
+        return latents
+
+    def _damaged(self, what: str) -> IndexDamagedError:
+        return IndexDamagedError(f"{self._path} is damaged ({what}); restore it or build the index anew.")
+
+
+def create_changes(path: Path, items: int) -> None:
+    """Write the file of a generation that nothing has changed yet.
+
+    Args:
+        path: Where it goes; it must not exist.
+        items: Items in the forest; added ones count on from there.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.executescript(_SCHEMA)
+        connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
+    finally:
+        connection.close()
+
+
+class ChangesWriter:
+    """One transaction on the changes of a generation; the caller holds the index's lock.
+
+    Args:
+        path: The SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with damage_named(path):
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=30.0
+            )
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def add(self, items: Items, latents: Latents) -> None:
+        """Add items; their keys must be new.
+
+        Raises:
+            ConfigurationError: A key is there already.
+        """
+        blobs = (row.tobytes() for row in latents.astype("<f4", copy=False))
+        rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, strict=True)
+        try:
+            self._connection.executemany(
+                "INSERT INTO added (key, label, metadata, latent, jpeg) VALUES (?, ?, ?, ?, ?)", rows
+            )
+        except sqlite3.IntegrityError as error:
+            raise ConfigurationError("A key is in the index already.") from error
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Take items out, whether the forest holds them or they were added."""
+        for block in blocks(ids):
+            self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
+        self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
+
+    def add_source(self, name: str) -> None:
+        """Note where items were added from."""
+        self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file; what was not committed is taken back."""
+        self._connection.close()

@@ -1,0 +1,112 @@
+"""Searching a snapshot: the forest, the changes since, and filters, one query or many."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ae_search.index.exact import Found, Query, compare, nearest
+from ae_search.index.filters import Filter
+from ae_search.index.generation import Snapshot
+from ae_search.index.manifest import MAX_COUNT
+from ae_search.index.tuning import TUNED_K
+
+# Fewer are done before threads have started.
+_THREADED_QUERIES = 32
+# How many times k the forest is asked for, where some of what it finds may not count.
+_REMOVED_FACTOR = 2
+_FILTER_FACTOR = 4
+_WIDENING = 4
+# A filter that leaves fewer than k of so many times k is narrow: from there on, exact search is the cheaper one.
+_MAX_FILTER_FACTOR = 16
+
+
+class Search:
+    """How to search a snapshot.
+
+    Args:
+        snapshot: What to search.
+        k: Neighbours for each query, at least 1.
+        search_k: Candidates to look at in the forest; None for what was tuned.
+        exact: Whether to compare with every item instead.
+        filter: Which items count; None for all.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, k: int, search_k: int | None, *, exact: bool = False, filter: Filter | None = None
+    ) -> None:
+        generation, self._delta = snapshot.generation, snapshot.delta
+        self._snapshot, self._forest, self._items = snapshot, generation.forest, generation.manifest.items
+        self._removed, self._live = self._delta.removed, self._items - self._delta.removed_count
+        self._k, self._wanted = k, min(k, self._live)
+        self._given, self._search_k = search_k is not None, search_k or generation.manifest.search_k
+        self._exact, self._filter = exact, filter
+        self._base_effort = self._effort(self._wanted)
+
+    def run(self, rows: list[Query]) -> list[list[Found]]:
+        """Return the neighbours of each query, the nearest first, equal distances by id."""
+        found = self._in_forest(rows)
+        delta = self._delta
+        if not len(delta.ids):
+            return found
+        ids, rough = delta.ids, delta.rough
+        if self._filter is not None:
+            ids, rough = self._filter.of_delta()
+        added = nearest(rows, rough, self._k, self._forest.metric, ids)
+        return [sorted(old + new)[: self._k] for old, new in zip(found, added, strict=True)]
+
+    def _in_forest(self, rows: list[Query]) -> list[list[Found]]:
+        if not self._live:
+            return [[] for _ in rows]
+        if self._exact or (self._filter is not None and self._filter.is_narrow):
+            return self._exactly(rows)
+        found = self._approximately(rows)
+        missed = [row for row, answer in zip(rows, found, strict=True) if answer is None]
+        exact = iter(self._exactly(missed) if missed else ())
+        return [next(exact) if answer is None else answer for answer in found]
+
+    def _exactly(self, rows: list[Query]) -> list[list[Found]]:
+        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.of_forest()
+        return nearest(rows, self._forest.vectors, self._k, self._forest.metric, ids)
+
+    def _approximately(self, rows: list[Query]) -> list[list[Found] | None]:
+        cores = os.cpu_count() or 1
+        if len(rows) < _THREADED_QUERIES or cores == 1:
+            return [self._one(row) for row in rows]
+        # Annoy lets go of the interpreter while it searches.
+        size = max(_THREADED_QUERIES // 2, -(-len(rows) // (8 * cores)))
+        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        with ThreadPoolExecutor(cores) as pool:
+            answers = pool.map(lambda block: [self._one(row) for row in block], blocks)
+            return [answer for block in answers for answer in block]
+
+    def _one(self, row: Query) -> list[Found] | None:
+        """Search the forest; None where a filter leaves too few of what it finds."""
+        if self._filter is None and not self._removed:
+            return self._forest.nearest(row, self._wanted, self._base_effort)
+        ids = self._candidates(row)
+        return None if ids is None else sorted(compare(row, ids, self._forest.vectors[ids], self._forest.metric))
+
+    def _candidates(self, row: Query) -> list[int] | None:
+        forest, removed = self._forest, self._removed
+        items, k = self._items, self._wanted
+        factor = _REMOVED_FACTOR if self._filter is None else _FILTER_FACTOR
+        while True:
+            fetch = min(factor * k, items)
+            ids: Sequence[int] = forest.candidates(row.floats, fetch, self._effort(fetch))
+            if removed:
+                ids = [item for item in ids if not removed[item]]
+            if self._filter is not None:
+                kept = self._filter.among(ids)
+                ids = [item for item in ids if item in kept]
+            if len(ids) >= k or fetch == items:
+                return list(ids[:k])
+            if self._filter is not None and factor >= _MAX_FILTER_FACTOR:
+                return None
+            factor *= _WIDENING
+
+    def _effort(self, fetch: int) -> int:
+        """Return the candidates to look at for so many neighbours."""
+        # Tuned for 10: with the same work, the recall of a longer list would fall, and removed items are no candidates.
+        base = max(self._k, TUNED_K) if self._given else TUNED_K
+        effort = self._search_k if fetch <= base else -(-self._search_k * fetch // base)
+        return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
