@@ -31,6 +31,21 @@ Latents = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class ModelRef:
+    """The identity of a model, as an index keeps it.
+
+    Attributes:
+        name: Model name.
+        version: Version number, at least 1.
+        fingerprint: Hex sha256 of the model; latents of another fingerprint must not be compared with these.
+    """
+
+    name: str
+    version: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What an exported encoder says of itself through the `describe` signature.
 

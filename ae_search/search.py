@@ -6,21 +6,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Encoder, ModelCard
-from ae_search.errors import ModelMismatchError, ModelNotServedError
+from ae_search.contract import Encoder, Latents, ModelRef
+from ae_search.errors import ModelMismatchError
+from ae_search.handshake import matching
 from ae_search.index import LatentIndex, Neighbour
 
 ImageInput = Path | str | bytes | npt.NDArray[Any]
+
+# How often the index may move on to another model within one search.
+_HANDSHAKES = 3
 
 
 class ImageSearch:
     """Finds the images of an index that are most similar to a query image.
 
     Construction is the handshake: the encoder is pinned to the version that the index was built with, or to the
-    newest one if that has the same fingerprint.
+    newest one if that has the same fingerprint. When the index is rebuilt with another model, the next search shakes
+    hands anew; no latent is ever compared with those of another model.
 
     Args:
         encoder: `LatentClient` or `LocalEncoder`.
+        index: The index.
+
+    Attributes:
         index: The index.
 
     Raises:
@@ -35,52 +43,48 @@ class ImageSearch:
 
     def __init__(self, encoder: Encoder, index: LatentIndex) -> None:
         self.index = index
-        self.encoder = _matching(encoder, index)
+        self._given = encoder
+        self._matched = self._shake_hands()
 
-    def search(self, image: ImageInput, k: int = 10, *, exact: bool = False) -> list[Neighbour]:
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, pinned to the index's version."""
+        return self._matched[0]
+
+    def search(self, image: ImageInput, k: int = 10, **options: Any) -> list[Neighbour]:
         """Return the `k` most similar images, the most similar first.
 
         Args:
             image: A path, the bytes of an image file, or pixels `[h, w, c]` of the model's shape, uint8 or in [0, 1].
             k: How many, at least 1; fewer come where the index holds fewer.
-            exact: Compare with every item instead of walking the forest.
+            options: `where`, `search_k` and `exact` of `LatentIndex.search`.
 
         Raises:
             ImageError: The image cannot be decoded or has the wrong shape.
+            ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
             ServerError: The encoder does not answer.
         """
-        return self.search_batch([image], k, exact=exact)[0]
+        return self.search_batch([image], k, **options)[0]
 
-    def search_batch(
-        self, images: list[ImageInput] | list[Path], k: int = 10, *, exact: bool = False
-    ) -> list[list[Neighbour]]:
+    def search_batch(self, images: list[ImageInput] | list[Path], k: int = 10, **options: Any) -> list[list[Neighbour]]:
         """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
         if not len(images):
             return []
-        if isinstance(images[0], np.ndarray):
-            latents = self.encoder.encode(np.stack(images))  # type: ignore[arg-type]
-        else:
-            latents = self.encoder.encode_files(images)  # type: ignore[arg-type]
-        return self.index.search(latents, k, exact=exact)
+        for _ in range(_HANDSHAKES):
+            encoder, model = self._matched
+            latents = _encode(encoder, images)
+            try:
+                return self.index.search(latents, k, fingerprint=model.fingerprint, **options)
+            except ModelMismatchError:
+                self._matched = self._shake_hands()
+        raise ModelMismatchError(f"{self.index.path} changed its model {_HANDSHAKES} times during one search.")
+
+    def _shake_hands(self) -> tuple[Encoder, ModelRef]:
+        model = self.index.model
+        return matching(self._given, model, self.index.path), model
 
 
-def _matching(encoder: Encoder, index: LatentIndex) -> Encoder:
-    """Return the encoder pinned to a version whose fingerprint is the index's."""
-    wanted = index.model
-    pinned = encoder.at_version(wanted.version)
-    try:
-        card = pinned.describe()
-    except ModelNotServedError:
-        card = encoder.describe()
-        pinned = encoder.at_version(card.version)
-    if card.fingerprint == wanted.fingerprint:
-        return pinned
-    raise ModelMismatchError(
-        f"{index.path} was built with {wanted.name} version {wanted.version} (fingerprint {wanted.fingerprint[:12]}), "
-        f"but {_told(card)} answered; serve that version, or build the index anew with "
-        "`ae-search index build --replace`."
-    )
-
-
-def _told(card: ModelCard) -> str:
-    return f"{card.name} version {card.version} (fingerprint {card.fingerprint[:12]})"
+def _encode(encoder: Encoder, images: list[ImageInput] | list[Path]) -> Latents:
+    if isinstance(images[0], np.ndarray):
+        return encoder.encode(np.stack(images))  # type: ignore[arg-type]
+    return encoder.encode_files(images)  # type: ignore[arg-type]

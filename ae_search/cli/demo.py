@@ -127,7 +127,7 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
 
 def _index(name: str, address: str, model: str, index: Path) -> float | None:
     """Index the training images over gRPC unless that is done already; return images a second."""
-    from ae_search.cli.index import build_with_progress
+    from ae_search.cli.index.build import build_with_progress
     from ae_search.client import LatentClient
     from ae_search.data import open_source
     from ae_search.index import LatentIndex

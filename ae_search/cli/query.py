@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,54 +14,88 @@ from ae_search.search import ImageSearch
 
 
 def query(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
     index: IndexPath,
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Image files.")] = None,
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", metavar="KEY", help="An indexed item instead; needs no server.")
+    ] = None,
     server: Server = None,
     model: ModelPath = None,
     model_name: ModelName = None,
     timeout: Timeout = 30.0,
     k: Annotated[int, typer.Option("-k", help="Neighbours to show, at least 1.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='Only items such as \'{"label": "Bag", "price": {"lt": 20}}\'.'),
+    ] = None,
+    search_k: Annotated[
+        int | None, typer.Option("--search-k", min=1, help="Candidates to look at, in place of the tuned figure.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every item.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each photo beside its neighbours.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each query beside its neighbours.")] = None,
 ) -> None:
-    """Print the images of the index that are most similar to each PHOTO."""
+    """Print the items of the index that are most similar to each PHOTO, or to each item named by --key."""
     if k < 1:
         raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
-    files = [read_image_file(photo) for photo in photos]
+    if not photos and not keys:
+        raise ConfigurationError("Give at least one PHOTO or --key KEY.")
+    options: dict[str, Any] = {"where": _filter(where), "search_k": search_k, "exact": exact}
+    files = [read_image_file(photo) for photo in photos or []]
     with LatentIndex.open(index) as opened:
-        encoder = connect(server, model, model_name or opened.model.name, timeout)
-        found = ImageSearch(encoder, opened).search_batch(list(photos), k)
+        found: list[list[Neighbour]] = []
+        if photos:
+            encoder = connect(server, model, model_name or opened.model.name, timeout)
+            found += ImageSearch(encoder, opened).search_batch(list(photos), k, **options)
+        found += [opened.search_by_key(key, k, **options) for key in keys or []]
+        names = [*map(str, photos or []), *(keys or [])]
         if as_json:
-            typer.echo(json.dumps([_as_json(photo, row) for photo, row in zip(photos, found, strict=True)], indent=2))
+            typer.echo(json.dumps([_as_json(name, row) for name, row in zip(names, found, strict=True)], indent=2))
         else:
-            _print_table(photos, found)
+            _print_table(names, found)
         if plot is not None:
-            _draw(plot, photos, files, found, opened)
+            pictures: list[bytes | None] = [*files, *(opened.thumbnail(key) for key in keys or [])]
+            _draw(plot, names, pictures, found, opened)
 
 
-def _as_json(photo: Path, neighbours: list[Neighbour]) -> dict[str, object]:
-    fields = ("rank", "key", "label", "similarity", "distance")
-    return {"query": str(photo), "neighbours": [{name: getattr(n, name) for name in fields} for n in neighbours]}
+def _filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    from ae_search.index.where import compile_where
+
+    try:
+        raw = json.loads(text)
+        compile_where(raw)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--where {text}: {error}") from error
+    return raw  # type: ignore[no-any-return]
 
 
-def _print_table(photos: list[Path], found: list[list[Neighbour]]) -> None:
+def _as_json(name: str, neighbours: list[Neighbour]) -> dict[str, object]:
+    fields = ("rank", "key", "label", "similarity", "distance", "metadata")
+    return {"query": name, "neighbours": [{field: getattr(n, field) for field in fields} for n in neighbours]}
+
+
+def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(soft_wrap=True)
-    for photo, neighbours in zip(photos, found, strict=True):
-        table = Table("rank", "key", "label", "similarity", title=Text(str(photo)))
+    for name, neighbours in zip(names, found, strict=True):
+        table = Table("rank", "key", "label", "similarity", title=Text(name))
         for n in neighbours:
             # Text: keys and labels are strangers' words, not rich's markup.
             table.add_row(str(n.rank), Text(n.key), Text(n.label or ""), f"{n.similarity:.4f}")
         console.print(table)
 
 
-def _draw(path: Path, photos: list[Path], files: list[bytes], found: list[list[Neighbour]], index: LatentIndex) -> None:
+def _draw(
+    path: Path, names: list[str], pictures: list[bytes | None], found: list[list[Neighbour]], index: LatentIndex
+) -> None:
     from ae_search.plots import picture_of, plot_neighbours
 
-    queries = [picture_of(data, photo.name) for photo, data in zip(photos, files, strict=True)]
+    queries = [picture_of(data, Path(name).name) for name, data in zip(names, pictures, strict=True)]
     rows = [[picture_of(index.thumbnail(n.key), n.label or n.key) for n in neighbours] for neighbours in found]
     plot_neighbours(queries, rows, path)
     typer.echo(f"wrote {path}", err=True)

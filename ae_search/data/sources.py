@@ -1,6 +1,7 @@
 """What a SOURCE on the command line stands for: a built-in data set or a folder of images."""
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class ArraySource:
         """Return the stable key of an image, for example "fashion_mnist/test/17"."""
         return f"{self.name}/{position}"
 
+    def position(self, key: str) -> int | None:
+        """Return where the image of a key is, None where it is no key of this source."""
+        name, _, number = key.rpartition("/")
+        if name != self.name or not number.isdecimal() or len(number) > 10:
+            return None
+        position = int(number)
+        return position if position < len(self) and self.key(position) == key else None
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -70,6 +79,11 @@ class FolderSource:
         """Return the stable key of an image: its path relative to the folder."""
         return self.files[position]
 
+    def position(self, key: str) -> int | None:
+        """Return where the image of a key is, None where it is no key of this source."""
+        position = bisect_left(self.files, key)
+        return position if position < len(self) and self.files[position] == key else None
+
     def path(self, position: int) -> Path:
         """Return where an image lies."""
         return self.root / self.files[position]
@@ -96,6 +110,11 @@ def open_source(text: str) -> Source:
     if name in BUILTIN and not Path(text).is_dir():
         raise ConfigurationError(f"{name} has the splits {' and '.join(SPLITS)}. Received: {text!r}.")
     return _scan_folder(text)
+
+
+def source_name(source: Source) -> str:
+    """Return the SOURCE argument that opens a source again, from any working directory."""
+    return source.name if isinstance(source, ArraySource) else str(source.root.resolve())
 
 
 def _scan_folder(text: str) -> FolderSource:

@@ -1,7 +1,8 @@
 """The latent index: an Annoy forest, a SQLite catalogue, the changes since and a manifest, in generations."""
 
+from ae_search.contract import ModelRef
 from ae_search.index.build import IndexBuilder
 from ae_search.index.latent_index import LatentIndex, Neighbour
-from ae_search.index.manifest import Manifest, ModelRef
+from ae_search.index.manifest import Manifest
 
 __all__ = ["IndexBuilder", "LatentIndex", "Manifest", "ModelRef", "Neighbour"]

@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents, ModelCard
+from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError
 from ae_search.files import new_folder
 from ae_search.index.catalogue import CATALOGUE, CatalogueWriter
@@ -20,7 +20,7 @@ from ae_search.index.changes import CHANGES, create_changes
 from ae_search.index.exact import MAX_MAGNITUDE, as_float32, checked_latents, first_bad_row
 from ae_search.index.forest import FOREST, Forest
 from ae_search.index.items import Items, Metadata
-from ae_search.index.manifest import Manifest, ModelRef, Recipe
+from ae_search.index.manifest import Manifest, Recipe
 from ae_search.index.names import NAMES, NamesWriter
 from ae_search.index.place import check_place, make_live, next_generation, sole_writer
 from ae_search.index.proof import PROVED_FILES, describe_file
@@ -32,6 +32,34 @@ _SPILL = "latents.f32"
 # 20 trees need more candidates for it, 80 take twice the time and half as much disk again.
 DEFAULT_N_TREES = 40
 ALL_CORES = -1
+
+
+class Origin(Protocol):
+    """What an index must know of the model that its latents come from; a `ModelCard` says all of it."""
+
+    @property
+    def name(self) -> str:
+        """Model name."""
+
+    @property
+    def version(self) -> int:
+        """Version number, at least 1."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of the model."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height and width in px, channels; None where it is not known."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Floats in one latent."""
+
+    @property
+    def metric(self) -> Metric:
+        """Distance to compare latents with."""
 
 
 class GenerationWriter:
@@ -159,7 +187,7 @@ class IndexBuilder:
 
     Args:
         path: Folder of the index: absent, empty, or an index to be replaced.
-        card: Card of the model that the latents come from.
+        card: Card of the model that the latents come from, or what else tells the same of it.
         n_trees: Trees in the forest; more are more exact, slower to build and larger.
         seed: Seed of the forest and of the measurement, in [0, 2**32).
         recall: Share of the 10 true neighbours that a query shall find, in (0, 1].
@@ -186,7 +214,7 @@ class IndexBuilder:
     def __init__(
         self,
         path: Path,
-        card: ModelCard,
+        card: Origin,
         *,
         n_trees: int = DEFAULT_N_TREES,
         seed: int = 42,
@@ -270,7 +298,7 @@ class IndexBuilder:
 
 
 def recipe_of(
-    card: ModelCard,
+    card: Origin,
     *,
     n_trees: int = DEFAULT_N_TREES,
     seed: int = 42,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ae_search.errors import ConfigurationError, IndexBusyError, IndexDamagedError
 from ae_search.index.items import Items
+from ae_search.index.names import Name
 from ae_search.index.where import Condition
 
 CATALOGUE = "catalogue.sqlite"
@@ -22,6 +23,7 @@ Ids = npt.NDArray[np.int64]
 # Below SQLITE_MAX_VARIABLE_NUMBER of every SQLite release (999 before 3.32).
 _PER_QUERY = 500
 _MAPPED_BYTES = 1 << 32
+_PER_BLOCK = 4096
 
 _SCHEMA = """
 CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
@@ -79,6 +81,15 @@ class Catalogue:
             rows = self._database.query(f"SELECT id FROM items WHERE id IN ({marks}) AND {sql}", [*block, *values])
             found.update(item for (item,) in rows)
         return found
+
+    def all_names(self) -> Iterator[tuple[range, list[Name]]]:
+        """Yield ids, and key, label and metadata of each, in blocks."""
+        start = 0
+        while rows := self._database.query(
+            "SELECT key, label, metadata FROM items WHERE id >= ? ORDER BY id LIMIT ?", (start, _PER_BLOCK)
+        ):
+            yield range(start, start + len(rows)), rows
+            start += len(rows)
 
     def check(self) -> int:
         """Let SQLite check the whole file, and return how many items it holds.

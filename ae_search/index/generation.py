@@ -104,12 +104,11 @@ class Snapshot:
 
     def latents(self, ids: Sequence[int]) -> Latents:
         """Return the latents of some ids, float32 `[n, d]`."""
-        rows = np.empty((len(ids), self.manifest.latent_dim), np.float32)
-        for at, item in enumerate(ids):
-            if item < self.manifest.items:
-                rows[at] = self.generation.forest.vectors[item]
-            else:
-                rows[at] = self.delta.rough.vectors[np.searchsorted(self.delta.ids, item)]
+        wanted = np.asarray(ids, np.int64)
+        stored = wanted < self.manifest.items
+        rows = np.empty((len(wanted), self.manifest.latent_dim), np.float32)
+        rows[stored] = self.generation.forest.vectors[wanted[stored]]
+        rows[~stored] = self.delta.rough.vectors[np.searchsorted(self.delta.ids, wanted[~stored])]
         return rows
 
     def thumbnail(self, item: int) -> bytes | None:
@@ -131,18 +130,18 @@ class Snapshot:
         for start in range(0, len(added), _ITEMS_PER_BLOCK):
             yield added[start : start + _ITEMS_PER_BLOCK]
 
-    def blocks(self) -> Iterator[tuple[Latents, Items]]:
-        """Yield all items, by id, as an index builder takes them; without thumbnails that are not stored."""
-        catalogue, manifest = self.generation.catalogue, self.manifest
+    def blocks(self, *, pictures: bool = True) -> Iterator[tuple[Latents, Items]]:
+        """Yield all items, by id, with or without their thumbnails."""
         for ids in self.live_ids():
             if not ids:
                 continue
-            stored = catalogue.thumbnails(ids[0], ids[-1] + 1) if ids[0] < manifest.items else {}
             keys, labels, metadata = zip(*self.names(ids), strict=True)
-            items = Items(
-                keys,
-                labels,
-                metadata,
-                [stored.get(item) if item < manifest.items else self.thumbnail(item) for item in ids],
-            )
-            yield self.latents(ids), items
+            thumbnails = self._thumbnails(ids) if pictures else [None] * len(ids)
+            yield self.latents(ids), Items(keys, labels, metadata, thumbnails)
+
+    def _thumbnails(self, ids: Sequence[int]) -> list[bytes | None]:
+        """Return the JPEG of each id, all of the forest or all added."""
+        if ids[0] >= self.manifest.items:
+            return [self.generation.changes.thumbnail(item) for item in ids]
+        stored = self.generation.catalogue.thumbnails(ids[0], ids[-1] + 1)
+        return [stored.get(item) for item in ids]

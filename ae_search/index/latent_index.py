@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy.typing as npt
 
-from ae_search.contract import Latents
+from ae_search.contract import Latents, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.epoch import EpochReader
 from ae_search.index.exact import queries
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.items import Metadata
-from ae_search.index.manifest import Manifest, ModelRef, live_generation
+from ae_search.index.manifest import Manifest, live_generation
 from ae_search.index.searching import Search
 from ae_search.index.tuning import TUNED_K
 from ae_search.index.where import Where, compile_where
@@ -106,7 +106,11 @@ class LatentIndex:
         return len(self.snapshot())
 
     def __contains__(self, key: str) -> bool:
-        return bool(self.snapshot().ids_of([key]))
+        return bool(self.known([key]))
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Return those of some keys that the index has."""
+        return set(self.snapshot().ids_of(keys))
 
     @property
     def manifest(self) -> Manifest:
@@ -363,7 +367,7 @@ class LatentIndex:
     def _other_model(self, model: ModelRef, wanted: str) -> ModelMismatchError:
         return ModelMismatchError(
             f"{self.path} holds latents of {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}) "
-            f"by now, not of the model with fingerprint {wanted[:12]}; encode with that version and open the index anew."
+            f"by now, not of the model with fingerprint {wanted[:12]}; encode with that one and open the index anew."
         )
 
     def _refresh(self) -> Snapshot:

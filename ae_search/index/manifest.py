@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from ae_search.contract import METRICS, Metric
+from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import write_atomically
 
@@ -23,21 +23,6 @@ _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
 # Annoy counts in C ints.
 MAX_COUNT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """The model whose latents an index holds.
-
-    Attributes:
-        name: Model name.
-        version: Version number, at least 1.
-        fingerprint: Hex sha256 of the model; latents of another fingerprint must not be compared with these.
-    """
-
-    name: str
-    version: int
-    fingerprint: str
 
 
 # Of latents that were imported and came without a word about their model; no model has this fingerprint.

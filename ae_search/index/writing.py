@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from ae_search.contract import ModelCard
+from ae_search.contract import ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.build import ALL_CORES, GenerationWriter, checked_rows, disk_errors, new_generation
+from ae_search.index.build import ALL_CORES, GenerationWriter, Origin, checked_rows, disk_errors, new_generation
 from ae_search.index.changes import CHANGES, ChangesWriter
 from ae_search.index.epoch import changing
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.items import Items, Metadata
-from ae_search.index.manifest import Manifest, ModelRef, live_generation
+from ae_search.index.manifest import Manifest, live_generation
 from ae_search.index.place import sole_writer
 from ae_search.index.tuning import tune
 
@@ -147,7 +147,7 @@ def compact(
 
 @contextmanager
 def rebuilding(
-    path: Path, card: ModelCard, *, jobs: int = ALL_CORES, on_disk: bool | None = None, wait_s: float = 0.0
+    path: Path, card: Origin, *, jobs: int = ALL_CORES, on_disk: bool | None = None, wait_s: float = 0.0
 ) -> Iterator[tuple[Snapshot, GenerationWriter]]:
     """Yield the items of an index and a writer for their latents by another model.
 

@@ -1,0 +1,130 @@
+"""`ae-search index add`, `update`, `remove`, `compact` and `tune`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ae_search.cli.index.options import (
+    Details,
+    Deterministic,
+    Jobs,
+    OnDisk,
+    SourceName,
+    Wait,
+    check_recall,
+    forest_options,
+    named_source,
+    progress,
+)
+from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.errors import ConfigurationError
+from ae_search.index import LatentIndex
+
+
+def add(
+    source: SourceName,
+    index: IndexPath,
+    server: Server = None,
+    model: ModelPath = None,
+    model_name: ModelName = None,
+    timeout: Timeout = 30.0,
+    details: Details = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Add the images of SOURCE that the index does not have yet."""
+    from ae_search.indexing import add_source
+
+    images = named_source(source)
+    with LatentIndex.open(index) as opened, progress("adding", len(images)) as advance:
+        encoder = connect(server, model, model_name or opened.model.name, timeout)
+        report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+        typer.echo(
+            f"{index}: {report.changed} images added, {report.passed_over} were there already, "
+            f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
+        )
+
+
+def update(
+    source: SourceName,
+    index: IndexPath,
+    server: Server = None,
+    model: ModelPath = None,
+    model_name: ModelName = None,
+    timeout: Timeout = 30.0,
+    details: Details = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key."""
+    from ae_search.indexing import update_source
+
+    images = named_source(source)
+    with LatentIndex.open(index) as opened, progress("updating", len(images)) as advance:
+        encoder = connect(server, model, model_name or opened.model.name, timeout)
+        report = update_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+        typer.echo(
+            f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
+            f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
+        )
+
+
+def remove(
+    index: IndexPath,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of items.")] = None,
+    keys_from: Annotated[
+        Path | None, typer.Option("--keys", metavar="FILE", help="Text file with one more key in each line.")
+    ] = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Take items out of the index: all of those named, or none if it lacks one of them."""
+    named = list(keys or [])
+    if keys_from is not None:
+        try:
+            named += keys_from.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"Cannot read the keys in {keys_from}: {error}.") from error
+    if not named:
+        raise ConfigurationError("Name at least one KEY, or a file of them by --keys.")
+    with LatentIndex.open(index) as opened:
+        opened.remove(named, wait_s=wait)
+        typer.echo(f"{index}: {len(named)} items removed; {len(opened)} in all")
+
+
+def compact(
+    index: IndexPath,
+    jobs: Jobs = None,
+    deterministic: Deterministic = False,
+    on_disk: OnDisk = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Fold all that was added and removed into a new forest; readers go on meanwhile."""
+    options = forest_options(jobs, deterministic, on_disk)
+    with LatentIndex.open(index) as opened:
+        before = opened.snapshot().generation.folder
+        opened.compact(wait_s=wait, **options)
+        manifest, after = opened.manifest, opened.snapshot().generation.folder
+        if before == after:
+            typer.echo(f"{index}: nothing was added or removed since the forest was built; nothing to do")
+        else:
+            typer.echo(f"{index}: {manifest.items} items in {after.name}, recall@10 {manifest.recall:.3f}")
+
+
+def tune(
+    index: IndexPath,
+    recall: Annotated[
+        float | None, typer.Option(help="Recall@10 to reach, above 0 and up to 1; unless given, as before.")
+    ] = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Measure recall again and choose how many candidates a query looks at."""
+    check_recall(recall)
+    with LatentIndex.open(index) as opened:
+        manifest = opened.tune(recall, wait_s=wait)
+    for point in manifest.recall_curve:
+        chosen = "  <- used" if point.search_k == manifest.search_k else ""
+        typer.echo(
+            f"search_k {point.search_k:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
+            f"{point.latency_ms:8.3f} ms{chosen}"
+        )
+    if manifest.recall < manifest.target_recall:
+        typer.echo(f"{index} cannot reach {manifest.target_recall}; build it with more --trees", err=True)

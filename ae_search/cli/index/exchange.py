@@ -1,0 +1,74 @@
+"""`ae-search index export` and `import`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ae_search.cli.index.options import (
+    Deterministic,
+    Jobs,
+    OnDisk,
+    Recall,
+    Wait,
+    check_recall,
+    forest_options,
+    progress,
+)
+from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.index import LatentIndex
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet, or *.jsonl for other engines.")],
+    index: IndexPath,
+) -> None:
+    """Write keys and latents of all items to FILE."""
+    from ae_search.index.exchange import export_latents
+
+    with LatentIndex.open(index) as opened, progress("exporting", len(opened)) as advance:
+        count = export_latents(opened.snapshot(), file, on_progress=advance)
+    typer.echo(f"wrote {file}: {count} items")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, or *.npy.")],
+    index: IndexPath,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
+    ] = None,
+    server: Server = None,
+    model: ModelPath = None,
+    model_name: ModelName = None,
+    timeout: Timeout = 30.0,
+    metric: Annotated[str | None, typer.Option(help="angular or euclidean; unless given, the model's.")] = None,
+    trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
+    recall: Recall = 0.98,
+    jobs: Jobs = None,
+    deterministic: Deterministic = False,
+    on_disk: OnDisk = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Build anew what is in DIR.")] = False,
+    wait: Wait = 0.0,
+) -> None:
+    """Build an index of latents that were made elsewhere.
+
+    Name the model that made them by --server or --model, if it is one of ae-search's; without it, the index can be
+    searched by key and by latent, but not by image.
+    """
+    from ae_search.errors import ConfigurationError
+    from ae_search.index.exchange import import_latents
+
+    check_recall(recall)
+    card = None if server is None and model is None else connect(server, model, model_name, timeout).describe()
+    options: dict[str, Any] = {"recall": recall, "replace": replace, "wait_s": wait}
+    options |= forest_options(jobs, deterministic, on_disk)
+    if trees is not None:
+        options["n_trees"] = trees
+    try:
+        manifest = import_latents(file, index, keys=keys, model=card, metric=metric, **options)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    typer.echo(
+        f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "
+        f"{manifest.recall:.3f} at search_k {manifest.search_k}"
+    )

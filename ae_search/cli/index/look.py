@@ -1,0 +1,83 @@
+"""`ae-search index info`, `verify` and `duplicates`."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ae_search.cli.index.options import progress
+from ae_search.cli.options import IndexPath
+from ae_search.errors import ConfigurationError
+from ae_search.index import LatentIndex
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def info(index: IndexPath, as_json: AsJson = False) -> None:
+    """Print what the index holds, and whether it is time to compact it."""
+    from ae_search.index.info import info as figures_of
+
+    with LatentIndex.open(index) as opened:
+        figures = figures_of(index, opened.snapshot())
+    if as_json:
+        typer.echo(json.dumps(asdict(figures), indent=2))
+        return
+    model = figures.model
+    rows = {
+        "index": f"{figures.path}, {figures.generation}, {figures.bytes / 1e6:.1f} MB",
+        "items": f"{figures.items}: {figures.in_forest} in the forest, {figures.added} added, "
+        f"{figures.removed} removed since",
+        "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}",
+        "latents": f"{figures.latent_dim} floats, {figures.metric}",
+        "forest": f"{figures.n_trees} trees, built {figures.created}",
+        "recall@10": f"{figures.recall:.4f} at search_k {figures.search_k}, asked for {figures.target_recall}",
+        "sources": ", ".join(figures.sources) or "not known",
+    }
+    for name, text in rows.items():
+        typer.echo(f"{name:<10} {text}")
+    because = figures.compact_because
+    typer.echo(f"{'compact':<10} " + (f"worth it: {because}" if because else "not worth it yet"))
+
+
+def verify(index: IndexPath, as_json: AsJson = False) -> None:
+    """Check every digest, both databases, all counts, and a sample of latents against the forest."""
+    from ae_search.index.verify import verify as check
+
+    checks = check(index)
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        for one in checks:
+            typer.echo(f"{'ok    ' if one.fault is None else 'FAULT '} {one.what}")
+            if one.fault is not None:
+                typer.echo(f"       {one.fault}", err=True)
+    if faults := sum(one.fault is not None for one in checks):
+        print(f"error: {index} is damaged ({faults} of {len(checks)} checks failed)", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def duplicates(
+    index: IndexPath,
+    similarity: Annotated[
+        float,
+        typer.Option(help="Least cosine similarity that counts as almost the same, above 0 and up to 1."),
+    ] = 0.99,
+    as_json: AsJson = False,
+) -> None:
+    """List groups of items that are almost the same image, the largest first."""
+    from ae_search.index.duplicates import find_duplicates
+
+    if not 0 < similarity <= 1:
+        raise ConfigurationError(f"--similarity must be above 0 and at most 1. Received: {similarity}.")
+    with LatentIndex.open(index) as opened, progress("searching", len(opened)) as advance:
+        groups = find_duplicates(opened.snapshot(), similarity, on_progress=advance)
+    if as_json:
+        typer.echo(json.dumps([asdict(group) for group in groups], indent=2))
+        return
+    for group in groups:
+        typer.echo(f"{len(group.keys)} items, similarity {group.similarity:.4f} or more:")
+        for key in group.keys:
+            typer.echo(f"  {key}")
+    typer.echo(f"{len(groups)} groups, {sum(len(group.keys) for group in groups)} items", err=True)

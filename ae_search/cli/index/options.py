@@ -1,0 +1,83 @@
+"""What the commands below `ae-search index` share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ae_search.data import FolderSource, Source, open_source
+from ae_search.errors import ConfigurationError
+
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Wait so long while another process writes DIR.")
+]
+Details = Annotated[
+    Path | None,
+    typer.Option(
+        "--metadata", metavar="JSONL", help='Lines {"key": ..., "label": ..., "metadata": {...}} for the images.'
+    ),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Threads that grow the forest; all cores unless given.")]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="The same forest from the same items each time: one thread, so about as many times slower as there are "
+        "cores.",
+    ),
+]
+OnDisk = Annotated[
+    bool | None,
+    typer.Option(
+        "--on-disk/--in-memory",
+        help="Grow the forest within its file, or in memory. Unless given: on disk what would take more than half of "
+        "the free memory.",
+    ),
+]
+Recall = Annotated[float, typer.Option(help="Recall@10 that queries are tuned to, above 0 and up to 1.")]
+
+
+def forest_options(jobs: int | None, deterministic: bool, on_disk: bool | None) -> dict[str, Any]:
+    """Return how to grow a forest, as the options of `IndexBuilder`.
+
+    Raises:
+        ConfigurationError: Several threads were asked for, and the same forest each time.
+    """
+    if deterministic and jobs not in (None, 1):
+        raise ConfigurationError(f"--deterministic is for one thread. Received: --jobs {jobs}.")
+    if deterministic:
+        typer.echo("deterministic: growing the forest with one thread, which takes longer", err=True)
+    return {"jobs": 1 if deterministic else jobs or -1, "on_disk": on_disk}
+
+
+def check_recall(recall: float | None) -> None:
+    """Check a recall.
+
+    Raises:
+        ConfigurationError: It is out of range.
+    """
+    if recall is not None and not 0 < recall <= 1:
+        raise ConfigurationError(f"--recall must be above 0 and at most 1. Received: {recall}.")
+
+
+def named_source(name: str) -> Source:
+    """Open a source and tell what is passed over."""
+    source = open_source(name)
+    if isinstance(source, FolderSource) and source.skipped:
+        typer.echo(f"skipped {source.skipped} files that are no images", err=True)
+    return source
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr; yield what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)

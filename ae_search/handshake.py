@@ -1,0 +1,37 @@
+"""The handshake: an encoder and an index that belong together, or an error that says why not."""
+
+from pathlib import Path
+
+from ae_search.contract import Encoder, ModelCard, ModelRef
+from ae_search.errors import ModelMismatchError, ModelNotServedError
+
+
+def matching(encoder: Encoder, wanted: ModelRef, index: Path) -> Encoder:
+    """Return the encoder pinned to a version whose latents may be compared with an index's.
+
+    Args:
+        encoder: `LatentClient` or `LocalEncoder`.
+        wanted: The model whose latents the index holds.
+        index: Its folder, for the message.
+
+    Raises:
+        ModelMismatchError: The encoder has no version with that fingerprint.
+        ServerError: The encoder does not answer.
+    """
+    pinned = encoder.at_version(wanted.version)
+    try:
+        card = pinned.describe()
+    except ModelNotServedError:
+        card = encoder.describe()
+        pinned = encoder.at_version(card.version)
+    if card.fingerprint == wanted.fingerprint:
+        return pinned
+    raise ModelMismatchError(
+        f"{index} was built with {wanted.name} version {wanted.version} (fingerprint {wanted.fingerprint[:12]}), "
+        f"but {_told(card)} answered; serve that version, or encode the same items with the one that answers: "
+        "`ae-search index rebuild`."
+    )
+
+
+def _told(card: ModelCard) -> str:
+    return f"{card.name} version {card.version} (fingerprint {card.fingerprint[:12]})"

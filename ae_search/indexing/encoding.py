@@ -1,0 +1,120 @@
+"""From the images of a source to what an index takes of them: latents, keys, labels, thumbnails."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ae_search.contract import Encoder, Latents
+from ae_search.data import ArraySource, FolderSource, Source
+from ae_search.errors import ConfigurationError, ImageError
+from ae_search.image_file import pixels_to_png, read_image_file, thumbnail
+
+log = logging.getLogger(__name__)
+
+ARRAY_BLOCK = 2048
+# Files of a block are in memory together: 64 photographs of 5 MB are 320 MB.
+FILE_BLOCK = 64
+
+OnProgress = Callable[[int], Any]
+
+
+def no_progress(images: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Encoded images.
+
+    Attributes:
+        latents: Float32 `[n, d]`.
+        keys: n keys.
+        labels: n labels, None where an image has none.
+        thumbnails: n JPEG files.
+    """
+
+    latents: Latents
+    keys: list[str]
+    labels: list[str | None]
+    thumbnails: list[bytes]
+
+
+@dataclass
+class SourceEncoder:
+    """Encodes images of a source, block by block, and takes note of those that cannot be read.
+
+    Attributes:
+        source: The images.
+        encoder: Served or in this process, pinned to a version.
+        image_shape: Height and width in px, channels, as its model takes them.
+        damaged: Key and reason of each image that was left out so far.
+    """
+
+    source: Source
+    encoder: Encoder
+    image_shape: tuple[int, int, int]
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def blocks(self, positions: Sequence[int], on_progress: OnProgress) -> Iterator[Block]:
+        """Yield the images at some positions, encoded, as many as one request or the memory should take."""
+        size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else FILE_BLOCK
+        for start in range(0, len(positions), size):
+            chosen = positions[start : start + size]
+            block = self._encode(chosen)
+            if block.keys:
+                yield block
+            on_progress(len(chosen))
+
+    def _encode(self, positions: Sequence[int]) -> Block:
+        source, image_shape = self.source, self.image_shape
+        images: dict[int, Any] = {}
+        thumbnails: dict[int, bytes] = {}
+        for position in positions:
+            try:
+                images[position], thumbnails[position] = _read(source, position, image_shape)
+            except ImageError as error:
+                self._leave_out(position, error)
+        read = list(images)
+        if isinstance(source, ArraySource) and source.image_shape == image_shape:
+            latents = self.encoder.encode(np.stack([images[position] for position in read]))
+        else:
+            bad: dict[int, ImageError] = {}
+            latents = self.encoder.encode_files(list(images.values()), on_bad=bad.__setitem__)
+            for at, reason in bad.items():
+                self._leave_out(read[at], reason)
+            read = [position for at, position in enumerate(read) if at not in bad]
+        return Block(
+            latents,
+            [source.key(position) for position in read],
+            [source.labels[position] for position in read],
+            [thumbnails[position] for position in read],
+        )
+
+    def _leave_out(self, position: int, error: ImageError) -> None:
+        key = self.source.key(position)
+        self.damaged[key] = str(error)
+        log.warning("left out %s: %s", key, error)
+
+    def check_some_were_read(self, positions: Sequence[int]) -> None:
+        """Check that not every image was left out.
+
+        Raises:
+            ConfigurationError: None of them can be read.
+        """
+        if positions and len(self.damaged) == len(positions):
+            raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
+
+
+def _read(source: Source, position: int, image_shape: tuple[int, int, int]) -> tuple[Any, bytes]:
+    """Return what to send, pixels or the bytes of a file, and a thumbnail."""
+    if isinstance(source, FolderSource):
+        path = source.path(position)
+        data = read_image_file(path)
+        return data, thumbnail(data, str(path))
+    pixels = source.images[position]
+    small = thumbnail(pixels, source.key(position))
+    # Of another size than the model's: the model's own decode resizes it.
+    return (pixels if source.image_shape == image_shape else pixels_to_png(pixels)), small

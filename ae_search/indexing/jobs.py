@@ -1,0 +1,249 @@
+"""The jobs: build an index from a source, bring it up to date, rebuild it with another model."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ae_search.contract import Encoder
+from ae_search.data import Source, source_name
+from ae_search.errors import ConfigurationError
+from ae_search.handshake import matching
+from ae_search.index import IndexBuilder, LatentIndex, Manifest
+from ae_search.index.items import Items
+from ae_search.index.writing import rebuilding
+from ae_search.indexing.details import Details
+from ae_search.indexing.encoding import Block, OnProgress, SourceEncoder, no_progress
+
+log = logging.getLogger(__name__)
+
+_KEYS_PER_LOOK = 4096
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What came of indexing a source.
+
+    Attributes:
+        manifest: The index's manifest.
+        damaged: Key and reason of each image that was left out.
+        seconds: Seconds by stage: "latents" (encode and store) and those of the index builder.
+    """
+
+    manifest: Manifest
+    damaged: dict[str, str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ChangeReport:
+    """What came of bringing an index up to date with a source.
+
+    Attributes:
+        changed: Images that were added or updated.
+        passed_over: Images that were there already (add), or were not (update).
+        damaged: Key and reason of each image that was left out.
+    """
+
+    changed: int
+    passed_over: int
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+def index_source(
+    source: Source,
+    encoder: Encoder,
+    path: Path,
+    *,
+    details: Path | None = None,
+    on_progress: OnProgress = no_progress,
+    **options: Any,
+) -> IndexReport:
+    """Encode every image of a source and build an index of the latents.
+
+    Args:
+        source: The images.
+        encoder: Served or in this process; it is pinned to the version that describes itself now.
+        path: The index folder.
+        details: File with labels and metadata; see `Details`.
+        on_progress: Called with the number of images done since the last call.
+        options: Options of `IndexBuilder`.
+
+    Raises:
+        ConfigurationError: No image can be read, or the folder cannot take an index.
+        ServerError: The encoder does not answer.
+    """
+    card = encoder.describe()
+    images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape)
+    with _details(details) as known, IndexBuilder(path, card, sources=[source_name(source)], **options) as builder:
+        began = time.monotonic()
+        for block in images.blocks(range(len(source)), on_progress):
+            labels, metadata = _described(block, known)
+            builder.add(block.latents, block.keys, labels, block.thumbnails, metadata=metadata)
+        seconds = time.monotonic() - began
+        images.check_some_were_read(range(len(source)))
+    return IndexReport(builder.manifest, images.damaged, {"latents": seconds, **builder.seconds})
+
+
+def add_source(
+    source: Source,
+    encoder: Encoder,
+    index: LatentIndex,
+    *,
+    details: Path | None = None,
+    on_progress: OnProgress = no_progress,
+    wait_s: float = 0.0,
+) -> ChangeReport:
+    """Add the images of a source whose keys the index does not have.
+
+    Each block is in the index as soon as it is encoded; after an interruption the same call goes on where it stopped.
+
+    Args:
+        source: The images.
+        encoder: Served or in this process; it must have the index's model.
+        index: The index.
+        details: File with labels and metadata; see `Details`.
+        on_progress: Called with the number of images done since the last call.
+        wait_s: How long to wait for another writer, in s.
+
+    Raises:
+        IndexBusyError: Another process writes the index.
+        ModelMismatchError: The encoder does not have the index's model.
+        ServerError: The encoder does not answer.
+    """
+    images = _encoder_of(source, encoder, index)
+    new = _positions(source, index, there=False)
+    on_progress(len(source) - len(new))
+    with _details(details) as known:
+        for block in images.blocks(new, on_progress):
+            labels, metadata = _described(block, known)
+            index.add(
+                block.latents,
+                block.keys,
+                labels,
+                metadata=metadata,
+                thumbnails=block.thumbnails,
+                source=source_name(source),
+                wait_s=wait_s,
+            )
+    return ChangeReport(len(new) - len(images.damaged), len(source) - len(new), images.damaged)
+
+
+def update_source(
+    source: Source,
+    encoder: Encoder,
+    index: LatentIndex,
+    *,
+    details: Path | None = None,
+    on_progress: OnProgress = no_progress,
+    wait_s: float = 0.0,
+) -> ChangeReport:
+    """Encode again the images of a source whose keys the index has, and put their new latents in place.
+
+    Labels and metadata stay as they are where `details` does not name them. Arguments and errors as in `add_source`.
+    """
+    images = _encoder_of(source, encoder, index)
+    old = _positions(source, index, there=True)
+    on_progress(len(source) - len(old))
+    with _details(details) as known:
+        for block in images.blocks(old, on_progress):
+            more: dict[str, Any] = {}
+            if known is not None:
+                more["labels"], more["metadata"] = _described(block, known)
+            index.update(block.keys, latents=block.latents, thumbnails=block.thumbnails, wait_s=wait_s, **more)
+    return ChangeReport(len(old) - len(images.damaged), len(source) - len(old), images.damaged)
+
+
+def rebuild(
+    path: Path,
+    encoder: Encoder,
+    sources: Sequence[Source],
+    *,
+    drop_missing: bool = False,
+    on_progress: OnProgress = no_progress,
+    **options: Any,
+) -> IndexReport:
+    """Encode the items of an index with another model: a new generation beside the old one, one rename at the end.
+
+    Args:
+        path: The index folder.
+        encoder: Served or in this process; it is pinned to the version that describes itself now.
+        sources: Where the items' images are, by their keys; the first source that has a key counts.
+        drop_missing: Whether to leave out items whose image is nowhere or damaged, instead of giving up.
+        on_progress: Called with the number of items done since the last call.
+        options: `jobs`, `on_disk` and `wait_s` of `IndexBuilder`.
+
+    Raises:
+        ConfigurationError: An image is missing or damaged, and `drop_missing` is False; nothing has changed then.
+        IndexBusyError: Another process writes the index.
+        ServerError: The encoder does not answer.
+    """
+    card = encoder.describe()
+    pinned = encoder.at_version(card.version)
+    began = time.monotonic()
+    damaged: dict[str, str] = {}
+    with rebuilding(path, card, **options) as (old, writer):
+        for ids in old.live_ids():
+            names = {name[0]: name for name in old.names(ids)}
+            for source, positions in _found(names, sources, damaged):
+                images = SourceEncoder(source, pinned, card.image_shape, damaged)
+                for block in images.blocks(positions, on_progress):
+                    kept = [names[key] for key in block.keys]
+                    labels, metadata = [name[1] for name in kept], [name[2] for name in kept]
+                    writer.add(block.latents, Items(block.keys, labels, metadata, block.thumbnails))
+            if damaged and not drop_missing:
+                key, reason = next(iter(damaged.items()))
+                raise ConfigurationError(
+                    f"{path} cannot be rebuilt: {key}: {reason} Name the source that has it, or pass --drop-missing to "
+                    "leave such items out."
+                )
+        seconds = time.monotonic() - began
+    return IndexReport(writer.manifest, damaged, {"latents": seconds, **writer.seconds})
+
+
+def _encoder_of(source: Source, encoder: Encoder, index: LatentIndex) -> SourceEncoder:
+    matched = matching(encoder, index.model, index.path)
+    return SourceEncoder(source, matched, matched.describe().image_shape)
+
+
+def _found(names: dict[str, Any], sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:
+    """Return where the images of some keys are; take note of those that are nowhere."""
+    positions: list[list[int]] = [[] for _ in sources]
+    for key in names:
+        for at, source in enumerate(sources):
+            if (position := source.position(key)) is not None:
+                positions[at].append(position)
+                break
+        else:
+            damaged[key] = f"it is in none of the sources ({', '.join(source.name for source in sources) or 'none'})."
+            log.warning("no image of %s", key)
+    return [(source, found) for source, found in zip(sources, positions, strict=True) if found]
+
+
+def _positions(source: Source, index: LatentIndex, *, there: bool) -> list[int]:
+    """Return the positions of the images whose keys the index has, or has not."""
+    chosen: list[int] = []
+    for start in range(0, len(source), _KEYS_PER_LOOK):
+        block = range(start, min(start + _KEYS_PER_LOOK, len(source)))
+        known = index.known([source.key(position) for position in block])
+        chosen += [position for position in block if (source.key(position) in known) == there]
+    return chosen
+
+
+@contextmanager
+def _details(path: Path | None) -> Iterator[Details | None]:
+    if path is None:
+        yield None
+        return
+    with Details(path) as known:
+        yield known
+        count, key = known.unused()
+        if count:
+            log.warning("%d of the keys in %s belong to no image that was encoded, such as %r", count, path, key)
+
+
+def _described(block: Block, known: Details | None) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
+    return (block.labels, None) if known is None else known.of(block.keys, block.labels)
