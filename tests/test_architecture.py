@@ -30,6 +30,7 @@ ROOMS = {
     "contract": Room(0, TF | KERAS | GRPC | ANNOY),
     "files": Room(0, TF | KERAS | GRPC | ANNOY),
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),
+    "handshake": Room(1, TF | KERAS | GRPC | ANNOY),
     "data": Room(1, GRPC | ANNOY),
     "model": Room(1, GRPC | ANNOY),
     "index": Room(1, TF | KERAS | GRPC),

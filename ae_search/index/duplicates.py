@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ae_search.index.exact import Found, queries
+from ae_search.index.exact import Found
 from ae_search.index.generation import Snapshot
 from ae_search.index.searching import Search
 
@@ -84,9 +84,8 @@ def find_duplicates(
 
 def _link(snapshot: Snapshot, ids: list[int], k: int, similarity: float, groups: _Groups, known: set[int]) -> list[int]:
     """Join each item with those like it; return the items that may have more of them than k."""
-    rows = queries(snapshot.latents(ids), snapshot.manifest.latent_dim)
     unfinished = []
-    for item, found in zip(ids, Search(snapshot, k, None).run(rows), strict=True):
+    for item, found in zip(ids, Search(snapshot, k, None).run(snapshot.latents(ids), list), strict=True):
         if item in known:
             continue
         alike: list[Found] = [row for row in found if row[2] >= similarity]

@@ -144,6 +144,37 @@ def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric:
     return [(distance, item, cosine) for distance, (_, item, cosine) in zip(distances, found, strict=True)]
 
 
+def compare_many(
+    block: list[Query], ids: list[list[int]], vectors: npt.NDArray[Any], metric: Metric
+) -> list[list[Found]]:
+    """Compare each latent with its own items, to the last bit as `compare` does, at half the cost for a dozen or more.
+
+    Args:
+        block: m queries.
+        ids: k ids for each of them.
+        vectors: The latents of all items `[n, d]`.
+        metric: "angular" or "euclidean".
+
+    Returns:
+        For each query the nearest first, equal distances by id.
+    """
+    numbers = np.array(ids)
+    many = vectors[numbers].astype(np.float64)  # [m, k, d]
+    own = np.stack([query.latent for query in block])
+    norms = _einsum("mkd,mkd->mk", many, many) * np.array([query.square for query in block])[:, np.newaxis]
+    dots = _einsum("mkd,md->mk", many, own)
+    cosines = np.divide(dots, np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0.0)
+    np.clip(cosines, -1.0, 1.0, out=cosines)
+    if metric == "angular":
+        distances = np.sqrt(2.0 - 2.0 * cosines)
+    else:
+        many -= own[:, np.newaxis]
+        distances = np.sqrt(_einsum("mkd,mkd->mk", many, many))
+    order = np.lexsort((numbers, distances))
+    columns = (np.take_along_axis(values, order, axis=1).tolist() for values in (distances, numbers, cosines))
+    return [list(zip(*rows, strict=True)) for rows in zip(*columns, strict=True)]
+
+
 @dataclass(frozen=True)
 class Rough:
     """Latents prepared for a quick float32 comparison by one matrix product.

@@ -11,7 +11,7 @@ from annoy import AnnoyIndex
 
 from ae_search.contract import Latents, Metric
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.exact import Found, Query, compare
+from ae_search.index.exact import Found, Query, compare, compare_many
 from ae_search.index.forest_nodes import Nodes
 from ae_search.index.manifest import MAX_COUNT
 
@@ -119,6 +119,11 @@ class Forest:
         found = compare(query, ids, self.vectors[ids], self.metric)
         found.sort()
         return found
+
+    def nearest_many(self, block: list[Query], k: int, search_k: int) -> list[list[Found]]:
+        """Do the same for some dozens of queries."""
+        ids = [self.candidates(query.floats, k, search_k) for query in block]
+        return compare_many(block, ids, self.vectors, self.metric)
 
     @property
     def exhaustive_search_k(self) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.epoch import EpochReader
-from ae_search.index.exact import queries
+from ae_search.index.exact import checked_latents, queries
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.items import Metadata
@@ -171,15 +172,16 @@ class LatentIndex:
         manifest = snapshot.manifest
         if manifest.model.fingerprint != (fingerprint or self._expected):
             raise self._other_model(manifest.model, fingerprint or self._expected)
-        rows = queries(latents, manifest.latent_dim)
-        if snapshot.is_forest and k <= TUNED_K and where is None and not exact and len(rows) == 1:
+        one = len(shape := np.shape(latents)) == 1 or shape[:1] == (1,)
+        if one and snapshot.is_forest and k <= TUNED_K and where is None and not exact:
             # The common case without what the others need, which would cost half as much again as all the rest.
-            k = min(k, manifest.items)
-            answers = [snapshot.generation.forest.nearest(rows[0], k, search_k or manifest.search_k)]
-        else:
-            chosen = None if where is None else self._filter(snapshot, where)
-            answers = Search(snapshot, k, search_k, exact=exact, filter=chosen).run(rows)
-        return [_neighbours(snapshot, found) for found in answers]
+            (query,) = queries(latents, manifest.latent_dim)
+            k, effort = min(k, manifest.items), search_k or manifest.search_k
+            return [_neighbours(snapshot, snapshot.generation.forest.nearest(query, k, effort))]
+        rows = checked_latents(latents, manifest.latent_dim)
+        chosen = None if where is None else self._filter(snapshot, where)
+        search = Search(snapshot, k, search_k, exact=exact, filter=chosen)
+        return search.run(rows, lambda found: _neighbours(snapshot, found))
 
     def search_by_key(
         self, key: str, k: int = 10, *, where: Where | None = None, search_k: int | None = None, exact: bool = False
@@ -203,7 +205,7 @@ class LatentIndex:
         own = self._ids(snapshot, [key])[0]
         chosen = None if where is None else self._filter(snapshot, where)
         rows = queries(snapshot.latents([own]), snapshot.manifest.latent_dim)
-        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).run(rows)
+        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).found(rows)
         return _neighbours(snapshot, [row for row in found if row[1] != own][:k])
 
     def latents(self, keys: Sequence[str]) -> Latents:

@@ -1,17 +1,22 @@
 """Searching a snapshot: the forest, the changes since, and filters, one query or many."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from ae_search.index.exact import Found, Query, compare, nearest
+from ae_search.contract import Latents
+from ae_search.index.exact import Found, Query, compare, nearest, queries
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Snapshot
 from ae_search.index.manifest import MAX_COUNT
 from ae_search.index.tuning import TUNED_K
 
-# Fewer are done before threads have started.
-_THREADED_QUERIES = 32
+Answer = TypeVar("Answer")
+
+# Queries that one thread takes at a time; fewer than two of the smallest blocks are done before threads have started.
+_SMALLEST_BLOCK = 32
+_LARGEST_BLOCK = 256
 # How many times k the forest is asked for, where some of what it finds may not count.
 _REMOVED_FACTOR = 2
 _FILTER_FACTOR = 4
@@ -42,7 +47,28 @@ class Search:
         self._exact, self._filter = exact, filter
         self._base_effort = self._effort(self._wanted)
 
-    def run(self, rows: list[Query]) -> list[list[Found]]:
+    def run(self, latents: Latents, finish: Callable[[list[Found]], Answer]) -> list[Answer]:
+        """Search for checked latents `[n, d]`; many of them are searched on all cores.
+
+        Returns:
+            What `finish` makes of the neighbours of each, the nearest first, equal distances by id.
+        """
+
+        def search(rows: Latents) -> list[Answer]:
+            return [finish(found) for found in self.found(queries(rows, rows.shape[1]))]
+
+        cores = os.cpu_count() or 1
+        # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
+        if self._exact or cores == 1 or len(latents) < 2 * _SMALLEST_BLOCK:
+            return search(latents)
+        # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
+        size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * cores))))
+        blocks = [latents[start : start + size] for start in range(0, len(latents), size)]
+        with ThreadPoolExecutor(cores) as pool:
+            # Annoy lets go of the interpreter while it searches.
+            return [answer for answers in pool.map(search, blocks) for answer in answers]
+
+    def found(self, rows: list[Query]) -> list[list[Found]]:
         """Return the neighbours of each query, the nearest first, equal distances by id."""
         found = self._in_forest(rows)
         delta = self._delta
@@ -59,7 +85,9 @@ class Search:
             return [[] for _ in rows]
         if self._exact or (self._filter is not None and self._filter.is_narrow):
             return self._exactly(rows)
-        found = self._approximately(rows)
+        if self._filter is None and not self._removed:
+            return self._forest.nearest_many(rows, self._wanted, self._base_effort) if rows else []
+        found = [self._one(row) for row in rows]
         missed = [row for row, answer in zip(rows, found, strict=True) if answer is None]
         exact = iter(self._exactly(missed) if missed else ())
         return [next(exact) if answer is None else answer for answer in found]
@@ -68,21 +96,8 @@ class Search:
         ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.of_forest()
         return nearest(rows, self._forest.vectors, self._k, self._forest.metric, ids)
 
-    def _approximately(self, rows: list[Query]) -> list[list[Found] | None]:
-        cores = os.cpu_count() or 1
-        if len(rows) < _THREADED_QUERIES or cores == 1:
-            return [self._one(row) for row in rows]
-        # Annoy lets go of the interpreter while it searches.
-        size = max(_THREADED_QUERIES // 2, -(-len(rows) // (8 * cores)))
-        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        with ThreadPoolExecutor(cores) as pool:
-            answers = pool.map(lambda block: [self._one(row) for row in block], blocks)
-            return [answer for block in answers for answer in block]
-
     def _one(self, row: Query) -> list[Found] | None:
         """Search the forest; None where a filter leaves too few of what it finds."""
-        if self._filter is None and not self._removed:
-            return self._forest.nearest(row, self._wanted, self._base_effort)
         ids = self._candidates(row)
         return None if ids is None else sorted(compare(row, ids, self._forest.vectors[ids], self._forest.metric))
 
