@@ -184,6 +184,9 @@ def _read_parquet(path: Path, keys: Path | None) -> _Table:
     names = set(file.schema_arrow.names)
     key = _column(path, names, _KEY_COLUMNS)
     latent = _column(path, names, _LATENT_COLUMNS)
+    kind = file.schema_arrow.field(latent).type
+    if not pyarrow.types.is_nested(kind) or not hasattr(kind, "value_type"):
+        raise ConfigurationError(f"{path}: the column {latent} must hold lists of numbers. Received: {kind}.")
     first = next(file.iter_batches(1, columns=[latent]), None)
     if first is None:
         raise ConfigurationError(f"{path} holds no row.")

@@ -1,0 +1,77 @@
+"""Groups of items that are almost the same, against all pairs in NumPy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from index_fixtures import *  # noqa: F403
+
+from ae_search.index import LatentIndex
+from ae_search.index.duplicates import find_duplicates
+
+
+def components(latents, similarity):
+    """Return the connected groups of at least two rows, by all pairs."""
+    units = latents.astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    linked = units @ units.T >= similarity
+    groups, seen = [], set()
+    for start in range(len(latents)):
+        if start in seen:
+            continue
+        group, todo = set(), [start]
+        while todo:
+            at = todo.pop()
+            if at not in group:
+                group.add(at)
+                todo += np.flatnonzero(linked[at]).tolist()
+        seen |= group
+        if len(group) > 1:
+            groups.append(sorted(group))
+    return sorted(groups, key=lambda group: (-len(group), group[0]))
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(11)
+    rows = rng.normal(size=(200, 8)).astype(np.float32)
+    rows[20:60] = rows[3]  # many equal ones
+    rows[60:70] = rows[4] + 1e-4 * rng.normal(size=(10, 8))
+    rows[70] = 2.0 * rows[5]  # the same direction
+    return rows
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+@pytest.mark.parametrize("similarity", [0.9, 0.999, 1.0])
+def test_groups_are_those_of_all_pairs(build, card, rows, metric, similarity):
+    if metric == "euclidean":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)  # where both metrics have the same neighbours
+    with LatentIndex.open(build(rows=rows, model=replace(card, metric=metric), recall=1.0)) as index:
+        done = []
+        found = find_duplicates(index.snapshot(), similarity, on_progress=done.append)
+        assert sum(done) == 200
+    expected = components(rows, min(similarity, 1 - 1e-9))
+    assert [group.keys for group in found] == [[f"key-{at}" for at in group] for group in expected]
+    assert all(similarity - 1e-6 <= group.similarity <= 1.0 for group in found)
+
+
+def test_added_and_removed_items_count_as_they_are(build, rows):
+    with LatentIndex.open(build(rows=rows[:100])) as index:
+        index.remove([f"key-{at}" for at in range(20, 59)])
+        index.add(rows[[3, 150]], ["again", "single"])
+        found = find_duplicates(index.snapshot(), 0.9999)
+    assert [group.keys for group in found[1:2]] == [["key-3", "key-59", "again"]]
+
+
+def test_an_index_without_copies_has_no_groups(build):
+    rows = np.eye(8, dtype=np.float32)
+    with LatentIndex.open(build(rows=rows)) as index:
+        assert find_duplicates(index.snapshot(), 0.5) == []
+        index.remove(index.keys())
+        assert find_duplicates(index.snapshot(), 0.5) == []
+
+
+@pytest.mark.parametrize("similarity", [0.0, -1.0, 1.1, float("nan")])
+def test_similarity_out_of_range(build, similarity):
+    with LatentIndex.open(build()) as index, pytest.raises(ValueError, match="similarity"):
+        find_duplicates(index.snapshot(), similarity)
