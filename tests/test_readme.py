@@ -83,6 +83,24 @@ def test_the_python_code(place, monkeypatch, capsys):
     namespace["client"].close()
 
 
+def test_the_index_that_lives(place, tmp_path):
+    folder, address, _ = place
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    block = next(block for block in blocks("sh") if "index add" in block)
+    told = {}
+    for line in block.splitlines():
+        words = [word.replace("127.0.0.1:8500", address) for word in shlex.split(line, comments=True)]
+        result = run(words[1:], tmp_path)
+        assert result.returncode == 0, result.stderr
+        told[words[2]] = result.stdout
+    assert "0 images added, 20 were there already" in told["add"]
+    assert "1 items removed; 19 in all" in told["remove"]
+    assert "cats/" in told["--key"] and "dögs/" not in told["--key"] and "image 03" not in told["--key"]
+    assert "worth it" in told["info"]
+    assert "19 items in generation-000002" in told["compact"]
+    assert told["verify"].count("ok ") == 6
+
+
 def test_the_same_with_the_model_in_process(place):
     folder, address, _ = place
     options = ["query", "my-photo.jpg", "--index", "indexes/photos", "--json", "-k", "3"]
@@ -174,7 +192,11 @@ def test_wrong_usage_ends_with_exit_code_2(command, tmp_path):
 
 
 def test_help_of_every_command():
-    for command in ("train", "export", "serve", "index", "index build", "query", "demo"):
+    changes = [
+        f"index {name}"
+        for name in "add update remove compact rebuild tune info verify duplicates export import".split()
+    ]
+    for command in ("train", "export", "serve", "index", "index build", *changes, "query", "demo"):
         result = subprocess.run([TOOL, *command.split(), "--help"], capture_output=True, text=True, env=os.environ)
         assert result.returncode == 0
         assert "Usage" in result.stdout

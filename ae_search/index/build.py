@@ -66,6 +66,7 @@ class GenerationWriter:
     """Writes one generation into a folder that nobody reads yet; blocks of items go in as a stream.
 
     Args:
+        index: The index folder, for messages.
         folder: The folder, which is there and empty.
         recipe: What to build to.
         jobs: Threads that grow the forest, -1 for all cores.
@@ -78,9 +79,9 @@ class GenerationWriter:
 
     manifest: Manifest
 
-    def __init__(self, folder: Path, recipe: Recipe, *, jobs: int = ALL_CORES, on_disk: bool | None = None) -> None:
+    def __init__(self, index: Path, folder: Path, recipe: Recipe, *, jobs: int, on_disk: bool | None) -> None:
         self.seconds: dict[str, float] = {"catalogue": 0.0}
-        self._folder, self._recipe, self._jobs, self._on_disk = folder, recipe, jobs, on_disk
+        self._index, self._folder, self._recipe, self._jobs, self._on_disk = index, folder, recipe, jobs, on_disk
         self._items = 0
         self._catalogue: CatalogueWriter
         self._names: NamesWriter
@@ -105,13 +106,14 @@ class GenerationWriter:
         """Append items, all of them or none; latents are float32 `[n, d]` and finite.
 
         Raises:
-            ConfigurationError: A key is there already.
+            ConfigurationError: A key is there already, or the disk is full.
         """
-        start = time.perf_counter()
-        self._catalogue.add(self._items, items)
-        self._names.add(items.names())
-        self.seconds["catalogue"] += time.perf_counter() - start
-        self._spill.write(latents.tobytes())
+        with disk_errors(self._index):
+            start = time.perf_counter()
+            self._catalogue.add(self._items, items)
+            self._names.add(items.names())
+            self.seconds["catalogue"] += time.perf_counter() - start
+            self._spill.write(latents.tobytes())
         self._items += len(items)
 
     def finish(self) -> None:
@@ -162,7 +164,7 @@ def new_generation(
     callers_turn = False
     try:
         with new_folder(folder) as temporary:
-            writer = GenerationWriter(temporary, recipe, jobs=jobs, on_disk=on_disk)
+            writer = GenerationWriter(index, temporary, recipe, jobs=jobs, on_disk=on_disk)
             with writer.inputs():
                 callers_turn = True
                 yield writer
@@ -277,8 +279,7 @@ class IndexBuilder:
             raise ValueError("Items can be added only inside the builder's with block.")
         rows = checked_rows(latents, keys, self._recipe.latent_dim)
         items = Items.checked(keys, labels, metadata, thumbnails)
-        with disk_errors(self._path):
-            self._writer.add(rows, items)
+        self._writer.add(rows, items)
 
     @contextmanager
     def _write(self) -> Iterator[None]:
