@@ -130,18 +130,24 @@ class CatalogueWriter:
             self._connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
             pictures = ((item, jpeg) for item, jpeg in zip(ids, items.thumbnails, strict=True) if jpeg is not None)
             self._connection.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
-        except sqlite3.IntegrityError as error:
-            execute("ROLLBACK TO block")
+        except BaseException as error:
+            if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                execute("ROLLBACK TO block")
+            if not isinstance(error, sqlite3.IntegrityError):
+                raise
             known = (key for key in items.keys if execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone())
             raise ConfigurationError(f"Keys must be unique. Received twice: {next(known)!r}.") from error
         finally:
-            execute("RELEASE block")
+            if self._connection.in_transaction:
+                execute("RELEASE block")
 
     def close(self, *, commit: bool) -> None:
         """Close the file, keeping what was added only if `commit`."""
         try:
             if not self._connection.in_transaction:
-                return  # SQLite itself rolls back when the disk is full
+                if commit:
+                    raise sqlite3.OperationalError("an earlier write failed, and all was taken back")
+                return
             if commit:
                 # After the rows, when it is one sort.
                 self._connection.execute("CREATE INDEX items_label ON items (label)")

@@ -11,7 +11,8 @@ import numpy as np
 from ae_search.contract import Latents, Metric
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.catalogue import Database, Ids, blocks, damage_named, ids_array
-from ae_search.index.exact import Rough, first_bad_row
+from ae_search.index.comparing import first_bad_row
+from ae_search.index.exact import Rough
 from ae_search.index.items import Items
 from ae_search.index.names import Name
 from ae_search.index.where import Condition

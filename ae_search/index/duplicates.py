@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ae_search.index.exact import Found
+from ae_search.index.comparing import Found
 from ae_search.index.generation import Snapshot
 from ae_search.index.searching import Search
 

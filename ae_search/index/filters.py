@@ -1,37 +1,38 @@
 """A filter on one snapshot: which of its items count."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from ae_search.index.catalogue import Ids
+from ae_search.index.changes import Delta
 from ae_search.index.exact import Rough
-from ae_search.index.generation import Snapshot
-from ae_search.index.where import Condition
+from ae_search.index.generation import Generation, Snapshot
+from ae_search.index.where import Condition, Where, compile_where
 
 # So many latents of 128 are compared exactly in about the time that the forest takes for one query.
 _NARROW = 5_000
+_KEPT = 8
 
 
 class Filter:
     """The items of a snapshot that meet a condition; looked up as late as possible, and then kept.
 
     Args:
-        snapshot: The snapshot.
+        generation: The snapshot's generation.
+        delta: The snapshot's changes.
         condition: What `compile_where` returned.
-
-    Attributes:
-        snapshot: The snapshot.
     """
 
-    def __init__(self, snapshot: Snapshot, condition: Condition) -> None:
-        self.snapshot = snapshot
-        self._condition = condition
+    def __init__(self, generation: Generation, delta: Delta, condition: Condition) -> None:
+        # Not the snapshot, which holds its filters.
+        self._generation, self._delta, self._condition = generation, delta, condition
 
     def among(self, ids: Sequence[int]) -> set[int]:
         """Return those of some ids of the forest that count."""
-        return self.snapshot.generation.catalogue.matching_among(self._condition, ids)
+        return self._generation.catalogue.matching_among(self._condition, ids)
 
     def of_forest(self) -> Ids:
         """Return the ids of the forest's items that count, ascending; removed ones are left out."""
@@ -39,8 +40,8 @@ class Filter:
 
     def of_delta(self) -> tuple[Ids, Rough]:
         """Return ids and latents of the added items that count."""
-        delta = self.snapshot.delta
-        matching = self.snapshot.generation.changes.matching(self._condition)
+        delta = self._delta
+        matching = self._generation.changes.matching(self._condition)
         at = np.flatnonzero(np.isin(delta.ids, matching))
         return delta.ids[at], delta.rough.rows(at)
 
@@ -51,8 +52,24 @@ class Filter:
 
     @cached_property
     def _of_forest(self) -> Ids:
-        ids = self.snapshot.generation.catalogue.matching(self._condition)
-        if not self.snapshot.delta.removed:
+        ids = self._generation.catalogue.matching(self._condition)
+        if not self._delta.removed:
             return ids
-        live: Ids = ids[np.frombuffer(self.snapshot.delta.removed, np.uint8)[ids] == 0]
+        live: Ids = ids[np.frombuffer(self._delta.removed, np.uint8)[ids] == 0]
         return live
+
+
+def filter_of(snapshot: Snapshot, where: Where) -> Filter:
+    """Return the filter that a mapping describes, the same one again while it is among the last few of the snapshot.
+
+    Raises:
+        ValueError: A condition is malformed.
+    """
+    condition = compile_where(where)
+    name = json.dumps(condition)
+    found = snapshot.filters.pop(name, None) or Filter(snapshot.generation, snapshot.delta, condition)
+    snapshot.filters[name] = found
+    # Another thread may be at it as well; one filter more or less does no harm.
+    for old in list(snapshot.filters)[:-_KEPT]:
+        snapshot.filters.pop(old, None)
+    return found

@@ -11,9 +11,9 @@ from annoy import AnnoyIndex
 
 from ae_search.contract import Latents, Metric
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.exact import Found, Query, compare, compare_many
+from ae_search.index.checked_json import MAX_COUNT
+from ae_search.index.comparing import Found, Query, compare, compare_many
 from ae_search.index.forest_nodes import Nodes
-from ae_search.index.manifest import MAX_COUNT
 
 FOREST = "forest.ann"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,11 +70,13 @@ class Snapshot:
         epoch: The index's counter at that moment; empty if it could not vouch for it.
         manifest: Manifest of the generation.
         is_forest: Whether there is a forest and nothing beside it.
+        filters: Filters that were used last, by their conditions.
     """
 
     def __init__(self, generation: Generation, delta: Delta, epoch: bytes) -> None:
         self.generation, self.delta, self.epoch = generation, delta, epoch
         self.manifest = generation.manifest
+        self.filters: dict[str, Any] = {}
         self.is_forest = self.manifest.items > 0 and not len(delta) and not delta.removed_count
 
     def __len__(self) -> int:

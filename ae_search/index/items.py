@@ -41,7 +41,7 @@ class Items:
 
         Raises:
             ValueError: The lengths differ, or metadata are no JSON object.
-            TypeError: A key or a label is no string.
+            TypeError: A key or a label is no string, or a thumbnail no bytes.
             ConfigurationError: A key occurs twice, or a text cannot be stored.
         """
         none: list[None] = [None] * len(keys)
@@ -61,6 +61,8 @@ class Items:
             seen: set[str] = set()
             twice = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             raise ConfigurationError(f"Keys must be unique. Received twice: {twice!r}.")
+        if not all(picture is None or isinstance(picture, bytes) for picture in thumbnails):
+            raise TypeError("Thumbnails must be bytes, a JPEG file each, or None.")
         texts = [metadata_json(key, value) for key, value in zip(keys, metadata, strict=True)]
         return cls(list(keys), list(labels), texts, list(thumbnails))
 

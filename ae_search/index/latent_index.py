@@ -1,61 +1,28 @@
 """An index as its users hold it: search, look up, change; several processes at once."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents, ModelRef
-from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
-from ae_search.index.epoch import EpochReader
-from ae_search.index.exact import checked_latents, queries
-from ae_search.index.filters import Filter
-from ae_search.index.generation import Generation, Snapshot
+from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.index.comparing import checked_latents, queries
+from ae_search.index.filters import filter_of
+from ae_search.index.following import Follower
+from ae_search.index.generation import Snapshot
 from ae_search.index.items import Metadata
-from ae_search.index.manifest import Manifest, live_generation
+from ae_search.index.manifest import Manifest
+from ae_search.index.neighbour import Neighbour, neighbours
 from ae_search.index.searching import Search
 from ae_search.index.tuning import TUNED_K
-from ae_search.index.where import Where, compile_where
+from ae_search.index.where import Where
 from ae_search.index.writing import Writing, compact, tune_again, writing
-
-_KEPT_FILTERS = 8
-
-
-# Half the time of Neighbour(...), which unpacks its arguments first.
-_new = tuple.__new__
-
-
-class Neighbour(NamedTuple):
-    """One answer to a query.
-
-    Attributes:
-        rank: Place among the answers, from 1.
-        key: Key of the item.
-        label: Label of the item, if it has one.
-        similarity: Cosine similarity in [-1, 1].
-        distance: Distance by the index's metric.
-        id: Number of the item in this generation.
-        metadata_json: Metadata of the item as a JSON object, if it has any.
-    """
-
-    rank: int
-    key: str
-    label: str | None
-    similarity: float
-    distance: float
-    id: int
-    metadata_json: str | None = None
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Metadata of the item; empty where it has none."""
-        return json.loads(self.metadata_json) if self.metadata_json else {}
 
 
 class LatentIndex:
@@ -67,16 +34,15 @@ class LatentIndex:
 
     Attributes:
         path: Folder of the index.
+        snapshot: Returns the state of this moment, which stays as it is whatever is written.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Open an index; `open` is the same."""
         self.path = Path(path)
-        self._lock = threading.Lock()
-        self._epoch = EpochReader(self.path)
-        self._snapshot: Snapshot | None = self._newest(None)
-        self._expected = self._snapshot.manifest.model.fingerprint
-        self._filters: dict[str, Filter] = {}
+        self._follower = Follower(self.path)
+        self.snapshot = self._follower.snapshot
+        self._expected = self.model.fingerprint
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -90,10 +56,7 @@ class LatentIndex:
 
     def close(self) -> None:
         """Let go of the files; a second time does nothing."""
-        # Not unmapped here: another thread may be in the middle of a search.
-        with self._lock:
-            self._snapshot = None
-            self._filters.clear()
+        self._follower.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,23 +79,12 @@ class LatentIndex:
     @property
     def manifest(self) -> Manifest:
         """Manifest of the live generation."""
-        return self.snapshot().generation.manifest
+        return self.snapshot().manifest
 
     @property
     def model(self) -> ModelRef:
         """The model whose latents the index holds."""
         return self.manifest.model
-
-    def snapshot(self) -> Snapshot:
-        """Return the state of this moment.
-
-        Raises:
-            IndexDamagedError: A file of a new generation is missing, cut short or altered.
-        """
-        snapshot = self._snapshot
-        if snapshot is None:
-            raise ValueError("The index is closed.")
-        return snapshot if self._epoch.is_still(snapshot.epoch) else self._refresh()
 
     def search(
         self,
@@ -177,11 +129,11 @@ class LatentIndex:
             # The common case without what the others need, which would cost half as much again as all the rest.
             (query,) = queries(latents, manifest.latent_dim)
             k, effort = min(k, manifest.items), search_k or manifest.search_k
-            return [_neighbours(snapshot, snapshot.generation.forest.nearest(query, k, effort))]
+            return [neighbours(snapshot, snapshot.generation.forest.nearest(query, k, effort))]
         rows = checked_latents(latents, manifest.latent_dim)
-        chosen = None if where is None else self._filter(snapshot, where)
+        chosen = None if where is None else filter_of(snapshot, where)
         search = Search(snapshot, k, search_k, exact=exact, filter=chosen)
-        return search.run(rows, lambda found: _neighbours(snapshot, found))
+        return search.run(rows, lambda found: neighbours(snapshot, found))
 
     def search_by_key(
         self, key: str, k: int = 10, *, where: Where | None = None, search_k: int | None = None, exact: bool = False
@@ -203,10 +155,10 @@ class LatentIndex:
             raise ValueError(f"Expected k of at least 1. Received: k={k}.")
         snapshot = self.snapshot()
         own = self._ids(snapshot, [key])[0]
-        chosen = None if where is None else self._filter(snapshot, where)
+        chosen = None if where is None else filter_of(snapshot, where)
         rows = queries(snapshot.latents([own]), snapshot.manifest.latent_dim)
         (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).found(rows)
-        return _neighbours(snapshot, [row for row in found if row[1] != own][:k])
+        return neighbours(snapshot, [row for row in found if row[1] != own][:k])
 
     def latents(self, keys: Sequence[str]) -> Latents:
         """Return the latents of some keys, float32 `[n, d]`.
@@ -347,19 +299,6 @@ class LatentIndex:
     def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
         return writing(self.path, self.snapshot, None if any_model else self._expected, wait_s)
 
-    def _filter(self, snapshot: Snapshot, where: Where) -> Filter:
-        """Return the filter, one of the last few if the index has not changed since."""
-        condition = compile_where(where)
-        name = json.dumps(condition)
-        with self._lock:
-            kept = self._filters.pop(name, None)
-            if kept is None or kept.snapshot is not snapshot:
-                kept = Filter(snapshot, condition)
-            self._filters[name] = kept
-            while len(self._filters) > _KEPT_FILTERS:
-                del self._filters[next(iter(self._filters))]
-        return kept
-
     def _ids(self, snapshot: Snapshot, keys: Sequence[str]) -> list[int]:
         found = snapshot.ids_of(keys)
         if missing := [key for key in keys if key not in found]:
@@ -371,40 +310,3 @@ class LatentIndex:
             f"{self.path} holds latents of {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}) "
             f"by now, not of the model with fingerprint {wanted[:12]}; encode with that one and open the index anew."
         )
-
-    def _refresh(self) -> Snapshot:
-        with self._lock:
-            if self._snapshot is None:
-                raise ValueError("The index is closed.")
-            self._snapshot = self._newest(self._snapshot)
-            return self._snapshot
-
-    def _newest(self, seen: Snapshot | None) -> Snapshot:
-        """Look at CURRENT and at the changes; what has not changed is taken over."""
-        epoch = self._epoch.now()
-        folder = live_generation(self.path)
-        while True:
-            try:
-                if seen is not None and seen.generation.is_still(folder):
-                    delta = seen.generation.changes.after(seen.delta)
-                    if delta is seen.delta and epoch == seen.epoch:
-                        return seen
-                    return Snapshot(seen.generation, delta, epoch)
-                generation = Generation(folder)
-                return Snapshot(generation, generation.changes.first(), epoch)
-            except IndexDamagedError:
-                # A writer may have published the next generation and removed this one meanwhile.
-                newer = live_generation(self.path)
-                if newer == folder:
-                    raise
-                folder = newer
-
-
-def _neighbours(snapshot: Snapshot, found: list[tuple[float, int, float]]) -> list[Neighbour]:
-    answers = []
-    rank = 0
-    names = snapshot.names([item for _, item, _ in found])
-    for (distance, item, similarity), (key, label, metadata) in zip(found, names):  # noqa: B905
-        rank += 1
-        answers.append(_new(Neighbour, (rank, key, label, similarity, distance, item, metadata)))
-    return answers

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -13,6 +12,7 @@ from typing import Any, Self
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import write_atomically
+from ae_search.index.checked_json import number_of, object_of, text_of, value_of, whole_of
 
 FORMAT = 2
 CURRENT = "CURRENT"
@@ -21,8 +21,6 @@ GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
 
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
-# Annoy counts in C ints.
-MAX_COUNT = 2**31 - 1
 
 
 # Of latents that were imported and came without a word about their model; no model has this fingerprint.
@@ -134,7 +132,7 @@ class Manifest(Recipe):
             if not isinstance(raw, dict):
                 raise ValueError("not a JSON object")
             _check_digest(raw, text)
-            found = _whole(raw, "format", 1)
+            found = whole_of(raw, "format", 1)
             if found > FORMAT:
                 raise ConfigurationError(f"{path} has format {found}, newer than {FORMAT}; upgrade ae-search.")
             if found < FORMAT:
@@ -168,6 +166,20 @@ def live_generation(index: Path) -> Path:
         ConfigurationError: `index` is no index.
         IndexDamagedError: CURRENT names no generation, or one that is missing.
     """
+    name = ""
+    while True:
+        before, name = name, _current(index)
+        folder = index / name
+        if folder.is_dir():
+            return folder
+        # A writer may have published the next generation and removed this one meanwhile.
+        if name == before:
+            raise IndexDamagedError(
+                f"{index / CURRENT} names {name}, but {folder} is missing; restore it or build the index anew."
+            )
+
+
+def _current(index: Path) -> str:
     current = index / CURRENT
     if not current.is_file():
         raise ConfigurationError(f"{index} is no index (no file {CURRENT}); make one with `ae-search index build`.")
@@ -178,10 +190,7 @@ def live_generation(index: Path) -> Path:
     # The name becomes a path, so nothing but this pattern may pass.
     if not GENERATION.fullmatch(name):
         raise IndexDamagedError(f"{current} does not name a generation. Received: {name!r}.")
-    folder = index / name
-    if not folder.is_dir():
-        raise IndexDamagedError(f"{current} names {name}, but {folder} is missing; restore it or build the index anew.")
-    return folder
+    return name
 
 
 def _read_bounded(path: Path, limit: int) -> bytes:
@@ -196,73 +205,41 @@ def _read_bounded(path: Path, limit: int) -> bytes:
 
 
 def _fields(raw: dict[str, Any]) -> dict[str, Any]:
-    model, files = _object(raw, "model"), _object(raw, "files")
-    points, sources = _value(raw, "recall_curve", list), _value(raw, "sources", list)
+    model, files = object_of(raw, "model"), object_of(raw, "files")
+    points, sources = value_of(raw, "recall_curve", list), value_of(raw, "sources", list)
     if not all(isinstance(point, dict) for point in points) or not all(isinstance(name, str) for name in sources):
         raise ValueError("'recall_curve' must hold objects and 'sources' texts")
     return {
-        "model": ModelRef(_text(model, "name"), _whole(model, "version", 1), _text(model, "fingerprint")),
+        "model": ModelRef(text_of(model, "name"), whole_of(model, "version", 1), text_of(model, "fingerprint")),
         "image_shape": _image_shape(raw),
-        "latent_dim": _whole(raw, "latent_dim", 1),
+        "latent_dim": whole_of(raw, "latent_dim", 1),
         "metric": _metric(raw),
-        "n_trees": _whole(raw, "n_trees", 1),
-        "seed": _whole(raw, "seed", 0, 2**32 - 1),
-        "target_recall": _number(raw, "target_recall", 1.0),
+        "n_trees": whole_of(raw, "n_trees", 1),
+        "seed": whole_of(raw, "seed", 0, 2**32 - 1),
+        "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
-        "search_k": _whole(raw, "search_k", 1),
-        "recall": _number(raw, "recall", 1.0),
+        "search_k": whole_of(raw, "search_k", 1),
+        "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
-        "items": _whole(raw, "items", 0),
+        "items": whole_of(raw, "items", 0),
         "created": _created(raw),
-        "files": {name: _proof(_object(files, name)) for name in files},
+        "files": {name: _proof(object_of(files, name)) for name in files},
     }
-
-
-def _value(raw: dict[str, Any], name: str, kind: type) -> Any:
-    value = raw.get(name)
-    # bool is a subclass of int, but `true` is no number here.
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{name!r} must be of type {kind.__name__}. Received: {str(value)[:60]!r}")
-    return value
-
-
-def _object(raw: dict[str, Any], name: str) -> dict[str, Any]:
-    value: dict[str, Any] = _value(raw, name, dict)
-    return value
-
-
-def _text(raw: dict[str, Any], name: str) -> str:
-    value: str = _value(raw, name, str)
-    if not value:
-        raise ValueError(f"{name!r} is empty")
-    return value
-
-
-def _whole(raw: dict[str, Any], name: str, low: int, high: int = MAX_COUNT) -> int:
-    value: int = _value(raw, name, int)
-    if not low <= value <= high:
-        raise ValueError(f"{name!r} must lie in [{low}, {high}]. Received: {value}")
-    return value
-
-
-def _number(raw: dict[str, Any], name: str, high: float = math.inf) -> float:
-    value = raw.get(name)
-    number = float(value) if type(value) is int else float(_value(raw, name, float))
-    if not (math.isfinite(number) and 0.0 <= number <= high):
-        raise ValueError(f"{name!r} must lie in [0, {high}]. Received: {number}")
-    return number
 
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:
     return RecallPoint(
-        _whole(raw, "search_k", 1), _number(raw, "recall", 1.0), _number(raw, "error"), _number(raw, "latency_ms")
+        whole_of(raw, "search_k", 1),
+        number_of(raw, "recall", 1.0),
+        number_of(raw, "error"),
+        number_of(raw, "latency_ms"),
     )
 
 
 def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int] | None:
     if raw.get("image_shape", 0) is None:
         return None
-    sides = _value(raw, "image_shape", list)
+    sides = value_of(raw, "image_shape", list)
     if len(sides) != 3 or any(type(side) is not int or side < 1 for side in sides) or sides[2] not in (1, 3):
         raise ValueError(f"'image_shape' must be height, width and 1 or 3 channels. Received: {str(sides)[:60]}")
     return sides[0], sides[1], sides[2]
@@ -276,13 +253,13 @@ def _metric(raw: dict[str, Any]) -> Metric:
 
 
 def _created(raw: dict[str, Any]) -> str:
-    created = _text(raw, "created")
+    created = text_of(raw, "created")
     datetime.fromisoformat(created)
     return created
 
 
 def _proof(raw: dict[str, Any]) -> FileProof:
-    digest = _text(raw, "sha256")
+    digest = text_of(raw, "sha256")
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError("'sha256' must be 64 hex digits")
-    return FileProof(_whole(raw, "size", 0, 2**63 - 1), digest)
+    return FileProof(whole_of(raw, "size", 0, 2**63 - 1), digest)

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ae_search.contract import Latents
-from ae_search.index.exact import Found, Query, compare, nearest, queries
+from ae_search.index.checked_json import MAX_COUNT
+from ae_search.index.comparing import Found, Query, compare, queries
+from ae_search.index.exact import nearest
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Snapshot
-from ae_search.index.manifest import MAX_COUNT
 from ae_search.index.tuning import TUNED_K
 
 Answer = TypeVar("Answer")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ae_search.index.exact import Query, compare, nearest, queries
+from ae_search.index.comparing import Query, compare, queries
+from ae_search.index.exact import nearest
 from ae_search.index.forest import Forest
 from ae_search.index.manifest import RecallPoint
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ae_search.errors import AeSearchError, IndexDamagedError
 from ae_search.index.changes import CHANGES
-from ae_search.index.exact import queries
+from ae_search.index.comparing import queries
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.manifest import MANIFEST, live_generation
 from ae_search.index.proof import check_files

@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from ae_search.contract import ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.build import ALL_CORES, GenerationWriter, Origin, checked_rows, disk_errors, new_generation
+from ae_search.index.build import Origin, checked_rows
 from ae_search.index.changes import CHANGES, ChangesWriter
 from ae_search.index.epoch import changing
 from ae_search.index.generation import Generation, Snapshot
+from ae_search.index.generation_writer import ALL_CORES, GenerationWriter, disk_errors, new_generation
 from ae_search.index.items import Items, Metadata
 from ae_search.index.manifest import Manifest, live_generation
 from ae_search.index.place import sole_writer

@@ -1,0 +1,72 @@
+"""Following an index as it changes: the newest state, looked for only where something may have changed."""
+
+import threading
+from pathlib import Path
+
+from ae_search.errors import IndexDamagedError
+from ae_search.index.epoch import EpochReader
+from ae_search.index.generation import Generation, Snapshot
+from ae_search.index.manifest import live_generation
+
+
+class Follower:
+    """Holds the newest state of an index; safe to share between threads.
+
+    Args:
+        path: The index folder.
+
+    Raises:
+        ConfigurationError: `path` is no index, or one of another format.
+        IndexDamagedError: A file is missing, cut short or altered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._epoch = EpochReader(path)
+        self._snapshot: Snapshot | None = self._newest(None)
+
+    def close(self) -> None:
+        """Let go of the files; a second time does nothing."""
+        # Not unmapped here: another thread may be in the middle of a search.
+        with self._lock:
+            self._snapshot = None
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of this moment.
+
+        Raises:
+            ValueError: It is closed.
+            IndexDamagedError: A file of a new generation is missing, cut short or altered.
+        """
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise ValueError("The index is closed.")
+        return snapshot if self._epoch.is_still(snapshot.epoch) else self._refresh()
+
+    def _refresh(self) -> Snapshot:
+        with self._lock:
+            if self._snapshot is None:
+                raise ValueError("The index is closed.")
+            self._snapshot = self._newest(self._snapshot)
+            return self._snapshot
+
+    def _newest(self, seen: Snapshot | None) -> Snapshot:
+        """Look at CURRENT and at the changes; what has not changed is taken over."""
+        epoch = self._epoch.now()
+        folder = live_generation(self._path)
+        while True:
+            try:
+                if seen is not None and seen.generation.is_still(folder):
+                    delta = seen.generation.changes.after(seen.delta)
+                    if delta is seen.delta and epoch == seen.epoch:
+                        return seen
+                    return Snapshot(seen.generation, delta, epoch)
+                generation = Generation(folder)
+                return Snapshot(generation, generation.changes.first(), epoch)
+            except IndexDamagedError:
+                # A writer may have published the next generation and removed this one meanwhile.
+                newer = live_generation(self._path)
+                if newer == folder:
+                    raise
+                folder = newer
