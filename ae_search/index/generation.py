@@ -82,6 +82,10 @@ class Snapshot:
     def __len__(self) -> int:
         return self.manifest.items - self.delta.removed_count + len(self.delta)
 
+    def answer_names(self, ids: Sequence[int]) -> list[Name]:
+        """Return key, label and metadata of ids that a search has found, the frequent ones from memory."""
+        return self.names(ids) if self.delta.names else self.generation.names.of_answers(ids)
+
     def names(self, ids: Sequence[int]) -> list[Name]:
         """Return key, label and metadata of some ids."""
         if not self.delta.names:

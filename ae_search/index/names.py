@@ -25,6 +25,9 @@ NAMES = "names.bin"
 # Key, label, metadata as JSON text.
 Name = tuple[str, str | None, str | None]
 
+# About 20 MB of names.
+_KEPT = 50_000
+
 _bounds = struct.Struct("<QQ").unpack_from
 
 
@@ -46,6 +49,7 @@ class Names:
             raise IndexDamagedError(f"{path} does not hold {items} items; restore it or build the index anew.")
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        self._kept: dict[int, Name] = {}
 
     def of(self, ids: Iterable[int]) -> list[Name]:
         """Return key, label and metadata of some ids in [0, n).
@@ -53,16 +57,28 @@ class Names:
         Raises:
             IndexDamagedError: A record is no record.
         """
-        records, offsets_at = self._map, self._offsets_at
+        return list(map(self._read, ids))
+
+    def of_answers(self, ids: Iterable[int]) -> list[Name]:
+        """Do the same for ids that are likely to be asked for again: their names are kept, up to a number."""
+        kept = self._kept
+        if len(kept) > _KEPT:
+            kept.clear()
         names: list[Name] = []
-        try:
-            for item in ids:
-                start, end = _bounds(records, offsets_at + 8 * item)
-                parts = records[start:end].decode().split("\0", 2)
-                names.append((parts[0], parts[2] if len(parts) == 3 else None, parts[1] or None))
-        except (ValueError, IndexError, struct.error) as error:
-            raise IndexDamagedError(f"{self._path} is damaged ({error}); build the index anew.") from error
+        for item in ids:
+            name = kept.get(item)
+            if name is None:
+                name = kept[item] = self._read(item)
+            names.append(name)
         return names
+
+    def _read(self, item: int) -> Name:
+        start, end = _bounds(self._map, self._offsets_at + 8 * item)
+        try:
+            key, metadata, *label = self._map[start:end].decode().split("\0", 2)
+        except ValueError as error:
+            raise IndexDamagedError(f"{self._path} is damaged at item {item} ({error}).") from error
+        return key, (label[0] if label else None), metadata or None
 
 
 class NamesWriter:

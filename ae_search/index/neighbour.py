@@ -41,7 +41,7 @@ def neighbours(snapshot: Snapshot, found: list[Found]) -> list[Neighbour]:
     """Return what was found with keys, labels and metadata."""
     answers = []
     rank = 0
-    names = snapshot.names([item for _, item, _ in found])
+    names = snapshot.answer_names([item for _, item, _ in found])
     for (distance, item, similarity), (key, label, metadata) in zip(found, names):  # noqa: B905
         rank += 1
         answers.append(_new(Neighbour, (rank, key, label, similarity, distance, item, metadata)))
