@@ -13,7 +13,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.index.comparing import MAX_MAGNITUDE, as_float32, checked_latents, first_bad_row
 from ae_search.index.generation_writer import ALL_CORES, GenerationWriter, new_generation
 from ae_search.index.items import Items, Metadata
-from ae_search.index.manifest import Manifest, Recipe
+from ae_search.index.manifest import MAX_LATENT_DIM, Manifest, Recipe
 from ae_search.index.place import check_place, sole_writer
 
 # Measured with 60,000 clustered latents of 128: built in 2 s on two cores, recall 0.98 at 0.4 ms a query.
@@ -78,7 +78,7 @@ class IndexBuilder:
         seconds: How long the stages "catalogue", "forest" and "tuning" took, in s, once the index is built.
 
     Raises:
-        ConfigurationError: The place must not be written.
+        ConfigurationError: The place must not be written, or the latents are too large.
         IndexBusyError: Another process writes it.
         ValueError: An option is out of range.
     """
@@ -103,6 +103,10 @@ class IndexBuilder:
             raise ValueError(
                 "Expected n_trees >= 1, seed in [0, 2**32), recall in (0, 1] and jobs >= 1 or -1. "
                 f"Received: n_trees={n_trees}, seed={seed}, recall={recall}, jobs={jobs}."
+            )
+        if not 1 <= card.latent_dim <= MAX_LATENT_DIM:
+            raise ConfigurationError(
+                f"An index holds latents of 1 to {MAX_LATENT_DIM} floats. Received: {card.latent_dim} from {card.name}."
             )
         self.seconds: dict[str, float] = {}
         self._path = Path(path)

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ Ids = npt.NDArray[np.int64]
 
 # Below SQLITE_MAX_VARIABLE_NUMBER of every SQLite release (999 before 3.32).
 _PER_QUERY = 500
-_MAPPED_BYTES = 1 << 32
 _PER_BLOCK = 4096
+
+_SCHEMA_QUERY = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
 
 _SCHEMA = """
 CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
 CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
 """
+# Made after the rows, when it is one sort.
+_INDEX = "CREATE INDEX items_label ON items (label);"
 
 
 class Catalogue:
@@ -38,13 +41,13 @@ class Catalogue:
         path: The SQLite file, proved to be the one that its manifest describes.
 
     Raises:
-        IndexDamagedError: SQLite cannot open it.
+        IndexDamagedError: SQLite cannot open it, or it has other tables.
     """
 
     def __init__(self, path: Path) -> None:
         # The file never changes, so that SQLite need not lock it, and a folder that cannot be written will do.
         self._database = Database(path, "mode=ro&immutable=1")
-        self._database.query(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        self._database.check_schema(_SCHEMA + _INDEX)
 
     def thumbnail(self, item: int) -> bytes | None:
         """Return the JPEG of an id, None where none is stored."""
@@ -149,8 +152,7 @@ class CatalogueWriter:
                     raise sqlite3.OperationalError("an earlier write failed, and all was taken back")
                 return
             if commit:
-                # After the rows, when it is one sort.
-                self._connection.execute("CREATE INDEX items_label ON items (label)")
+                self._connection.execute(_INDEX)
             self._connection.execute("COMMIT" if commit else "ROLLBACK")
         finally:
             self._connection.close()
@@ -179,6 +181,21 @@ class Database:
         self._connection = connection
         # Closed with its last user: another thread may be in the middle of a search.
         weakref.finalize(self, connection.close)
+        # As SQLite advises for files of strangers (sqlite.org/security.html).
+        for precaution in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON"):
+            self.query(f"PRAGMA {precaution}")
+
+    def check_schema(self, script: str) -> None:
+        """Check that the file has the tables of a script and nothing else: no views, no triggers.
+
+        Raises:
+            IndexDamagedError: It has others.
+        """
+        with closing(sqlite3.connect(":memory:")) as model:
+            model.executescript(script)
+            expected = model.execute(_SCHEMA_QUERY).fetchall()
+        if self.query(_SCHEMA_QUERY) != expected:
+            raise IndexDamagedError(f"{self.path} has other tables than it should; restore it or build the index anew.")
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         """Run one statement.

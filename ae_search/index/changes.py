@@ -79,13 +79,13 @@ class Changes:
         # Not read-only: the change of a writer that was killed has to be taken back before anything can be read.
         # Where the folder cannot be written, SQLite opens the file for reading all the same.
         self._database = Database(path, "mode=rw")
-        self._database.query("PRAGMA query_only = ON")
         ((version,),) = self._database.query("PRAGMA user_version")
         if version > CHANGES_FORMAT:
             raise ConfigurationError(f"{path} has format {version}, newer than {CHANGES_FORMAT}; upgrade ae-search.")
         if version != CHANGES_FORMAT:
             raise self._damaged(f"user_version {version}")
         self._database.check()
+        self._database.check_schema(_SCHEMA)
 
     def first(self) -> Delta:
         """Return all changes.

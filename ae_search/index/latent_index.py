@@ -26,7 +26,7 @@ from ae_search.index.writing import Writing, compact, tune_again, writing
 
 
 class LatentIndex:
-    """An index opened for search and for changes; safe to share between threads.
+    """An index opened for search and for changes; safe to share between threads, to be opened anew after a fork.
 
     A search sees every change whose call has returned, whichever process made it, and follows to a new generation by
     itself. If that one holds latents of another model, searches end with `ModelMismatchError` until the caller says,

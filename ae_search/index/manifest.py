@@ -21,6 +21,7 @@ GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
 
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
+MAX_LATENT_DIM = 1 << 16
 
 
 # Of latents that were imported and came without a word about their model; no model has this fingerprint.
@@ -212,7 +213,7 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": ModelRef(text_of(model, "name"), whole_of(model, "version", 1), text_of(model, "fingerprint")),
         "image_shape": _image_shape(raw),
-        "latent_dim": whole_of(raw, "latent_dim", 1),
+        "latent_dim": whole_of(raw, "latent_dim", 1, MAX_LATENT_DIM),
         "metric": _metric(raw),
         "n_trees": whole_of(raw, "n_trees", 1),
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
