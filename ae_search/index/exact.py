@@ -35,7 +35,7 @@ class Rough:
     def of(cls, vectors: Latents, metric: Metric) -> Self:
         """Prepare latents `[m, d]`."""
         wide = vectors.astype(np.float64)
-        squares = np.einsum("ij,ij->i", wide, wide)
+        squares = np.vecdot(wide, wide)
         if metric == "euclidean":
             return cls(vectors, vectors, squares.astype(np.float32))
         norms = np.sqrt(squares)[:, np.newaxis]

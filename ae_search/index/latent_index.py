@@ -124,8 +124,8 @@ class LatentIndex:
         manifest = snapshot.manifest
         if manifest.model.fingerprint != (fingerprint or self._expected):
             raise self._other_model(manifest.model, fingerprint or self._expected)
-        one = len(shape := np.shape(latents)) == 1 or shape[:1] == (1,)
-        if one and snapshot.is_forest and k <= TUNED_K and where is None and not exact:
+        one = len(shape := latents.shape if isinstance(latents, np.ndarray) else np.shape(latents)) == 1
+        if (one or shape[:1] == (1,)) and snapshot.is_forest and k <= TUNED_K and where is None and not exact:
             # The common case without what the others need, which would cost half as much again as all the rest.
             (query,) = queries(latents, manifest.latent_dim)
             k, effort = min(k, manifest.items), search_k or manifest.search_k
