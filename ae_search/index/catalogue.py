@@ -222,7 +222,12 @@ class Database:
         Raises:
             IndexDamagedError: It finds a fault.
         """
-        ((verdict,), *_) = self.query("PRAGMA integrity_check(1)")
+        with self.reading() as connection:
+            # Nobody writes meanwhile. What lacks of the last page, SQLite takes for zeros.
+            ((size,),) = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            verdict = "ok" if self.path.stat().st_size >= size else "it is cut short"
+            if verdict == "ok":
+                ((verdict,), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
         if verdict != "ok":
             raise IndexDamagedError(f"{self.path} is damaged ({verdict}); restore it or build the index anew.")
 
@@ -243,6 +248,8 @@ def damage_named(path: Path) -> Iterator[None]:
     """Tell SQLite's errors about a file as `IndexDamagedError`, or `IndexBusyError` where it is only locked."""
     try:
         yield
+    except UnicodeDecodeError as error:  # within SQLite's own complaint
+        raise IndexDamagedError(f"{path} cannot be read; restore it or build the index anew.") from error
     except sqlite3.DatabaseError as error:
         if _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise IndexBusyError(f"{path} is being changed by another process; try again.") from error

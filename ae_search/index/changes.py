@@ -1,19 +1,24 @@
 """What has changed since the forest was built: items added, and ids removed, in one small SQLite file."""
 
+import hashlib
 import sqlite3
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ae_search.contract import Latents, Metric
+from ae_search.contract import Latents
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.catalogue import Database, Ids, blocks, damage_named, ids_array
 from ae_search.index.comparing import first_bad_row
 from ae_search.index.exact import Rough
 from ae_search.index.items import Items
+from ae_search.index.manifest import FileProof, Manifest
 from ae_search.index.names import Name
 from ae_search.index.where import Condition
 
@@ -28,6 +33,7 @@ CREATE TABLE added (
 );
 CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE sources (name TEXT PRIMARY KEY);
+CREATE TABLE base (files TEXT NOT NULL);
 PRAGMA user_version = {CHANGES_FORMAT};
 """
 
@@ -55,9 +61,26 @@ class Delta:
     removed_count: int = 0
     last_added: int = -1
     last_removed: int = 0
+    _table_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids of added items that meet a condition, ascending."""
+        sql, values = condition
+        with self._table_lock:
+            return ids_array(self._table.execute(f"SELECT id FROM added WHERE {sql} ORDER BY id", values).fetchall())
+
+    @cached_property
+    def _table(self) -> sqlite3.Connection:
+        """The names as a table in memory: the file may be further on by now."""
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        connection.execute("CREATE TABLE added (id INTEGER PRIMARY KEY, key TEXT, label TEXT, metadata TEXT)")
+        rows = ((item, *name) for item, name in self.names.items())
+        connection.executemany("INSERT INTO added VALUES (?, ?, ?, ?)", rows)
+        return connection
 
 
 class Changes:
@@ -65,17 +88,16 @@ class Changes:
 
     Args:
         path: The SQLite file.
-        items: Items in the forest.
-        latent_dim: Floats in one latent.
-        metric: Distance of the index.
+        manifest: Manifest of the generation.
 
     Raises:
-        IndexDamagedError: It is missing, cut short or malformed.
+        IndexDamagedError: It is missing, cut short, malformed or of another generation.
         ConfigurationError: It has a newer format than this release reads.
     """
 
-    def __init__(self, path: Path, items: int, latent_dim: int, metric: Metric) -> None:
-        self._path, self._items, self._dim, self._metric = path, items, latent_dim, metric
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path, self._items = path, manifest.items
+        self._dim, self._metric = manifest.latent_dim, manifest.metric
         # Not read-only: the change of a writer that was killed has to be taken back before anything can be read.
         # Where the folder cannot be written, SQLite opens the file for reading all the same.
         self._database = Database(path, "mode=rw")
@@ -86,6 +108,8 @@ class Changes:
             raise self._damaged(f"user_version {version}")
         self._database.check()
         self._database.check_schema(_SCHEMA)
+        if self._database.query("SELECT files FROM base") != [(_digest_of(manifest.files),)]:
+            raise self._damaged("it belongs to another generation")
 
     def first(self) -> Delta:
         """Return all changes.
@@ -113,11 +137,6 @@ class Changes:
         """Return the JPEG of an added item, None where it has none."""
         rows = self._database.query("SELECT jpeg FROM added WHERE id = ?", (item,))
         return rows[0][0] if rows else None
-
-    def matching(self, condition: Condition) -> Ids:
-        """Return the ids of added items that meet a condition, ascending."""
-        sql, values = condition
-        return ids_array(self._database.query(f"SELECT id FROM added WHERE {sql} ORDER BY id", values))
 
     def sources(self) -> list[str]:
         """Return the names of the sources that items were added from."""
@@ -174,19 +193,26 @@ class Changes:
         return IndexDamagedError(f"{self._path} is damaged ({what}); restore it or build the index anew.")
 
 
-def create_changes(path: Path, items: int) -> None:
+def create_changes(path: Path, items: int, files: Mapping[str, FileProof]) -> None:
     """Write the file of a generation that nothing has changed yet.
 
     Args:
         path: Where it goes; it must not exist.
         items: Items in the forest; added ones count on from there.
+        files: The generation's other files, which it will go with and no others.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
+        connection.execute("INSERT INTO base VALUES (?)", (_digest_of(files),))
     finally:
         connection.close()
+
+
+def _digest_of(files: Mapping[str, FileProof]) -> str:
+    text = " ".join(f"{name} {proof.sha256}" for name, proof in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ChangesWriter:

@@ -7,6 +7,7 @@ every query until the next writer comes.
 """
 
 import mmap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +17,23 @@ from ae_search.files import write_atomically
 EPOCH = ".epoch"
 
 _BYTES = 8
+_LOOK_AGAIN_S = 0.5
 
 
 class EpochReader:
     """Maps the counter of an index; where there is none, every look finds a change."""
 
     def __init__(self, index: Path) -> None:
+        self._path = index / EPOCH
+        self._look()
+
+    def _look(self) -> None:
+        """Map the file that has the counter's name now."""
         self._map: mmap.mmap | bytes = b""
+        self._file = _identity(self._path)
+        self._look_again = time.monotonic() + _LOOK_AGAIN_S
         try:
-            with (index / EPOCH).open("rb") as file:
+            with self._path.open("rb") as file:
                 counter = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             return
@@ -34,12 +43,28 @@ class EpochReader:
     def is_still(self, counter: bytes) -> bool:
         """Tell whether the counter vouches for what was true when `now` returned these bytes."""
         # Those of an odd counter are never returned, so they never match.
-        return self._map[:_BYTES] == counter != b""
+        if self._map[:_BYTES] != counter or not counter:
+            return False
+        if time.monotonic() < self._look_again:
+            return True
+        # Somebody may have removed the index and made it anew, or moved another one to its place.
+        self._look_again = time.monotonic() + _LOOK_AGAIN_S
+        return _identity(self._path) == self._file
 
     def now(self) -> bytes:
         """Return the counter's bytes, or none if it cannot vouch for anything."""
+        if _identity(self._path) != self._file:
+            self._look()
         counter = self._map[:_BYTES]
         return b"" if counter[:1] and counter[0] & 1 else counter
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 @contextmanager

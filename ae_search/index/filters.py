@@ -40,15 +40,17 @@ class Filter:
 
     def of_delta(self) -> tuple[Ids, Rough]:
         """Return ids and latents of the added items that count."""
-        delta = self._delta
-        matching = self._generation.changes.matching(self._condition)
-        at = np.flatnonzero(np.isin(delta.ids, matching))
-        return delta.ids[at], delta.rough.rows(at)
+        return self._of_delta
 
     @property
     def is_narrow(self) -> bool:
         """Whether it is known that few of the forest's items count."""
         return "_of_forest" in vars(self) and len(self._of_forest) <= _NARROW
+
+    @cached_property
+    def _of_delta(self) -> tuple[Ids, Rough]:
+        ids = self._delta.matching(self._condition)
+        return ids, self._delta.rough.rows(np.searchsorted(self._delta.ids, ids))
 
     @cached_property
     def _of_forest(self) -> Ids:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ae_search.contract import Latents
+from ae_search.errors import IndexDamagedError
 from ae_search.index.catalogue import CATALOGUE, Catalogue, Ids
 from ae_search.index.changes import CHANGES, Changes, Delta
 from ae_search.index.forest import FOREST, Forest
@@ -41,11 +42,15 @@ class Generation:
         self.folder = folder
         self._written = _identity(folder)
         manifest = self.manifest = Manifest.read(folder)
-        check_files(folder, manifest)
-        self.names = Names(folder / NAMES, manifest.items)
-        self.catalogue = Catalogue(folder / CATALOGUE)
-        self.changes = Changes(folder / CHANGES, manifest.items, manifest.latent_dim, manifest.metric)
-        self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
+        try:
+            check_files(folder, manifest)
+            self.names = Names(folder / NAMES, manifest.items)
+            self.catalogue = Catalogue(folder / CATALOGUE)
+            self.changes = Changes(folder / CHANGES, manifest)
+            self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
+        except OSError as error:
+            # A writer may remove it meanwhile, in which case another generation is live.
+            raise IndexDamagedError(f"Cannot read {folder}: {error}; restore it or build the index anew.") from error
 
     def is_still(self, folder: Path) -> bool:
         """Tell whether a folder holds this generation, with the manifest that was read."""

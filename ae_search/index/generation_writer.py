@@ -101,7 +101,8 @@ class GenerationWriter:
         chosen, curve = tune(forest, recall=recipe.target_recall, n_trees=recipe.n_trees, seed=recipe.seed)
         self.seconds |= {"forest": grown - start, "tuning": time.perf_counter() - grown}
         (folder / _SPILL).unlink()
-        create_changes(folder / CHANGES, self._items)
+        files = {name: describe_file(folder / name) for name in PROVED_FILES}
+        create_changes(folder / CHANGES, self._items, files)
         self.manifest = Manifest(
             **vars(recipe),
             search_k=chosen.search_k,
@@ -109,7 +110,7 @@ class GenerationWriter:
             recall_curve=curve,
             items=self._items,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            files={name: describe_file(folder / name) for name in PROVED_FILES},
+            files=files,
         )
         self.manifest.write(folder)
 

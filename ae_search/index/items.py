@@ -1,6 +1,7 @@
 """What an item has besides its latent, checked before anything is written."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,6 +12,8 @@ from ae_search.index.names import Name
 Metadata = Mapping[str, Any]
 
 MAX_METADATA_BYTES = 1 << 20
+# As JSON writes it. SQLite ends a text there.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def metadata_json(key: str, metadata: Metadata | None) -> str | None:
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"The metadata of {key!r} cannot be written as JSON: {error}.") from error
+    if _NUL.search(text):
+        raise ValueError(f"The metadata of {key!r} must not hold the character NUL.")
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"The metadata of {key!r} may have {MAX_METADATA_BYTES} bytes as JSON. Received: {size}.")
     return text

@@ -33,12 +33,12 @@ def compile_where(where: Where) -> Condition:
     parts: list[str] = []
     values: list[Any] = []
     for name, tests in where.items():
+        if isinstance(tests, Mapping) and not tests:
+            raise ValueError(f"A filter on {name!r} needs at least one condition. Received: {tests!r}.")
         for test, value in tests.items() if isinstance(tests, Mapping) else [("eq", tests)]:
             sql, bound = _one(name, test, value)
             parts.append(f"({sql})")
             values += bound
-    if not parts:
-        raise ValueError(f"A filter needs at least one condition. Received: {where!r}.")
     return " AND ".join(parts), values
 
 
@@ -60,7 +60,7 @@ def _one(name: str, test: str, value: Any) -> Condition:
 
 
 def _any_of(name: str, values: Any) -> Condition:
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+    if not isinstance(values, list | tuple) or not values:
         raise ValueError(f"A filter on {name!r} by 'in' takes a list with at least one value. Received: {values!r}.")
     for value in values:
         _check_scalar(name, value)
@@ -80,18 +80,19 @@ def _field(name: str) -> tuple[str, str, list[str]]:
     """Return the SQL of a field's value and of its type, and what each of them binds."""
     if name in _COLUMNS:
         return name, f"typeof({name})", []
-    if not isinstance(name, str) or not name or '"' in name or "\\" in name:
-        raise ValueError(f"A filter's field must be named without quotes and backslashes. Received: {name!r}.")
+    # SQLite has no way to name the others.
+    if not isinstance(name, str) or not name or any(letter in '"\\' or letter < " " for letter in name):
+        raise ValueError(
+            f"A filter's field must be named without quotes, backslashes, NUL and the like. Received: {name!r}."
+        )
     return "json_extract(metadata, ?)", "json_type(metadata, ?)", [f'$."{name}"']
 
 
 def _check_scalar(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"A filter on {name!r} takes a text, a number, true, false or null. Received: {value!r}.")
-    if (
-        isinstance(value, float)
-        and not math.isfinite(value)
-        or isinstance(value, int)
-        and not -(2**63) <= value < 2**63
-    ):
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"A filter on {name!r} takes texts without NUL. Received: {value!r}.")
+    too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+    if too_large or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"A filter on {name!r} takes finite numbers of at most 64 bits. Received: {value!r}.")
