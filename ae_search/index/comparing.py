@@ -139,30 +139,29 @@ def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric:
 
 
 def compare_many(
-    block: list[Query], ids: list[list[int]], vectors: npt.NDArray[Any], metric: Metric
+    latents: Latents, ids: list[list[int]], vectors: npt.NDArray[Any], metric: Metric
 ) -> list[list[Found]]:
-    """Compare each latent with its own items, to the last bit as `compare` does, at half the cost for a dozen or more.
+    """Compare each latent with its own items, to the last bit as `compare` does, at half the cost for a dozen.
 
     Args:
-        block: m queries.
+        latents: Float32 `[m, d]`.
         ids: k ids for each of them.
         vectors: The latents of all items `[n, d]`.
         metric: "angular" or "euclidean".
 
     Returns:
-        For each query the nearest first, equal distances by id.
+        For each latent the nearest first, equal distances by id.
     """
     numbers = np.array(ids)
     many = vectors[numbers].astype(np.float64)  # [m, k, d]
-    own = np.stack([query.latent for query in block])
-    norms = _dot(many, many) * np.array([query.square for query in block])[:, np.newaxis]
-    dots = _dot(many, own[:, np.newaxis])
-    cosines = np.divide(dots, np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0.0)
+    own = latents.astype(np.float64)[:, np.newaxis]
+    norms = _dot(many, many) * _dot(own, own)
+    cosines = np.divide(_dot(many, own), np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0.0)
     np.clip(cosines, -1.0, 1.0, out=cosines)
     if metric == "angular":
         distances = np.sqrt(2.0 - 2.0 * cosines)
     else:
-        many -= own[:, np.newaxis]
+        many -= own
         distances = np.sqrt(_dot(many, many))
     order = np.lexsort((numbers, distances))
     columns = (np.take_along_axis(values, order, axis=1).tolist() for values in (distances, numbers, cosines))

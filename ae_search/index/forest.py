@@ -120,10 +120,10 @@ class Forest:
         found.sort()
         return found
 
-    def nearest_many(self, block: list[Query], k: int, search_k: int) -> list[list[Found]]:
-        """Do the same for some dozens of queries."""
-        ids = [self.candidates(query.floats, k, search_k) for query in block]
-        return compare_many(block, ids, self.vectors, self.metric)
+    def nearest_many(self, latents: Latents, k: int, search_k: int) -> list[list[Found]]:
+        """Do the same for some dozens of latents `[m, d]`."""
+        ids = [self.candidates(floats, k, search_k) for floats in latents.tolist()]
+        return compare_many(latents, ids, self.vectors, self.metric)
 
     @property
     def exhaustive_search_k(self) -> int:

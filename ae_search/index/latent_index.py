@@ -156,8 +156,7 @@ class LatentIndex:
         snapshot = self.snapshot()
         own = self._ids(snapshot, [key])[0]
         chosen = None if where is None else filter_of(snapshot, where)
-        rows = queries(snapshot.latents([own]), snapshot.manifest.latent_dim)
-        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).found(rows)
+        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).found(snapshot.latents([own]))
         return neighbours(snapshot, [row for row in found if row[1] != own][:k])
 
     def latents(self, keys: Sequence[str]) -> Latents:

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import TypeVar
+
+import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.index.checked_json import MAX_COUNT
 from ae_search.index.comparing import Found, Query, compare, queries
-from ae_search.index.exact import nearest
+from ae_search.index.exact import Ids, nearest
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Snapshot
 from ae_search.index.tuning import TUNED_K
@@ -18,6 +21,7 @@ Answer = TypeVar("Answer")
 # Queries that one thread takes at a time; fewer than two of the smallest blocks are done before threads have started.
 _SMALLEST_BLOCK = 32
 _LARGEST_BLOCK = 256
+_CENTRES = 16
 # How many times k the forest is asked for, where some of what it finds may not count.
 _REMOVED_FACTOR = 2
 _FILTER_FACTOR = 4
@@ -47,6 +51,7 @@ class Search:
         self._given, self._search_k = search_k is not None, search_k or generation.manifest.search_k
         self._exact, self._filter = exact, filter
         self._base_effort = self._effort(self._wanted)
+        self._is_plain = self._live > 0 and not exact and filter is None and not self._removed
 
     def run(self, latents: Latents, finish: Callable[[list[Found]], Answer]) -> list[Answer]:
         """Search for checked latents `[n, d]`; many of them are searched on all cores.
@@ -56,7 +61,7 @@ class Search:
         """
 
         def search(rows: Latents) -> list[Answer]:
-            return [finish(found) for found in self.found(queries(rows, rows.shape[1]))]
+            return [finish(found) for found in self.found(rows)]
 
         cores = os.cpu_count() or 1
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
@@ -64,15 +69,20 @@ class Search:
             return search(latents)
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * cores))))
-        blocks = [latents[start : start + size] for start in range(0, len(latents), size)]
+        order = _alike_together(latents)
+        blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
         with ThreadPoolExecutor(cores) as pool:
             # Annoy lets go of the interpreter while it searches.
-            return [answer for answers in pool.map(search, blocks) for answer in answers]
+            answers = [answer for answers in pool.map(search, blocks) for answer in answers]
+        return [answer for _, answer in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0))]
 
-    def found(self, rows: list[Query]) -> list[list[Found]]:
-        """Return the neighbours of each query, the nearest first, equal distances by id."""
-        found = self._in_forest(rows)
+    def found(self, latents: Latents) -> list[list[Found]]:
+        """Return the neighbours of checked latents `[n, d]`, the nearest first, equal distances by id."""
         delta = self._delta
+        if self._is_plain and not len(delta.ids) and len(latents):
+            return self._forest.nearest_many(latents, self._wanted, self._base_effort)
+        rows = queries(latents, latents.shape[1])
+        found = self._in_forest(rows)
         if not len(delta.ids):
             return found
         ids, rough = delta.ids, delta.rough
@@ -86,8 +96,6 @@ class Search:
             return [[] for _ in rows]
         if self._exact or (self._filter is not None and self._filter.is_narrow):
             return self._exactly(rows)
-        if self._filter is None and not self._removed:
-            return self._forest.nearest_many(rows, self._wanted, self._base_effort) if rows else []
         found = [self._one(row) for row in rows]
         missed = [row for row, answer in zip(rows, found, strict=True) if answer is None]
         exact = iter(self._exactly(missed) if missed else ())
@@ -99,6 +107,8 @@ class Search:
 
     def _one(self, row: Query) -> list[Found] | None:
         """Search the forest; None where a filter leaves too few of what it finds."""
+        if self._is_plain:
+            return self._forest.nearest(row, self._wanted, self._base_effort)
         ids = self._candidates(row)
         return None if ids is None else sorted(compare(row, ids, self._forest.vectors[ids], self._forest.metric))
 
@@ -126,3 +136,15 @@ class Search:
         base = max(self._k, TUNED_K) if self._given else TUNED_K
         effort = self._search_k if fetch <= base else -(-self._search_k * fetch // base)
         return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
+
+
+def _alike_together(latents: Latents) -> Ids:
+    """Return an order in which queries that are alike follow each other.
+
+    They walk through the same parts of the forest, which the processor's caches still hold then: Annoy was seen to take
+    a seventh less time.
+    """
+    centres = latents[:: -(-len(latents) // _CENTRES)]
+    # Not a matrix product: the threads of BLAS would go on spinning beside ours for a while.
+    nearest_centre = np.vecdot(latents[:, np.newaxis], centres).argmax(axis=1)
+    return np.argsort(nearest_centre, kind="stable")
