@@ -17,7 +17,7 @@ endif
 
 BIN := .venv/bin
 
-.PHONY: help install demo test lint format clean-demo
+.PHONY: help install demo test crashtest lint format bench-index clean-demo
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -42,6 +42,10 @@ test: lint  ## everything that must pass: lint, types, tests
 	$(BIN)/python tools/wire_descriptors.py --check
 	$(BIN)/python -m pytest
 
+# Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
+crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes
+	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest tests/index/test_index_crash.py -s
+
 lint: .venv/.installed  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -50,6 +54,14 @@ lint: .venv/.installed  ## ruff and mypy
 format: .venv/.installed  ## sort imports and format
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
+
+# The engines that ours is measured against serve nothing else.
+.venv/.installed-bench: .venv/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,bench]'
+	@touch $@
+
+bench-index: .venv/.installed-bench  ## measure the index against other engines; options in BENCH_ARGS
+	$(BIN)/python -m bench.index $(BENCH_ARGS)
 
 clean-demo:  ## remove what the demo wrote
 	rm -rf demo
