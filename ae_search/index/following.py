@@ -42,9 +42,10 @@ class Follower:
         snapshot = self._snapshot
         if snapshot is None:
             raise ValueError("The index is closed.")
-        return snapshot if self._epoch.is_still(snapshot.epoch) else self._refresh()
+        return snapshot if self._epoch.is_still(snapshot.epoch) else self.look()
 
-    def _refresh(self) -> Snapshot:
+    def look(self) -> Snapshot:
+        """Look for changes whatever the counter says, and return the state of this moment; errors as in `snapshot`."""
         with self._lock:
             if self._snapshot is None:
                 raise ValueError("The index is closed.")

@@ -20,7 +20,7 @@ from ae_search.index.items import Items
 from ae_search.index.manifest import Manifest, Recipe
 from ae_search.index.names import NAMES, NamesWriter
 from ae_search.index.place import make_live, next_generation
-from ae_search.index.proof import PROVED_FILES, describe_file
+from ae_search.index.proof import PROVED_FILES, describe_file, prove_written
 from ae_search.index.tuning import tune
 
 _SPILL = "latents.f32"
@@ -113,6 +113,8 @@ class GenerationWriter:
             files=files,
         )
         self.manifest.write(folder)
+        # Open readers follow without reading all of it again first.
+        prove_written(folder, self.manifest)
 
 
 @contextmanager

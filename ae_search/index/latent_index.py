@@ -296,7 +296,7 @@ class LatentIndex:
         return tune_again(self.path, recall, wait_s=wait_s)
 
     def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
-        return writing(self.path, self.snapshot, None if any_model else self._expected, wait_s)
+        return writing(self.path, self._follower.look, None if any_model else self._expected, wait_s)
 
     def _ids(self, snapshot: Snapshot, keys: Sequence[str]) -> list[int]:
         found = snapshot.ids_of(keys)

@@ -19,6 +19,8 @@ from ae_search.index.names import NAMES
 PROOF = ".proved.json"
 PROVED_FILES = (FOREST, CATALOGUE, NAMES)
 
+Identity = list[int | str]
+
 # File systems count time in ticks of some milliseconds: a file that changed this recently may change again unnoticed.
 _SETTLED_S = 2.0
 _MAX_PROOF_BYTES = 4096
@@ -29,6 +31,11 @@ def describe_file(path: Path) -> FileProof:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return FileProof(path.stat().st_size, digest.hexdigest())
+
+
+def prove_written(folder: Path, manifest: Manifest) -> None:
+    """Take note that files are good; for the one who wrote and read them, before they are published."""
+    _note(folder, {name: _identity(folder, name, manifest) for name in PROVED_FILES})
 
 
 def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> None:
@@ -45,20 +52,22 @@ def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> Non
         IndexDamagedError: A file is missing, cut short, altered or another one.
     """
     proved = {} if again else _remembered(folder)
-    now: dict[str, list[int]] = {}
+    now: dict[str, Identity] = {}
     for name in PROVED_FILES:
-        path = folder / name
         if name not in manifest.files:
             raise IndexDamagedError(
                 f"{folder}'s manifest does not describe {name}; restore it or build the index anew."
             )
-        now[name] = _identity(path)
+        now[name] = _identity(folder, name, manifest)
         if proved.get(name) != now[name]:
-            _check_file(path, manifest.files[name])
+            _check_file(folder / name, manifest.files[name])
             if name == FOREST and manifest.items:
-                Nodes(path, manifest.latent_dim, manifest.metric).check(manifest.items)
-    if proved != now:
-        _remember(folder, now)
+                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items)
+    newest_ns = max(int(identity[3]) for identity in now.values())
+    # Where the folder cannot be written, each process proves it anew.
+    if proved != now and time.time_ns() - newest_ns > _SETTLED_S * 1e9 and os.access(folder, os.W_OK):
+        with suppress(OSError):
+            _note(folder, now)
 
 
 def _check_file(path: Path, proof: FileProof) -> None:
@@ -73,16 +82,17 @@ def _check_file(path: Path, proof: FileProof) -> None:
         raise _damaged(path, f"sha256 {proof.sha256}", digest)
 
 
-def _identity(path: Path) -> list[int]:
-    """Return what changes whenever a file is written or replaced; nobody can set the ctime."""
+def _identity(folder: Path, name: str, manifest: Manifest) -> Identity:
+    """Return what changes with each write (nobody can set the ctime), and what the file was proved to be."""
     try:
-        stat = path.stat()
+        stat = (folder / name).stat()
     except OSError as error:
-        raise _unreadable(path, error) from error
-    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        raise _unreadable(folder / name, error) from error
+    proved = manifest.files[name].sha256, manifest.items, manifest.latent_dim, manifest.metric
+    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *proved]
 
 
-def _remembered(folder: Path) -> Mapping[str, list[int]]:
+def _remembered(folder: Path) -> Mapping[str, Identity]:
     try:
         with (folder / PROOF).open("rb") as file:
             raw = json.loads(file.read(_MAX_PROOF_BYTES))
@@ -91,12 +101,8 @@ def _remembered(folder: Path) -> Mapping[str, list[int]]:
     return raw if isinstance(raw, dict) else {}
 
 
-def _remember(folder: Path, identities: dict[str, list[int]]) -> None:
-    newest_ns = max(ctime_ns for *_, ctime_ns in identities.values())
-    # Where the folder cannot be written, each process proves it anew.
-    if time.time_ns() - newest_ns > _SETTLED_S * 1e9 and os.access(folder, os.W_OK):
-        with suppress(OSError):
-            write_atomically(folder / PROOF, json.dumps(identities))
+def _note(folder: Path, identities: dict[str, Identity]) -> None:
+    write_atomically(folder / PROOF, json.dumps(identities))
 
 
 def _unreadable(path: Path, error: OSError) -> IndexDamagedError:
