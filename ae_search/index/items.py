@@ -64,11 +64,8 @@ class Items:
             seen: set[str] = set()
             twice = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             raise ConfigurationError(f"Keys must be unique. Received twice: {twice!r}.")
-        for key, picture in zip(keys, thumbnails, strict=True):
-            if not isinstance(picture, bytes | None):
-                raise TypeError(
-                    f"The thumbnail of {key!r} must be bytes, a JPEG file. Received: {type(picture).__name__}."
-                )
+        if not all(picture is None or isinstance(picture, bytes) for picture in thumbnails):
+            raise TypeError("Thumbnails must be bytes, a JPEG file each, or None.")
         texts = [metadata_json(key, value) for key, value in zip(keys, metadata, strict=True)]
         return cls(list(keys), list(labels), texts, list(thumbnails))
 

@@ -1,38 +1,125 @@
 """Fixtures of this folder; not a conftest, because tests of other rooms import the one above by its name."""
 
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from index_oracle import Oracle
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
+from ae_search.index.changes import CHANGES, _digest_of
+from ae_search.index.manifest import MANIFEST, _with_digest
+from ae_search.index.proof import describe_file
 
-__all__ = ["build", "card", "latents"]
+__all__ = ["build", "card", "latents", "metric", "ready", "small", "small_templates", "templates"]
 
 DIM = 8
+CARD = ModelCard(name="tiny", version=1, fingerprint="ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM)
+
+
+def clustered(count=600, dim=DIM, seed=7):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(5, dim))
+    return (centres[rng.integers(5, size=count)] + 0.3 * rng.normal(size=(count, dim))).astype(np.float32)
+
+
+def build_at(path, rows, model=CARD, **options):
+    """Build an index whose keys are key-0, key-1 and so on, in five classes."""
+    with IndexBuilder(path, model, **{"n_trees": 4, **options}) as builder:
+        builder.add(rows, [f"key-{i}" for i in range(len(rows))], [f"label-{i % 5}" for i in range(len(rows))])
+    return path
+
+
+def only_generation(path) -> Path:
+    """Return the folder of the only generation of an index."""
+    (folder,) = path.glob("generation-*")
+    return folder
+
+
+def sign(generation, **changes):
+    """Let manifest and changes vouch for the bytes that the files have now, and the manifest for other values."""
+    raw = json.loads((generation / MANIFEST).read_text())
+    files = {name: describe_file(generation / name) for name in raw["files"]}
+    raw["files"] = {name: vars(proof) for name, proof in files.items()}
+    del raw["sha256"]
+    (generation / MANIFEST).write_text(_with_digest(raw | changes))
+    with closing(sqlite3.connect(generation / CHANGES)) as connection, connection:
+        connection.execute("UPDATE base SET files = ?", (_digest_of(files),))
 
 
 @pytest.fixture
 def card():
-    return ModelCard(name="tiny", version=1, fingerprint="ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM)
+    return CARD
+
+
+@pytest.fixture(params=["angular", "euclidean"])
+def metric(request):
+    return request.param
 
 
 @pytest.fixture
 def latents():
-    rng = np.random.default_rng(7)
-    centres = rng.normal(size=(5, DIM))
-    return (centres[rng.integers(5, size=600)] + 0.3 * rng.normal(size=(600, DIM))).astype(np.float32)
+    return clustered()
 
 
 @pytest.fixture
-def build(tmp_path, card, latents):
+def build(tmp_path, latents):
     """Return a function that builds an index of the latents and returns its folder."""
 
-    def build_index(name="index", rows=latents, model=card, **options) -> Path:
-        options = {"n_trees": 4, **options}
-        with IndexBuilder(tmp_path / name, model, **options) as builder:
-            builder.add(rows, [f"key-{i}" for i in range(len(rows))], [f"label-{i % 5}" for i in range(len(rows))])
-        return tmp_path / name
+    def build_index(name="index", rows=latents, model=CARD, **options) -> Path:
+        return build_at(tmp_path / name, rows, model, **options)
 
     return build_index
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory):
+    """Indexes of the latents, one for each metric, to be copied and never changed."""
+    root = tmp_path_factory.mktemp("templates")
+    cards = [replace(CARD, metric=name) for name in ("angular", "euclidean")]
+    return {card.metric: build_at(root / card.metric, clustered(), card, jobs=1) for card in cards}
+
+
+@pytest.fixture
+def ready(tmp_path, templates):
+    """Return a function that copies such an index and returns its folder."""
+
+    def copy(metric="angular", name="index") -> Path:
+        return Path(shutil.copytree(templates[metric], tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def small_templates(tmp_path_factory):
+    """Indexes of items that have all that an item can have, one for each metric, and what they must hold."""
+    rows = clustered(60, seed=11)
+    block = {
+        "latents": rows,
+        "keys": [f"key-{i}" if i % 7 else f"schlüssel/猫 {i}" for i in range(60)],
+        "labels": [None if i % 6 == 0 else f"label-{i % 5}" for i in range(60)],
+        "metadata": [None if i % 4 == 0 else {"n": i, "nested": {"ü": [1, None]}} for i in range(60)],
+        "thumbnails": [None if i % 3 else b"\xff\xd8 %d" % i for i in range(60)],
+    }
+    made = {}
+    for name in ("angular", "euclidean"):
+        path = tmp_path_factory.mktemp("small") / name
+        with IndexBuilder(path, replace(CARD, metric=name), n_trees=3) as builder:
+            builder.add(**block)
+        oracle = Oracle(name)
+        oracle.add(**block)
+        made[name] = path, oracle
+    return made
+
+
+@pytest.fixture
+def small(tmp_path, small_templates, metric):
+    """A copy of such an index, and what it must hold."""
+    path, oracle = small_templates[metric]
+    return Path(shutil.copytree(path, tmp_path / "small")), oracle.copy()

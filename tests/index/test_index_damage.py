@@ -1,17 +1,17 @@
-import json
 import shutil
 import sqlite3
 
 import pytest
 from index_fixtures import *  # noqa: F403
+from index_fixtures import sign
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index import LatentIndex, Manifest
+from ae_search.index import LatentIndex
 
 
 @pytest.fixture
-def path(build):
-    return build()
+def path(ready):
+    return ready()
 
 
 @pytest.fixture
@@ -30,6 +30,9 @@ def flip(file, position):
     file.write_bytes(content)
 
 
+FILES = ["forest.ann", "manifest.json", "catalogue.sqlite", "names.bin", "changes.sqlite"]
+
+
 @pytest.mark.parametrize("cut", [1, 44, 44 * 50])
 def test_forest_cut_short(path, generation, cut):
     forest = generation / "forest.ann"
@@ -39,14 +42,9 @@ def test_forest_cut_short(path, generation, cut):
 
 def test_forest_cut_short_under_a_manifest_that_agrees(path, generation):
     """Size and digest match, so only the number of items that Annoy finds can tell."""
-    import hashlib
-
     forest = generation / "forest.ann"
-    content = forest.read_bytes()[: -44 * 50]
-    forest.write_bytes(content)
-    manifest = json.loads((generation / "manifest.json").read_text())
-    manifest["forest"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (generation / "manifest.json").write_text(json.dumps(manifest))
+    forest.write_bytes(forest.read_bytes()[: -44 * 50])
+    sign(generation)
     refuses(path, "forest.ann.*expected 600 items")
 
 
@@ -56,7 +54,14 @@ def test_forest_with_a_flipped_bit(path, generation, position):
     refuses(path, "forest.ann.*sha256")
 
 
-def test_forest_of_another_index(path, generation, build, latents):
+@pytest.mark.parametrize("name", ["forest.ann", "catalogue.sqlite", "names.bin", "manifest.json"])
+def test_a_file_of_another_index(path, generation, build, latents, name):
+    other = build("other", rows=latents[::-1][:590])
+    shutil.copy(other / "generation-000001" / name, generation / name)
+    refuses(path, "forest.ann" if name == "manifest.json" else name)
+
+
+def test_a_forest_of_another_index_of_the_same_size(path, generation, build, latents):
     other = build("other", rows=latents[::-1])
     shutil.copy(other / "generation-000001/forest.ann", generation / "forest.ann")
     refuses(path, "forest.ann")
@@ -64,12 +69,11 @@ def test_forest_of_another_index(path, generation, build, latents):
 
 def test_manifest_of_another_dimension(path, generation):
     """Annoy would map the file with nodes of the wrong size."""
-    manifest = json.loads((generation / "manifest.json").read_text())
-    (generation / "manifest.json").write_text(json.dumps(manifest | {"latent_dim": 9}))
+    sign(generation, latent_dim=9)
     refuses(path, "forest.ann.*nodes of 48 bytes")
 
 
-@pytest.mark.parametrize("name", ["forest.ann", "manifest.json", "catalogue.sqlite"])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["missing", "empty", "folder", "garbage"])
 def test_every_file_is_needed(path, generation, name, damage):
     (generation / name).unlink()
@@ -80,72 +84,6 @@ def test_every_file_is_needed(path, generation, name, damage):
     refuses(path, name)
 
 
-def test_manifest_cut_short_anywhere(generation):
-    text = (generation / "manifest.json").read_text().rstrip()
-    for length in range(0, len(text), 17):
-        (generation / "manifest.json").write_text(text[:length])
-        with pytest.raises(IndexDamagedError, match="manifest.json"):
-            Manifest.read(generation)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("model", "tiny"),
-        ("model", {"name": "tiny", "version": "1", "fingerprint": "ab"}),
-        ("model", {"name": "", "version": 1, "fingerprint": "ab"}),
-        ("image_shape", [28, 28]),
-        ("image_shape", [28, 28, 2]),
-        ("image_shape", [28.0, 28, 1]),
-        ("latent_dim", 0),
-        ("latent_dim", "8"),
-        ("latent_dim", True),
-        ("latent_dim", 2**40),
-        ("metric", "dot"),
-        ("metric", ["angular"]),
-        ("n_trees", -1),
-        ("seed", 1.5),
-        ("search_k", 0),
-        ("search_k", None),
-        ("recall", 1.5),
-        ("recall", float("nan")),
-        pytest.param("recall", 10**400, id="recall-huge"),
-        ("recall_curve", {}),
-        ("recall_curve", [1]),
-        ("recall_curve", [{"search_k": 1, "recall": 1.0}]),
-        ("items", 0),
-        ("created", "yesterday"),
-        ("forest", {"size": 1}),
-        ("forest", {"size": 1, "sha256": "../x"}),
-        ("format", 0),
-        ("format", "1"),
-    ],
-)
-def test_manifest_with_a_wrong_value(path, generation, name, value):
-    file = generation / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
-    refuses(path, "manifest.json")
-
-
-@pytest.mark.parametrize("content", [b"[]", b"null", b"[" * 200_000, b"\xff\xfe\x00", b" " * (2 << 20)])
-def test_manifest_that_is_something_else(path, generation, content):
-    (generation / "manifest.json").write_bytes(content)
-    refuses(path, "manifest.json")
-
-
-def test_manifest_round_trip(generation, tmp_path):
-    manifest = Manifest.read(generation)
-    manifest.write(tmp_path)
-    assert Manifest.read(tmp_path) == manifest
-
-
-def test_manifest_of_a_newer_format(path, generation):
-    file = generation / "manifest.json"
-    file.write_text(json.dumps({"format": 2, "all": "different"}))
-    with pytest.raises(ConfigurationError, match="format 2.*upgrade"):
-        LatentIndex.open(path)
-
-
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_catalogue_cut_short(path, generation, share):
     file = generation / "catalogue.sqlite"
@@ -153,8 +91,8 @@ def test_catalogue_cut_short(path, generation, share):
     refuses(path, "catalogue.sqlite")
 
 
-def change(generation, *statements):
-    connection = sqlite3.connect(generation / "catalogue.sqlite")
+def change(generation, *statements, name="catalogue.sqlite"):
+    connection = sqlite3.connect(generation / name)
     for statement in statements:
         connection.execute(statement)
     connection.commit()
@@ -167,7 +105,8 @@ def change(generation, *statements):
         "DELETE FROM items WHERE id = 599",
         "DELETE FROM items WHERE id = 5",
         "UPDATE items SET id = 1000 WHERE id = 5",
-        "PRAGMA user_version = 0",
+        "PRAGMA user_version = 5",
+        "CREATE INDEX more ON items (metadata)",
         "DROP TABLE items",
     ],
 )
@@ -176,30 +115,78 @@ def test_catalogue_that_does_not_fit(path, generation, statement):
     refuses(path, "catalogue.sqlite")
 
 
-def test_catalogue_of_a_newer_format(path, generation):
-    change(generation, "PRAGMA user_version = 2")
-    with pytest.raises(ConfigurationError, match="catalogue.sqlite has format 2.*upgrade"):
+def test_changes_of_a_newer_format(path, generation):
+    change(generation, "PRAGMA user_version = 2", name="changes.sqlite")
+    with pytest.raises(ConfigurationError, match="changes.sqlite has format 2.*upgrade"):
         LatentIndex.open(path)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA user_version = 0",
+        "DROP TABLE added",
+        "DROP TABLE removed",
+        "INSERT INTO removed (id) VALUES (-1)",
+        "INSERT INTO removed (id) VALUES ('x')",
+        "INSERT INTO added (key, latent) VALUES ('short', x'0000')",
+        "INSERT INTO added (key, latent) VALUES ('text', 'x')",
+        "INSERT INTO added (key, latent) VALUES (x'ff', zeroblob(32))",
+        "INSERT INTO added (key, label, latent) VALUES ('blob', x'ff', zeroblob(32))",
+        "INSERT INTO added (key, latent) VALUES (CAST(x'ff' AS TEXT), zeroblob(32))",
+        "INSERT INTO added (key, latent) VALUES ('nan', x'" + "0000c07f" * 8 + "')",
+    ],
+)
+def test_changes_that_no_writer_wrote(path, generation, statement):
+    change(generation, statement, name="changes.sqlite")
+    refuses(path, "changes.sqlite")
+
+
 def test_damage_that_only_a_query_meets(path, generation, latents):
-    change(
-        generation,
-        "UPDATE items SET key = CAST(x'ff' AS TEXT) WHERE id = 7",
-        "DROP TABLE thumbnails",
-    )
+    """The manifest vouches for it."""
+    names = generation / "names.bin"
+    names.write_bytes(names.read_bytes().replace(b"key-7\0", b"key\xff7\0"))
+    sign(generation)
     with LatentIndex.open(path) as index:
-        with pytest.raises(IndexDamagedError, match="catalogue.sqlite"):
+        with pytest.raises(IndexDamagedError, match="names.bin"):
             index.search(latents[7], 1)
-        with pytest.raises(IndexDamagedError, match="catalogue.sqlite"):
-            index.thumbnail("key-3")
+        assert index.search(latents[8], 1)[0][0].key == "key-8"
 
 
-def test_reading_leaves_the_catalogue_alone(path, generation, latents):
-    before = {file.name: file.read_bytes() for file in generation.iterdir()}
+@pytest.mark.parametrize("name", ["catalogue.sqlite", "changes.sqlite"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW more AS SELECT randomblob(1000000000)",
+        "CREATE TRIGGER more AFTER INSERT ON {table} BEGIN SELECT 1; END",
+        "CREATE TABLE more (x)",
+        "ALTER TABLE {table} ADD COLUMN more DEFAULT 3",
+    ],
+)
+def test_a_database_with_other_tables(path, generation, name, statement):
+    """The manifest vouches for it."""
+    table = "items" if name == "catalogue.sqlite" else "added"
+    change(generation, statement.format(table=table), name=name)
+    sign(generation)
+    refuses(path, f"{name} has other tables")
+
+
+def test_names_too_short_for_the_items(path, generation):
+    (generation / "names.bin").write_bytes(b"\0" * 4800)
+    sign(generation)
+    refuses(path, "names.bin does not hold 600 items")
+
+
+def test_reading_leaves_every_file_alone(path, latents):
+    def contents():
+        return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".proved.json"}
+
+    before = contents()
     with LatentIndex.open(path) as index:
         index.search(latents, 3)
-    assert {file.name: file.read_bytes() for file in generation.iterdir()} == before
+        index.search(latents[0], 3, where={"label": "label-1"})
+        index.thumbnail("key-1")
+    assert contents() == before
 
 
 @pytest.mark.parametrize(
@@ -230,18 +217,3 @@ def test_what_is_no_index(tmp_path):
     for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(ConfigurationError, match="is no index.*ae-search index build"):
             LatentIndex.open(place)
-
-
-def test_a_generation_replaced_while_it_is_opened(path, build, latents, monkeypatch):
-    read, calls = Manifest.read.__func__, []
-
-    def replaced_meanwhile(cls, folder):
-        calls.append(folder.name)
-        if len(calls) == 1:
-            monkeypatch.setattr(Manifest, "read", classmethod(read))
-            build(rows=latents[:9], replace=True)
-        return read(cls, folder)
-
-    monkeypatch.setattr(Manifest, "read", classmethod(replaced_meanwhile))
-    with LatentIndex.open(path) as index:
-        assert len(index) == 9

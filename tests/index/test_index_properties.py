@@ -1,0 +1,155 @@
+"""Any sequence of changes and questions answers as a dictionary and brute force do."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from index_fixtures import CARD
+from index_oracle import Oracle
+
+from ae_search.errors import ConfigurationError
+from ae_search.index import IndexBuilder, LatentIndex
+
+DIM = 3
+# Few keys, so that the same ones come and go.
+KEYS = st.sampled_from([f"key {i}" for i in range(14)] + ["", "ü/猫", "'; --", "%"])
+LABELS = st.none() | st.sampled_from(["a", "b", "", "5"])
+SCALARS = st.none() | st.booleans() | st.sampled_from([0, 1, 5, 2.5, -3]) | st.sampled_from(["", "a", "5", "ü"])
+FIELDS = {"x": SCALARS, "y": SCALARS, "z": st.lists(SCALARS, max_size=2)}
+METADATA = st.none() | st.fixed_dictionaries({}, optional=FIELDS)
+THUMBNAILS = st.none() | st.binary(max_size=3)
+# Few latents as well, so that some are equal; none is another one scaled, whose angular distance rounding decides.
+POOL = np.random.default_rng(91).normal(size=(25, DIM)).astype(np.float32)
+LATENTS = st.integers(0, 20).map(POOL.__getitem__)
+QUERIES = st.integers(0, 24).map(POOL.__getitem__)
+ORDERED = st.sampled_from([0, 1, 5, 2.5, -3]) | st.sampled_from(["", "a", "5", "ü"])
+TESTS = st.one_of(
+    SCALARS,
+    st.fixed_dictionaries({"eq": SCALARS}),
+    st.fixed_dictionaries({"in": st.lists(SCALARS, min_size=1, max_size=3)}),
+    st.dictionaries(st.sampled_from(["lt", "lte", "gt", "gte"]), ORDERED, min_size=1, max_size=2),
+)
+WHERE = st.dictionaries(st.sampled_from(["x", "y", "z", "label", "key", "absent"]), TESTS, min_size=1, max_size=2)
+ITEM = st.tuples(LATENTS, LABELS, METADATA, THUMBNAILS)
+ITEMS = st.dictionaries(KEYS, ITEM, max_size=6)
+
+
+def block(items):
+    rows, labels, metadata, thumbnails = zip(*items.values(), strict=True) if items else ((), (), (), ())
+    latents = np.array(rows, np.float32).reshape(-1, DIM)
+    return {"latents": latents, "keys": list(items), "labels": labels, "metadata": metadata, "thumbnails": thumbnails}
+
+
+class Changes(RuleBasedStateMachine):
+    """One index with a writer and a reader of its own, beside the dictionary."""
+
+    metric = "angular"
+
+    @initialize(items=st.dictionaries(KEYS, ITEM, min_size=1, max_size=12))
+    def build(self, items):
+        self.folder = Path(tempfile.mkdtemp())
+        self.oracle = Oracle(self.metric)
+        self.oracle.add(**block(items))
+        card = replace(CARD, latent_dim=DIM, metric=self.metric)
+        with IndexBuilder(self.folder / "index", card, n_trees=2, jobs=1) as builder:
+            builder.add(**block(items))
+        self.writer, self.reader = (LatentIndex.open(self.folder / "index") for _ in range(2))
+
+    def change(self, name, is_fine, **arguments):
+        if is_fine:
+            getattr(self.writer, name)(**arguments)
+            getattr(self.oracle, name)(**arguments)
+        else:
+            with pytest.raises(ConfigurationError):
+                getattr(self.writer, name)(**arguments)
+
+    @rule(items=ITEMS)
+    def add(self, items):
+        self.change("add", not set(items) & set(self.oracle.items), **block(items))
+
+    @rule(items=ITEMS, fields=st.sets(st.sampled_from(["latents", "labels", "metadata", "thumbnails"])))
+    def update_any(self, items, fields):
+        given = {name: value for name, value in block(items).items() if name in fields | {"keys"}}
+        self.change("update", set(items) <= set(self.oracle.items), **given)
+
+    @precondition(lambda self: self.oracle.items)
+    @rule(data=st.data(), fields=st.sets(st.sampled_from(["latents", "labels", "metadata", "thumbnails"])))
+    def update(self, data, fields):
+        items = data.draw(st.dictionaries(st.sampled_from(list(self.oracle.items)), ITEM, max_size=4))
+        self.change("update", True, **{k: v for k, v in block(items).items() if k in fields | {"keys"}})
+
+    @rule(keys=st.lists(KEYS, max_size=4))
+    def remove_any(self, keys):
+        self.change("remove", len(set(keys)) == len(keys) and set(keys) <= set(self.oracle.items), keys=keys)
+
+    @precondition(lambda self: self.oracle.items)
+    @rule(data=st.data())
+    def remove(self, data):
+        keys = data.draw(st.lists(st.sampled_from(list(self.oracle.items)), unique=True, max_size=8))
+        self.change("remove", True, keys=keys)
+
+    @rule()
+    def compact(self):
+        self.writer.compact(jobs=1)
+
+    @rule(query=QUERIES, k=st.integers(1, 25))
+    def search(self, query, k):
+        expected = self.oracle.ranked(query)[:k]
+        # So few items that the forest looks at all of them.
+        for options in ({"exact": True}, {"search_k": 10**6}):
+            assert [n.key for n in self.reader.search(query, k, **options)[0]] == expected
+
+    @rule(query=QUERIES, k=st.integers(1, 25), where=WHERE)
+    def search_with_a_filter(self, query, k, where):
+        expected = self.oracle.ranked(query, where)
+        for options in ({"exact": True}, {"search_k": 10**6}, {}):
+            found = [n.key for n in self.reader.search(query, k, where=where, **options)[0]]
+            assert found == expected[:k] or (not options and len(found) == len(expected[:k]))
+
+    @precondition(lambda self: self.oracle.items)
+    @rule(data=st.data(), k=st.integers(1, 25))
+    def search_by_key(self, data, k):
+        own = data.draw(st.sampled_from(list(self.oracle.items)))
+        expected = [key for key in self.oracle.ranked(self.oracle.items[own].latent) if key != own][:k]
+        assert [n.key for n in self.reader.search_by_key(own, k, exact=True)] == expected
+
+    @rule()
+    def reopen(self):
+        self.writer.close()
+        self.writer = LatentIndex.open(self.folder / "index")
+        self.oracle.check(self.writer)
+
+    @invariant()
+    def the_reader_agrees(self):
+        if hasattr(self, "oracle"):
+            self.oracle.check(self.reader)
+
+    def teardown(self):
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+
+class EuclideanChanges(Changes):
+    """The same with the other metric."""
+
+    metric = "euclidean"
+
+
+BOUNDED = settings(
+    # To make a failure short, which takes minutes, add Phase.shrink.
+    phases=[Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=40,
+    stateful_step_count=25,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestChanges, TestEuclideanChanges = Changes.TestCase, EuclideanChanges.TestCase
+TestChanges.settings = TestEuclideanChanges.settings = BOUNDED

@@ -1,0 +1,222 @@
+"""What is refused leaves the index as it was, whole and open to the next change."""
+
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+import pytest
+from index_fixtures import *  # noqa: F403
+from index_fixtures import CARD, clustered
+
+from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index.items import MAX_METADATA_BYTES
+
+NEW = clustered(3, seed=29)
+
+
+def with_value(value):
+    rows = NEW.astype(np.float64)
+    rows[1, 5] = value
+    return rows
+
+
+def nested(depth):
+    return {"deep": reduce(lambda inner, _: [inner], range(depth), 1)}
+
+
+class Unreadable:
+    """No text, no bytes."""
+
+
+# What is wrong with the arguments, the error, and what its text must say.
+WRONG_ITEMS = {
+    "NaN": ({"latents": with_value(np.nan)}, ValueError, r"finite.*{1}"),
+    "infinite": ({"latents": with_value(-np.inf)}, ValueError, r"finite.*{1}"),
+    "too large": ({"latents": with_value(1.1e7)}, ValueError, r"1e\+07.*{1}"),
+    "beyond float32": ({"latents": with_value(1e300)}, ValueError, r"finite.*{1}"),
+    "too short": ({"latents": NEW[:, :7]}, ValueError, r"\[n, 8\].*{0}"),
+    "too long": ({"latents": np.ones((3, 9))}, ValueError, r"\[n, 8\].*{0}"),
+    "three axes": ({"latents": np.ones((3, 1, 8))}, ValueError, r"\[n, 8\].*{0}"),
+    "fewer latents": ({"latents": NEW[:2]}, ValueError, "2, 3"),
+    "more latents": ({"latents": np.ones((4, 8))}, ValueError, "4, 3"),
+    "fewer labels": ({"labels": ["x", "y"]}, ValueError, "3, 2, 3, 3"),
+    "more labels": ({"labels": ["x"] * 4}, ValueError, "3, 4, 3, 3"),
+    "fewer metadata": ({"metadata": [None]}, ValueError, "3, 3, 1, 3"),
+    "fewer thumbnails": ({"thumbnails": []}, ValueError, "3, 3, 3, 0"),
+    "label is a number": ({"labels": ["x", 3, None]}, TypeError, "3 of type int"),
+    "label is bytes": ({"labels": ["x", b"y", None]}, TypeError, "b'y' of type bytes"),
+    "NUL in a label": ({"labels": ["x", "a\0b", None]}, ConfigurationError, "NUL"),
+    "surrogate in a label": ({"labels": ["x", "\ud800", None]}, ConfigurationError, "Unicode"),
+    "metadata is a list": ({"metadata": [None, [1], None]}, ValueError, "{1}.*must be an object"),
+    "metadata is JSON text": ({"metadata": [None, "{{}}", None]}, ValueError, "{1}.*must be an object"),
+    "number as a name": ({"metadata": [None, {1: 1}, None]}, ValueError, "{1}.*must be an object"),
+    "NaN in metadata": ({"metadata": [None, {"x": float("nan")}, None]}, ValueError, "{1}.*JSON"),
+    "infinity in metadata": ({"metadata": [{"x": [float("inf")]}, None, None]}, ValueError, "{0}.*JSON"),
+    "surrogate in metadata": ({"metadata": [None, None, {"x": "\udc80"}]}, ValueError, "{2}.*JSON"),
+    "object in metadata": ({"metadata": [None, {"x": Unreadable()}, None]}, ValueError, "{1}.*JSON"),
+    "bytes in metadata": ({"metadata": [None, {"x": b"y"}, None]}, ValueError, "{1}.*JSON"),
+    "endless metadata": ({"metadata": [None, nested(100_000), None]}, ValueError, "{1}.*JSON"),
+    "large metadata": ({"metadata": [None, {"x": "y" * MAX_METADATA_BYTES}, None]}, ValueError, "{1}.*1048576 bytes"),
+}
+
+
+@pytest.fixture
+def metric():
+    """Nothing here depends on it."""
+    return "angular"
+
+
+@pytest.fixture
+def opened(small):
+    path, oracle = small
+    with LatentIndex.open(path) as index, LatentIndex.open(path) as reader:
+        more = {"latents": clustered(5, seed=31), "keys": [f"added-{i}" for i in range(5)]}
+        gone = ["added-4", "key-9"]
+        index.add(**more)
+        index.remove(gone)
+        oracle.add(**more)
+        oracle.remove(gone)
+        yield index, reader, oracle
+
+
+@pytest.fixture
+def unchanged(opened):
+    """Hold that nothing changes, for any reader, and that the next change goes through."""
+    index, reader, oracle = opened
+    counter = (index.path / ".epoch").read_bytes()
+    yield index
+    assert (index.path / ".epoch").read_bytes() == counter
+    oracle.check(reader)
+    with LatentIndex.open(index.path) as fresh:
+        oracle.check(fresh)
+    good = {"latents": NEW, "keys": ["a", "b", "c"], "labels": ["x", None, ""]}
+    index.add(**good)
+    oracle.add(**good)
+    oracle.check(reader)
+
+
+@pytest.mark.parametrize("name", WRONG_ITEMS)
+def test_additions_that_are_refused(unchanged, name):
+    wrong, error, text = WRONG_ITEMS[name]
+    with pytest.raises(error, match=text.format("'a'", "'b'", "'c'")):
+        unchanged.add(**{"latents": NEW, "keys": ["a", "b", "c"], **wrong})
+
+
+@pytest.mark.parametrize("name", WRONG_ITEMS)
+def test_updates_that_are_refused(unchanged, name):
+    wrong, error, text = WRONG_ITEMS[name]
+    with pytest.raises(error, match=text.format("'key-1'", "'added-2'", "'key-3'")):
+        unchanged.update(["key-1", "added-2", "key-3"], **wrong)
+
+
+KEYS = {
+    "twice": (["a", "b", "a"], ConfigurationError, "twice: 'a'"),
+    "number": (["a", 3, "b"], TypeError, "3 of type int"),
+    "None": (["a", None, "b"], TypeError, "None"),
+    "bytes": (["a", b"b", "c"], TypeError, "b'b' of type bytes"),
+    "NUL": (["a", "b\0", "c"], ConfigurationError, r"NUL; rename 'b\\x00'"),
+    "surrogate": (["a", "b\udcff", "c"], ConfigurationError, r"Unicode text; rename 'b\\udcff'"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("change", ["add", "update", "remove"])
+def test_keys_that_are_refused(unchanged, name, change):
+    keys, error, text = KEYS[name]
+    with pytest.raises(error, match=text):
+        {
+            "add": lambda: unchanged.add(NEW, keys),
+            "update": lambda: unchanged.update(keys, labels=["x", "y", "z"]),
+            "remove": lambda: unchanged.remove(keys),
+        }[change]()
+
+
+@pytest.mark.parametrize("known", ["key-1", "added-1", "schlüssel/猫 7"])
+def test_a_key_that_is_there_cannot_be_added(unchanged, known):
+    with pytest.raises(ConfigurationError, match=f"has an item '{known}' already"):
+        unchanged.add(NEW, ["a", known, "b"])
+
+
+@pytest.mark.parametrize("missing", ["absent", "key-9", "added-4"])
+@pytest.mark.parametrize("change", ["update", "remove"])
+def test_a_key_that_is_not_there_cannot_be_changed(unchanged, missing, change):
+    """Those that were removed are not there."""
+    keys = ["key-1", missing, "added-1", "also absent"]
+    with pytest.raises(ConfigurationError, match=f"no item '{missing}', and 1 more; nothing was changed"):
+        unchanged.remove(keys) if change == "remove" else unchanged.update(keys, latents=np.ones((4, 8)))
+
+
+@pytest.mark.parametrize("known", ["a", "key-1"])
+def test_a_key_that_another_process_added_meanwhile(opened, known):
+    index, reader, oracle = opened
+    reader.add(NEW[:1], ["a"])
+    oracle.add(NEW[:1], ["a"])
+    with pytest.raises(ConfigurationError, match="already"):
+        index.add(NEW[:2], ["b", known])
+    oracle.check(index)
+
+
+@pytest.mark.parametrize("thumbnail", [Unreadable(), "text", 5, 2.5])
+def test_thumbnails_that_are_no_bytes(unchanged, thumbnail):
+    with pytest.raises(TypeError, match="Thumbnails must be bytes"):
+        unchanged.add(NEW, ["a", "b", "c"], thumbnails=[b"1", thumbnail, None])
+
+
+def test_latents_of_a_model_that_was_replaced(opened):
+    index, _, _ = opened
+    with IndexBuilder(index.path, replace(CARD, fingerprint="cd" * 32, version=2), n_trees=2, replace=True) as builder:
+        builder.add(NEW, ["a", "b", "c"])
+    with pytest.raises(ModelMismatchError, match="version 2"):
+        index.add(NEW, ["d", "e", "f"])
+    with pytest.raises(ModelMismatchError, match="version 2"):
+        index.update(["a"], latents=NEW[:1])
+    with LatentIndex.open(index.path) as fresh:
+        assert fresh.keys() == ["a", "b", "c"]
+        # What is taken out needs no model.
+        index.remove(["b"])
+        assert fresh.keys() == ["a", "c"]
+
+
+def test_a_refused_block_changes_nothing(tmp_path, card, latents):
+    broken = latents[:3].copy()
+    broken[1, 2] = np.nan
+    with IndexBuilder(tmp_path / "index", card) as builder:
+        builder.add(latents[:2], ["a", "b"], ["x", None], [b"1", None])
+        with pytest.raises(ConfigurationError, match="'a'"):
+            builder.add(latents[2:4], ["c", "a"])
+        with pytest.raises(ConfigurationError, match="'d'"):
+            builder.add(latents[2:5], ["c", "d", "d"])
+        with pytest.raises(ValueError, match=r"finite.*'d'"):
+            builder.add(broken, ["c", "d", "e"])
+        with pytest.raises(ValueError, match=r"\[n, 8\].*'c'"):
+            builder.add(latents[:2, :7], ["c", "d"])
+        with pytest.raises(ValueError, match="2, 1"):
+            builder.add(latents[:2], ["c"])
+        with pytest.raises(ValueError, match="1, 0, 1, 1"):
+            builder.add(latents[:1], ["c"], [])
+        with pytest.raises(TypeError, match="int64"):
+            builder.add(latents[:1], ["c"], np.array([3]))
+        with pytest.raises(ConfigurationError, match="Unicode"):
+            builder.add(latents[:1], ["c\udcff"])
+        with pytest.raises(ConfigurationError, match="NUL"):
+            builder.add(latents[:1], ["c\0"])
+        with pytest.raises(ValueError, match=r"metadata of 'c'.*JSON"):
+            builder.add(latents[:1], ["c"], metadata=[{"x": float("nan")}])
+        builder.add(latents[2:3], ["c"], metadata=[{"x": 1}])
+    with LatentIndex.open(tmp_path / "index") as index:
+        assert (index.keys(), index.labels()) == (["a", "b", "c"], ["x", None, None])
+        assert [n.id for n in index.search(latents[2], 3, exact=True)[0]][0] == 2
+        assert [metadata for _, _, metadata in index.items()] == [{}, {}, {"x": 1}]
+        assert (index.thumbnail("a"), index.thumbnail("c")) == (b"1", None)
+
+
+def test_a_block_refused_for_its_thumbnails_changes_nothing(tmp_path, card, latents):
+    with IndexBuilder(tmp_path / "index", card, n_trees=2) as builder:
+        builder.add(latents[:1], ["a"])
+        with pytest.raises(TypeError, match="Thumbnails must be bytes"):
+            builder.add(latents[1:3], ["b", "c"], thumbnails=[None, Unreadable()])
+        builder.add(latents[3:4], ["d"])
+    with LatentIndex.open(tmp_path / "index") as index:
+        assert index.keys() == ["a", "d"]
+        assert "b" not in index
