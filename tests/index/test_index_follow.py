@@ -2,7 +2,6 @@
 
 import importlib
 import shutil
-import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -227,7 +226,6 @@ def test_a_counter_that_was_replaced_below_a_reader(ready, monkeypatch, how):
             assert len(reader) == len(NEW)
 
 
-@pytest.mark.xfail(strict=True, raises=sqlite3.IntegrityError, reason="a writer trusts the reader's last look")
 def test_a_writer_looks_again_whatever_the_counter_says(ready):
     path = ready()
     with LatentIndex.open(path) as late:
