@@ -1,6 +1,7 @@
 """What has changed since the forest was built: items added, and ids removed, in one small SQLite file."""
 
 import hashlib
+import json
 import sqlite3
 import threading
 import weakref
@@ -181,8 +182,8 @@ class Changes:
 
     def _latents(self, added: list[Any]) -> Latents:
         for item, key, label, metadata, blob in added:
-            texts = isinstance(key, str) and all(text is None or isinstance(text, str) for text in (label, metadata))
-            if not texts or not isinstance(blob, bytes) or len(blob) != 4 * self._dim:
+            is_text = isinstance(key, str) and isinstance(label, str | None) and _is_metadata(metadata)
+            if not is_text or not isinstance(blob, bytes) or len(blob) != 4 * self._dim:
                 raise self._damaged(f"item {item}")
         latents: Latents = np.frombuffer(b"".join(row[4] for row in added), "<f4").reshape(-1, self._dim)
         if (row := first_bad_row(latents)) is not None:
@@ -191,6 +192,15 @@ class Changes:
 
     def _damaged(self, what: str) -> IndexDamagedError:
         return IndexDamagedError(f"{self._path} is damaged ({what}); restore it or build the index anew.")
+
+
+def _is_metadata(text: object) -> bool:
+    if text is None:
+        return True
+    try:
+        return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def create_changes(path: Path, items: int, files: Mapping[str, FileProof]) -> None:

@@ -106,14 +106,8 @@ def _remove_others(generation: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, deadline: float) -> Iterator[None]:
+    descriptor = _lock(path, deadline)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write an index to {path.parent}: {error.strerror}.") from error
-    try:
-        _lock(descriptor, path, deadline)
-        if not os.fstat(descriptor).st_nlink:  # its owner failed just now and removed it
-            raise IndexBusyError(f"{path.parent} was being written by another process; try again.")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode("ascii"), 0)
         yield
@@ -121,21 +115,28 @@ def _locked(path: Path, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, deadline: float) -> None:
+def _lock(path: Path, deadline: float) -> int:
+    """Return a descriptor that holds the lock."""
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(_POLL_S)
-                continue
-            owner = os.pread(descriptor, 60, 0).decode("ascii", "replace").strip() or "another"
-            raise IndexBusyError(
-                f"{path.parent} is being written by process {owner}; wait for it (--wait SECONDS)."
-            ) from None
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            raise ConfigurationError(f"Cannot write an index to {path.parent}: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)  # its owner failed just now and removed it
+            continue
+        except BlockingIOError:
+            owner = os.pread(descriptor, 60, 0).decode("ascii", "replace").strip() or "another"
+        except OSError as error:
+            os.close(descriptor)
             raise ConfigurationError(f"Cannot lock {path}: {error.strerror}.") from error
+        os.close(descriptor)
+        if time.monotonic() >= deadline:
+            raise IndexBusyError(f"{path.parent} is being written by process {owner}; wait for it (--wait SECONDS).")
+        time.sleep(_POLL_S)
 
 
 def _contents(index: Path) -> str:
