@@ -51,7 +51,7 @@ def new_folder(final: Path) -> Iterator[Path]:
         yield temporary
         if final.exists():
             raise FileExistsError(f"{final} exists already.")
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; a server may run as another user
+        temporary.chmod(0o777 & ~umask())  # mkdtemp makes it private; a server may run as another user
         for folder, _, names in os.walk(temporary):
             for name in names:
                 _fsync(Path(folder, name))
@@ -62,10 +62,16 @@ def new_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def umask() -> int:
+    """Return the permissions that new files of this process lack."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(next(line for line in status.splitlines() if line.startswith("Umask:")).split()[1], 8)
+    except (OSError, StopIteration):
+        # Elsewhere it can only be seen by changing it, for a moment and for all threads.
+        mask = os.umask(0o022)
+        os.umask(mask)
+        return mask
 
 
 def make_folder(path: Path, purpose: str) -> Path:

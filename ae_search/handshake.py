@@ -1,5 +1,6 @@
 """The handshake: an encoder and an index that belong together, or an error that says why not."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from ae_search.contract import Encoder, ModelCard, ModelRef
@@ -19,13 +20,12 @@ def matching(encoder: Encoder, wanted: ModelRef, index: Path) -> Encoder:
         ServerError: The encoder does not answer.
     """
     pinned = encoder.at_version(wanted.version)
-    try:
-        card = pinned.describe()
-    except ModelNotServedError:
-        card = encoder.describe()
-        pinned = encoder.at_version(card.version)
+    with suppress(ModelNotServedError):
+        if pinned.describe().fingerprint == wanted.fingerprint:
+            return pinned
+    card = encoder.describe()
     if card.fingerprint == wanted.fingerprint:
-        return pinned
+        return encoder.at_version(card.version)
     raise ModelMismatchError(
         f"{index} was built with {wanted.name} version {wanted.version} (fingerprint {wanted.fingerprint[:12]}), "
         f"but {_told(card)} answered; serve that version, or encode the same items with the one that answers: "

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Encoder, Latents, ModelRef
-from ae_search.errors import ModelMismatchError
+from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import matching
 from ae_search.index import LatentIndex, Neighbour
+from ae_search.index.where import Where
 
 ImageInput = Path | str | bytes | npt.NDArray[Any]
 
@@ -51,33 +52,60 @@ class ImageSearch:
         """The encoder, pinned to the index's version."""
         return self._matched[0]
 
-    def search(self, image: ImageInput, k: int = 10, **options: Any) -> list[Neighbour]:
+    def search(
+        self,
+        image: ImageInput,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        search_k: int | None = None,
+        exact: bool = False,
+    ) -> list[Neighbour]:
         """Return the `k` most similar images, the most similar first.
 
         Args:
             image: A path, the bytes of an image file, or pixels `[h, w, c]` of the model's shape, uint8 or in [0, 1].
             k: How many, at least 1; fewer come where the index holds fewer.
-            options: `where`, `search_k` and `exact` of `LatentIndex.search`.
+            where: Conditions that an item must meet; see `LatentIndex.search`.
+            search_k: Candidates to look at; see `LatentIndex.search`.
+            exact: Whether to compare with every item instead of asking the forest.
 
         Raises:
             ImageError: The image cannot be decoded or has the wrong shape.
             ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
             ServerError: The encoder does not answer.
         """
-        return self.search_batch([image], k, **options)[0]
+        return self.search_batch([image], k, where=where, search_k=search_k, exact=exact)[0]
 
-    def search_batch(self, images: list[ImageInput] | list[Path], k: int = 10, **options: Any) -> list[list[Neighbour]]:
+    def search_batch(
+        self,
+        images: list[ImageInput] | list[Path],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        search_k: int | None = None,
+        exact: bool = False,
+    ) -> list[list[Neighbour]]:
         """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
         if not len(images):
             return []
-        for _ in range(_HANDSHAKES):
+        for attempt in range(_HANDSHAKES):
             encoder, model = self._matched
-            latents = _encode(encoder, images)
             try:
-                return self.index.search(latents, k, fingerprint=model.fingerprint, **options)
-            except ModelMismatchError:
+                return self.index.search(
+                    _encode(encoder, images),
+                    k,
+                    where=where,
+                    search_k=search_k,
+                    exact=exact,
+                    fingerprint=model.fingerprint,
+                )
+            except (ModelMismatchError, ModelNotServedError):
+                # The index has moved on to another model, or the server no longer has the version.
+                if attempt == _HANDSHAKES - 1:
+                    raise
                 self._matched = self._shake_hands()
-        raise ModelMismatchError(f"{self.index.path} changed its model {_HANDSHAKES} times during one search.")
+        raise AssertionError
 
     def _shake_hands(self) -> tuple[Encoder, ModelRef]:
         model = self.index.model

@@ -24,7 +24,7 @@ class PixelEncoder:
         self.cards, self.version = cards, version
 
     def describe(self):
-        version = self.version or max(self.cards)
+        version = self.version or max(self.cards, default=0)
         if version not in self.cards:
             raise ModelNotServedError(f"no version {version}")
         return self.cards[version]

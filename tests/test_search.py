@@ -85,6 +85,22 @@ def test_a_search_says_so_when_it_cannot_follow(build, index, pixels):
         search.search(pixels[7], k=1)
 
 
+@pytest.mark.parametrize("fingerprint", [CARD.fingerprint, OTHER])
+def test_a_search_follows_when_the_old_version_is_gone(build, index, pixels, fingerprint):
+    cards = at(2)
+    search = ImageSearch(PixelEncoder(cards), index)
+    build(at(3, fingerprint), replace=True)
+    cards.clear()
+    cards.update(at(3, fingerprint))
+    assert search.search(pixels[7], k=1)[0].key == "item 7"
+    assert search.encoder.describe().version == 3
+
+
+def test_the_newest_version_will_do_where_the_number_is_another_models(index):
+    search = ImageSearch(PixelEncoder(at(2, OTHER) | at(5)), index)
+    assert search.encoder.describe().version == 5
+
+
 def test_a_version_that_is_gone_is_told(index, pixels):
     cards = at(2)
     search = ImageSearch(PixelEncoder(cards), index)

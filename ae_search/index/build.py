@@ -110,7 +110,10 @@ class IndexBuilder:
             )
         self.seconds: dict[str, float] = {}
         self._path = Path(path)
-        self._recipe = recipe_of(card, n_trees=n_trees, seed=seed, recall=recall, sources=sources)
+        model = ModelRef(card.name, card.version, card.fingerprint)
+        self._recipe = Recipe(
+            model, card.image_shape, card.latent_dim, card.metric, n_trees, seed, recall, tuple(sources)
+        )
         self._replace, self._jobs, self._on_disk, self._wait_s = replace, jobs, on_disk, wait_s
         self._writer: GenerationWriter | None = None
         self._session = self._write()
@@ -172,19 +175,6 @@ class IndexBuilder:
             finally:
                 self._writer = None
             self.manifest, self.seconds = writer.manifest, writer.seconds
-
-
-def recipe_of(
-    card: Origin,
-    *,
-    n_trees: int = DEFAULT_N_TREES,
-    seed: int = 42,
-    recall: float = 0.98,
-    sources: Sequence[str] = (),
-) -> Recipe:
-    """Return what to build to for the latents of a model."""
-    model = ModelRef(card.name, card.version, card.fingerprint)
-    return Recipe(model, card.image_shape, card.latent_dim, card.metric, n_trees, seed, recall, tuple(sources))
 
 
 def checked_rows(latents: npt.ArrayLike, keys: Sequence[str], latent_dim: int) -> Latents:

@@ -1,5 +1,6 @@
 """The catalogue: keys, labels, metadata and thumbnails of a forest's items, in one SQLite file that never changes."""
 
+import json
 import sqlite3
 import threading
 import weakref
@@ -9,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ae_search.errors import ConfigurationError, IndexBusyError, IndexDamagedError
+from ae_search.index.comparing import Ids
 from ae_search.index.items import Items
 from ae_search.index.names import Name
 from ae_search.index.where import Condition
 
 CATALOGUE = "catalogue.sqlite"
 
-Ids = npt.NDArray[np.int64]
-
 # Below SQLITE_MAX_VARIABLE_NUMBER of every SQLite release (999 before 3.32).
 _PER_QUERY = 500
 _PER_BLOCK = 4096
+_CONDITIONS_KEPT = 8
+# SQLite need not lock such a file, and a folder that cannot be written will do.
+_UNCHANGING = "mode=ro&immutable=1"
 
 _SCHEMA_QUERY = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
 
@@ -39,15 +41,23 @@ class Catalogue:
 
     Args:
         path: The SQLite file, proved to be the one that its manifest describes.
+        items: How many items it must hold, with ids 0 to `items` - 1.
 
     Raises:
-        IndexDamagedError: SQLite cannot open it, or it has other tables.
+        IndexDamagedError: SQLite cannot open it, or it has other tables or items.
     """
 
-    def __init__(self, path: Path) -> None:
-        # The file never changes, so that SQLite need not lock it, and a folder that cannot be written will do.
-        self._database = Database(path, "mode=ro&immutable=1")
+    def __init__(self, path: Path, items: int) -> None:
+        self._database = Database(path, _UNCHANGING)
         self._database.check_schema(_SCHEMA + _INDEX)
+        ((low, high),) = self._database.query("SELECT min(id), max(id) FROM items")
+        if items and (low, high) != (0, items - 1):
+            raise IndexDamagedError(
+                f"{path} does not belong to its manifest: expected ids 0 to {items - 1}. Received: {low} to {high}."
+            )
+        # A scan takes a while, and must not keep look-ups waiting.
+        self._scans = Database(path, _UNCHANGING)
+        self._matching: dict[str, Ids] = {}
 
     def thumbnail(self, item: int) -> bytes | None:
         """Return the JPEG of an id, None where none is stored."""
@@ -65,15 +75,24 @@ class Catalogue:
     def ids_of(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the id of each key that is known."""
         found: dict[str, int] = {}
-        for block in blocks(keys):
+        # A lone surrogate, from a command line that is no UTF-8, is in no key.
+        for block in blocks([key for key in keys if key.isascii() or key.encode(errors="replace").decode() == key]):
             marks = ",".join("?" * len(block))
             found.update(self._database.query(f"SELECT key, id FROM items WHERE key IN ({marks})", block))
         return found
 
     def matching(self, condition: Condition) -> Ids:
-        """Return the ids that meet a condition, ascending."""
+        """Return the ids that meet a condition, ascending; those of the last few conditions are kept."""
         sql, values = condition
-        return ids_array(self._database.query(f"SELECT id FROM items WHERE {sql} ORDER BY id", values))
+        name = json.dumps(condition)
+        found = self._matching.pop(name, None)
+        if found is None:
+            found = self._scans.ids(f"SELECT id FROM items WHERE {sql} ORDER BY id", values)
+        self._matching[name] = found
+        # Another thread may be at it as well; one condition more or less does no harm.
+        for old in list(self._matching)[:-_CONDITIONS_KEPT]:
+            self._matching.pop(old, None)
+        return found
 
     def matching_among(self, condition: Condition, ids: Sequence[int]) -> set[int]:
         """Return those of some ids that meet a condition."""
@@ -205,6 +224,15 @@ class Database:
         """
         with self._lock, damage_named(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+    def ids(self, sql: str, values: Sequence[object] = ()) -> Ids:
+        """Run one statement that returns rows of one number, as an array `[n]`.
+
+        Raises:
+            IndexDamagedError: The file is damaged.
+        """
+        with self._lock, damage_named(self.path):
+            return np.fromiter((item for (item,) in self._connection.execute(sql, values)), np.int64)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

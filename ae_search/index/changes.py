@@ -15,8 +15,8 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.catalogue import Database, Ids, blocks, damage_named, ids_array
-from ae_search.index.comparing import first_bad_row
+from ae_search.index.catalogue import Database, blocks, damage_named, ids_array
+from ae_search.index.comparing import Ids, first_bad_row
 from ae_search.index.exact import Rough
 from ae_search.index.items import Items
 from ae_search.index.manifest import FileProof, Manifest
@@ -152,18 +152,24 @@ class Changes:
         self._database.check()
 
     def _joined(self, seen: Delta, added: list[Any], gone: list[tuple[int, int]]) -> Delta:
-        removed = bytearray(seen.removed)
+        removed, count = seen.removed, seen.removed_count
+        if strange := [item for _, item in gone if not isinstance(item, int) or item < 0]:
+            raise self._damaged(f"removed id {strange[0]!r}")
+        if any(item < self._items for _, item in gone):
+            removed = bytearray(removed or self._items)
         dead: set[int] = set()
         for _, item in gone:
-            if not isinstance(item, int) or not 0 <= item:
-                raise self._damaged(f"removed id {item!r}")
             if item >= self._items:
                 dead.add(item)
                 continue
-            removed = removed or bytearray(self._items)
+            count += 1 - removed[item]
             removed[item] = 1
-        names = {item: name for item, name in seen.names.items() if item not in dead}
-        names.update((row[0], (row[1], row[2], row[3])) for row in added)
+        names, keys = dict(seen.names), dict(seen.keys)
+        for item in dead & names.keys():
+            del keys[names.pop(item)[0]]
+        for item, key, label, metadata, _ in added:
+            if item not in dead:
+                names[item], keys[key] = (key, label, metadata), item
         rough = seen.rough.joined(Rough.of(self._latents(added), self._metric))
         ids = np.concatenate([seen.ids, ids_array([row[:1] for row in added])])
         if dead:
@@ -173,9 +179,9 @@ class Changes:
             ids,
             rough,
             names,
-            {name[0]: item for item, name in names.items()},
+            keys,
             removed,
-            removed.count(1),
+            count,
             added[-1][0] if added else seen.last_added,
             gone[-1][0] if gone else seen.last_removed,
         )
@@ -238,6 +244,8 @@ class ChangesWriter:
                 f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=30.0
             )
             self._connection.execute("PRAGMA synchronous = FULL")
+            # A cache that spills locks readers out long before the commit.
+            self._connection.execute("PRAGMA cache_spill = OFF")
             self._connection.execute("BEGIN IMMEDIATE")
 
     def add(self, items: Items, latents: Latents) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ae_search.contract import Latents, Metric
 
 Floats = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
 
 # One neighbour as (distance, id, cosine similarity), so that sorting puts the nearest first and equal ones by id.
 Found = tuple[float, int, float]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ae_search.files import write_atomically
 
@@ -33,7 +34,7 @@ class EpochReader:
         self._file = _identity(self._path)
         self._look_again = time.monotonic() + _LOOK_AGAIN_S
         try:
-            with self._path.open("rb") as file:
+            with _open(self._path) as file:
                 counter = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             return
@@ -57,6 +58,14 @@ class EpochReader:
             self._look()
         counter = self._map[:_BYTES]
         return b"" if counter[:1] and counter[0] & 1 else counter
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open for writing where that is allowed: on an overlay file system, others are shown the file before any write."""
+    try:
+        return path.open("r+b")
+    except OSError:
+        return path.open("rb")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from ae_search.contract import Latents, Metric
-from ae_search.index.comparing import Found, Query, compare
-
-Ids = npt.NDArray[np.int64]
+from ae_search.index.comparing import Found, Ids, Query, compare
 
 # 16,384 latents of 128 float64 are 16 MB, and 256 rows of as many float32 scores 16 MB.
 _ITEMS_PER_BLOCK = 16_384
@@ -44,12 +41,18 @@ class Rough:
 
     def joined(self, more: Self) -> "Rough":
         """Return these and then some more."""
-        squares = None if self.squares is None else np.concatenate([self.squares, more.squares])
-        return Rough(np.concatenate([self.vectors, more.vectors]), np.concatenate([self.scaled, more.scaled]), squares)
+        vectors = np.concatenate([self.vectors, more.vectors])
+        if self.squares is None or more.squares is None:
+            return Rough(vectors, np.concatenate([self.scaled, more.scaled]), None)
+        # Euclidean distances take the latents as they are.
+        return Rough(vectors, vectors, np.concatenate([self.squares, more.squares]))
 
-    def rows(self, at: Ids) -> "Rough":
+    def rows(self, at: Ids | slice) -> "Rough":
         """Return those at some positions."""
-        return Rough(self.vectors[at], self.scaled[at], None if self.squares is None else self.squares[at])
+        vectors = self.vectors[at]
+        if self.squares is None:
+            return Rough(vectors, self.scaled[at], None)
+        return Rough(vectors, vectors, self.squares[at])
 
     def squared(self, of: "Rough") -> tuple[Latents, float]:
         """Return squared distances `[q, m]` to these `[m]` from those `[q]`, less what a row has in common.
@@ -94,15 +97,14 @@ def nearest(
 
 def _parts(items: Latents | Rough, ids: Ids | None, metric: Metric) -> Iterator[tuple[Ids, Rough]]:
     """Yield ids and prepared latents, block by block."""
-    if isinstance(items, Rough):
-        if len(items.vectors):
-            yield (np.arange(len(items.vectors)) if ids is None else ids), items
-        return
-    count = len(items) if ids is None else len(ids)
+    count = len(ids) if ids is not None else len(items.vectors if isinstance(items, Rough) else items)
     for start in range(0, count, _ITEMS_PER_BLOCK):
-        end = min(start + _ITEMS_PER_BLOCK, count)
-        numbers = np.arange(start, end) if ids is None else ids[start:end]
-        yield numbers, Rough.of(items[start:end] if ids is None else items[numbers], metric)
+        part = slice(start, min(start + _ITEMS_PER_BLOCK, count))
+        numbers = np.arange(part.start, part.stop) if ids is None else ids[part]
+        if isinstance(items, Rough):
+            yield numbers, items.rows(part)
+        else:
+            yield numbers, Rough.of(items[part] if ids is None else items[numbers], metric)
 
 
 def _merge_nearest(

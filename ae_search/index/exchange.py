@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ae_search.contract import METRICS, Latents, Metric, ModelRef
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.files import write_atomically
 from ae_search.index.build import IndexBuilder, Origin
+from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.index.generation import Snapshot
 from ae_search.index.manifest import UNKNOWN_MODEL, Manifest
 
@@ -53,12 +54,15 @@ def export_latents(snapshot: Snapshot, path: Path, *, on_progress: Callable[[int
         ConfigurationError: The name has another ending, pyarrow is missing, or the file cannot be written.
     """
     writers = {PARQUET: _write_parquet, JSON_LINES: _write_json_lines}
-    if path.suffix not in writers:
+    suffix = path.suffix.lower()
+    if path.absolute().parent.is_relative_to(snapshot.generation.folder.absolute().parent):
+        raise ConfigurationError(f"{path} would lie within the index; export to another folder.")
+    if suffix not in writers:
         raise ConfigurationError(f"An export is named *{PARQUET} or *{JSON_LINES}. Received: {str(path)!r}.")
-    if path.suffix == PARQUET:
+    if suffix == PARQUET:
         _pyarrow()
     try:
-        write_atomically(path, lambda temporary: writers[path.suffix](snapshot, temporary, on_progress))
+        write_atomically(path, lambda temporary: writers[suffix](snapshot, temporary, on_progress))
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
     return len(snapshot)
@@ -89,15 +93,17 @@ def import_latents(
 
     Raises:
         ConfigurationError: The file is of another kind or malformed, or pyarrow is missing.
+        ModelMismatchError: The file names another model.
         ValueError: A latent is not finite or the rows are of unequal size.
     """
     readers: dict[str, Callable[..., _Table]] = {PARQUET: _read_parquet, NPY: _read_npy}
-    if source.suffix not in readers:
+    suffix = source.suffix.lower()
+    if suffix not in readers:
         raise ConfigurationError(f"An import is a *{PARQUET} or *{NPY} file. Received: {str(source)!r}.")
-    if keys is not None and source.suffix == PARQUET:
+    if keys is not None and suffix == PARQUET:
         raise ConfigurationError(f"Keys of {source} are in its column {' or '.join(_KEY_COLUMNS)}; leave --keys out.")
     with _malformed(source):
-        table = readers[source.suffix](source, keys)
+        table = readers[suffix](source, keys)
     origin = _origin(table, model, metric)
     with IndexBuilder(index, origin, sources=(), **options) as builder:
         blocks = iter(table.blocks)
@@ -127,23 +133,29 @@ class _Table:
 
 
 def _origin(table: _Table, model: Origin | None, metric: Metric | None) -> LatentOrigin:
+    try:
+        told = object_of(table.about, "model")
+        ref = ModelRef(text_of(told, "name"), whole_of(told, "version", 1), text_of(told, "fingerprint"))
+        own = table.about["metric"]
+    except (KeyError, ValueError):
+        ref, own = UNKNOWN_MODEL, "angular"
     if model is not None:
+        if ref.fingerprint not in (UNKNOWN_MODEL.fingerprint, model.fingerprint):
+            raise ModelMismatchError(
+                f"By their own word the latents come from {ref.name} version {ref.version} (fingerprint "
+                f"{ref.fingerprint[:12]}), not from {model.name} version {model.version}; leave the model out."
+            )
         if model.latent_dim != table.latent_dim:
             raise ConfigurationError(
                 f"{model.name} version {model.version} gives latents of {model.latent_dim} floats. "
                 f"Received: {table.latent_dim}."
             )
         ref, own = ModelRef(model.name, model.version, model.fingerprint), model.metric
-    else:
-        about = table.about
-        try:
-            ref, own = ModelRef(**about["model"]), about["metric"]
-        except (KeyError, TypeError):
-            ref, own = UNKNOWN_MODEL, "angular"
     chosen = metric or own
     if chosen not in METRICS:
         raise ConfigurationError(f"The metric must be one of {', '.join(METRICS)}. Received: {chosen!r}.")
-    return LatentOrigin(ref.name, ref.version, ref.fingerprint, table.latent_dim, chosen)
+    image_shape = None if model is None else model.image_shape
+    return LatentOrigin(ref.name, ref.version, ref.fingerprint, table.latent_dim, chosen, image_shape)
 
 
 def _write_json_lines(snapshot: Snapshot, path: Path, on_progress: Callable[[int], object]) -> None:
@@ -213,11 +225,13 @@ def _read_parquet(path: Path, keys: Path | None) -> _Table:
 
 def _read_npy(path: Path, keys: Path | None) -> _Table:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ConfigurationError(f"{path} must hold one array. Received: an archive of arrays.")
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
         raise ConfigurationError(
             f"{path} must hold numbers [n, d]. Received: shape={array.shape}, dtype={array.dtype}."
         )
-    names = None if keys is None else _lines(keys)
+    names = None if keys is None else read_keys(keys)
     if names is not None and len(names) != len(array):
         raise ConfigurationError(
             f"{keys} must hold {len(array)} keys, one a line, as {path} has rows. Received: {len(names)}."
@@ -232,9 +246,16 @@ def _read_npy(path: Path, keys: Path | None) -> _Table:
     return _Table(array.shape[1], {}, blocks())
 
 
-def _lines(path: Path) -> list[str]:
+def read_keys(path: Path) -> list[str]:
+    """Read a text file with one key a line.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            # Not splitlines(), which cuts at characters that a key may hold.
+            return [line.removesuffix("\n").removesuffix("\r") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Cannot read the keys in {path}: {error}.") from error
 
@@ -251,8 +272,9 @@ def _malformed(path: Path) -> Iterator[None]:
     """Tell what NumPy and Arrow raise about a file as an error of ours."""
     try:
         yield
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    except (OSError, EOFError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise ConfigurationError(f"{path} cannot be read: {reason}.") from error
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ae_search.index.catalogue import Ids
 from ae_search.index.changes import Delta
+from ae_search.index.comparing import Ids
 from ae_search.index.exact import Rough
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.where import Condition, Where, compile_where

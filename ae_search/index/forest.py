@@ -1,6 +1,5 @@
 """The part that touches Annoy: growing a forest, and mapping one that was checked first."""
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from annoy import AnnoyIndex
 
 from ae_search.contract import Latents, Metric
 from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.files import umask
 from ae_search.index.checked_json import MAX_COUNT
 from ae_search.index.comparing import Found, Query, compare, compare_many
 from ae_search.index.forest_nodes import Nodes
@@ -87,7 +87,7 @@ class Forest:
         annoy.set_seed(seed)
         if on_disk or (on_disk is None and needed > _free_memory() / 2):
             annoy.on_disk_build(str(path))
-            path.chmod(0o666 & ~_umask())  # Annoy lets nobody else read it
+            path.chmod(0o666 & ~umask())  # Annoy lets nobody else read it
         for start in range(0, n, _ROWS_PER_BLOCK):
             # Annoy reads a list several times faster than it reads an array.
             for item, row in enumerate(latents[start : start + _ROWS_PER_BLOCK].tolist(), start):
@@ -155,9 +155,3 @@ def _free_memory() -> float:
         return float("inf")
     match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     return int(match[1]) * 1024.0 if match else float("inf")
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -77,7 +77,7 @@ class Nodes:
     ) -> npt.NDArray[np.bool_]:
         """Tell for each node whether it has a child that cannot be; children lie before their parents."""
         counts, children = block["descendants"], block["children"]
-        bad: npt.NDArray[np.bool_] = counts < 0
+        bad: npt.NDArray[np.bool_] = counts < 1
         # A node of few descendants lists their ids, any other one has two children.
         lists = (counts <= self._capacity) & (ids >= items)
         outside = (children < 0) | (children >= items)
@@ -85,6 +85,10 @@ class Nodes:
         bad |= lists & (outside & listed).any(axis=1)
         pair = children[:, :2]
         bad |= ~lists & ((pair < 0) | (pair >= ids[:, np.newaxis])).any(axis=1)
+        # What two children hold adds up to what their parent does, or else a walk may come by a node again and again.
+        inner = np.flatnonzero(~lists & ~bad & (ids >= items))
+        held = np.asarray(self._nodes["descendants"][pair[inner]], np.int64).sum(axis=1)
+        bad[inner[held != counts[inner]]] = True
         return bad
 
     def _damaged(self, expected: str, received: str) -> IndexDamagedError:

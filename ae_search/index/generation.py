@@ -8,8 +8,9 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.errors import IndexDamagedError
-from ae_search.index.catalogue import CATALOGUE, Catalogue, Ids
+from ae_search.index.catalogue import CATALOGUE, Catalogue
 from ae_search.index.changes import CHANGES, Changes, Delta
+from ae_search.index.comparing import Ids
 from ae_search.index.forest import FOREST, Forest
 from ae_search.index.items import Items
 from ae_search.index.manifest import MANIFEST, Manifest
@@ -45,7 +46,7 @@ class Generation:
         try:
             check_files(folder, manifest)
             self.names = Names(folder / NAMES, manifest.items)
-            self.catalogue = Catalogue(folder / CATALOGUE)
+            self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
             self.changes = Changes(folder / CHANGES, manifest)
             self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
         except OSError as error:

@@ -48,6 +48,7 @@ class GenerationWriter:
         self.seconds: dict[str, float] = {"catalogue": 0.0}
         self._index, self._folder, self._recipe, self._jobs, self._on_disk = index, folder, recipe, jobs, on_disk
         self._items = 0
+        self._is_broken = False
         self._catalogue: CatalogueWriter
         self._names: NamesWriter
         self._spill: BinaryIO
@@ -73,16 +74,26 @@ class GenerationWriter:
         Raises:
             ConfigurationError: A key is there already, or the disk is full.
         """
+        if self._is_broken:
+            raise ConfigurationError(f"Cannot write the index {self._index}: an earlier write failed.")
+        self._is_broken = True
         with disk_errors(self._index):
             start = time.perf_counter()
-            self._catalogue.add(self._items, items)
+            try:
+                self._catalogue.add(self._items, items)
+            except ConfigurationError:  # a key that is there already: nothing was written
+                self._is_broken = False
+                raise
             self._names.add(items.names())
             self.seconds["catalogue"] += time.perf_counter() - start
             self._spill.write(latents.tobytes())
         self._items += len(items)
+        self._is_broken = False
 
     def finish(self) -> None:
         """Grow and measure the forest, and write the manifest."""
+        if self._is_broken:
+            raise ConfigurationError(f"Cannot write the index {self._index}: a write failed.")
         folder, recipe = self._folder, self._recipe
         rows = np.empty((0, recipe.latent_dim), np.float32)
         if self._items:
@@ -113,6 +124,7 @@ class GenerationWriter:
             files=files,
         )
         self.manifest.write(folder)
+        Manifest.read(folder)  # what cannot be read again must not go live
         # Open readers follow without reading all of it again first.
         prove_written(folder, self.manifest)
 

@@ -1,5 +1,6 @@
 """What an index holds, in figures, and whether it is time to compact it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def info(path: Path, snapshot: Snapshot) -> IndexInfo:
         in_forest=manifest.items,
         added=added,
         removed=removed,
-        bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        bytes=_size(folder),
         model=manifest.model,
         latent_dim=manifest.latent_dim,
         metric=manifest.metric,
@@ -80,6 +81,14 @@ def info(path: Path, snapshot: Snapshot) -> IndexInfo:
         created=manifest.created,
         compact_because=_reason(manifest.items, added, removed),
     )
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    with suppress(FileNotFoundError):  # a writer has published the next generation and removes this one
+        for file in folder.iterdir():
+            size += file.stat().st_size
+    return size
 
 
 def _reason(in_forest: int, added: int, removed: int) -> str | None:

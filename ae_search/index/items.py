@@ -12,6 +12,8 @@ from ae_search.index.names import Name
 Metadata = Mapping[str, Any]
 
 MAX_METADATA_BYTES = 1 << 20
+# SQLite reads 1,000 levels, and Python's own parser fewer where the stack is deep already.
+MAX_METADATA_DEPTH = 100
 # As JSON writes it. SQLite ends a text there.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -87,6 +89,10 @@ def metadata_json(key: str, metadata: Metadata | None) -> str | None:
         return None
     if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
         raise ValueError(f"The metadata of {key!r} must be an object with texts as names. Received: {metadata!r:.200}.")
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise ValueError(
+            f"The metadata of {key!r} cannot be written as JSON: more than {MAX_METADATA_DEPTH} levels deep."
+        )
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
@@ -97,6 +103,13 @@ def metadata_json(key: str, metadata: Metadata | None) -> str | None:
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"The metadata of {key!r} may have {MAX_METADATA_BYTES} bytes as JSON. Received: {size}.")
     return text
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    inner = value.values() if isinstance(value, Mapping) else value
+    return not levels or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _check_text(text: str | None) -> None:

@@ -39,7 +39,8 @@ class LatentIndex:
 
     def __init__(self, path: str | Path) -> None:
         """Open an index; `open` is the same."""
-        self.path = Path(path)
+        # Absolute: the process may change its working directory.
+        self.path = Path(path).absolute()
         self._follower = Follower(self.path)
         self.snapshot = self._follower.snapshot
         self._expected = self.model.fingerprint
@@ -167,6 +168,16 @@ class LatentIndex:
         """
         snapshot = self.snapshot()
         return snapshot.latents(self._ids(snapshot, keys))
+
+    def details(self, keys: Sequence[str]) -> list[tuple[str | None, dict[str, Any]]]:
+        """Return label and metadata of some keys.
+
+        Raises:
+            ConfigurationError: The index lacks a key.
+        """
+        snapshot = self.snapshot()
+        names = snapshot.names(self._ids(snapshot, keys))
+        return [(label, json.loads(metadata) if metadata else {}) for _, label, metadata in names]
 
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""

@@ -25,8 +25,9 @@ NAMES = "names.bin"
 # Key, label, metadata as JSON text.
 Name = tuple[str, str | None, str | None]
 
-# About 20 MB of names.
+# About 20 MB of names; those with long metadata are not kept.
 _KEPT = 50_000
+_LONGEST_KEPT = 1024
 
 _bounds = struct.Struct("<QQ").unpack_from
 
@@ -68,7 +69,9 @@ class Names:
         for item in ids:
             name = kept.get(item)
             if name is None:
-                name = kept[item] = self._read(item)
+                name = self._read(item)
+                if len(name[2] or "") + len(name[0]) + len(name[1] or "") <= _LONGEST_KEPT:
+                    kept[item] = name
             names.append(name)
         return names
 

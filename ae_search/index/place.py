@@ -82,6 +82,10 @@ def make_live(generation: Path) -> None:
         with changing(index):
             write_atomically(index / CURRENT, f"{generation.name}\n")
     except BaseException:
+        # It may be live all the same: the rename is done before the folder is known to be on disk.
+        with suppress(AeSearchError):
+            if live_generation(index) == generation:
+                raise
         shutil.rmtree(generation, ignore_errors=True)
         raise
     # Readers that have the old one open keep its files until they have followed.
@@ -108,8 +112,9 @@ def _remove_others(generation: Path) -> None:
 def _locked(path: Path, deadline: float) -> Iterator[None]:
     descriptor = _lock(path, deadline)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode("ascii"), 0)
+        with suppress(OSError):  # on a full disk the lock holds without its owner's name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)

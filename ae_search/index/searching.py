@@ -10,8 +10,8 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.index.checked_json import MAX_COUNT
-from ae_search.index.comparing import Found, Query, compare, queries
-from ae_search.index.exact import Ids, nearest
+from ae_search.index.comparing import Found, Ids, Query, compare, queries
+from ae_search.index.exact import nearest
 from ae_search.index.filters import Filter
 from ae_search.index.generation import Snapshot
 from ae_search.index.tuning import TUNED_K
@@ -115,16 +115,18 @@ class Search:
     def _candidates(self, row: Query) -> list[int] | None:
         forest, removed = self._forest, self._removed
         items, k = self._items, self._wanted
+        # So many always suffice where nothing but removed items may not count.
+        most = items if self._filter is not None else min(items, k + self._delta.removed_count)
         factor = _REMOVED_FACTOR if self._filter is None else _FILTER_FACTOR
         while True:
-            fetch = min(factor * k, items)
+            fetch = min(factor * k, most)
             ids: Sequence[int] = forest.candidates(row.floats, fetch, self._effort(fetch))
             if removed:
                 ids = [item for item in ids if not removed[item]]
             if self._filter is not None:
                 kept = self._filter.among(ids)
                 ids = [item for item in ids if item in kept]
-            if len(ids) >= k or fetch == items:
+            if len(ids) >= k or fetch == most:
                 return list(ids[:k])
             if self._filter is not None and factor >= _MAX_FILTER_FACTOR:
                 return None

@@ -44,7 +44,15 @@ def verify(path: Path, seed: int = 0) -> list[Check]:
     Raises:
         ConfigurationError: `path` is no index.
     """
-    folder = live_generation(path)
+    while True:
+        folder = live_generation(path)
+        checks = _checks_of(folder, seed)
+        # A writer may have published the next generation and removed this one meanwhile.
+        if all(check.fault is None for check in checks) or live_generation(path) == folder:
+            return checks
+
+
+def _checks_of(folder: Path, seed: int) -> list[Check]:
     opened: list[Snapshot] = []
 
     def open_it() -> None:
@@ -60,7 +68,7 @@ def verify(path: Path, seed: int = 0) -> list[Check]:
 def _check(what: str, step: Callable[[], None]) -> Check:
     try:
         step()
-    except AeSearchError as error:
+    except (AeSearchError, OSError) as error:
         return Check(what, str(error))
     return Check(what, None)
 

@@ -11,6 +11,8 @@ Where = Mapping[str, Scalar | Mapping[str, Scalar | Sequence[Scalar]]]
 # SQL, and the values for its question marks.
 Condition = tuple[str, list[Any]]
 
+# SQLite's own limit on the depth of an expression is 1,000.
+_MAX_CONDITIONS = 100
 _COLUMNS = ("key", "label")
 _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _TESTS = ("eq", "in", *_COMPARISONS)
@@ -39,6 +41,8 @@ def compile_where(where: Where) -> Condition:
             sql, bound = _one(name, test, value)
             parts.append(f"({sql})")
             values += bound
+    if len(parts) > _MAX_CONDITIONS:
+        raise ValueError(f"A filter may have {_MAX_CONDITIONS} conditions. Received: {len(parts)}.")
     return " AND ".join(parts), values
 
 
@@ -80,6 +84,8 @@ def _field(name: str) -> tuple[str, str, list[str]]:
     """Return the SQL of a field's value and of its type, and what each of them binds."""
     if name in _COLUMNS:
         return name, f"typeof({name})", []
+    if isinstance(name, str):
+        name.encode()
     # SQLite has no way to name the others.
     if not isinstance(name, str) or not name or any(letter in '"\\' or letter < " " for letter in name):
         raise ValueError(
@@ -91,8 +97,10 @@ def _field(name: str) -> tuple[str, str, list[str]]:
 def _check_scalar(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"A filter on {name!r} takes a text, a number, true, false or null. Received: {value!r}.")
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"A filter on {name!r} takes texts without NUL. Received: {value!r}.")
+    if isinstance(value, str):
+        value.encode()  # a lone surrogate is a ValueError
+        if "\0" in value:
+            raise ValueError(f"A filter on {name!r} takes texts without NUL. Received: {value!r}.")
     too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
     if too_large or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"A filter on {name!r} takes finite numbers of at most 64 bits. Received: {value!r}.")

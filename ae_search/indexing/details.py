@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ae_search.errors import ConfigurationError
+from ae_search.index.items import metadata_json
 
 _MAX_LINE_BYTES = 2 << 20
 _FIELDS = {"key", "label", "metadata"}
@@ -28,6 +29,17 @@ class Details:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        try:
+            self._open()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise ConfigurationError(f"Cannot keep the lines of {path} in {tempfile.gettempdir()}: {error}.") from error
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         # Ten million lines have no place in memory.
         self._file = tempfile.NamedTemporaryFile(prefix="ae-search-", suffix=".sqlite")  # noqa: SIM115
         self._lines = sqlite3.connect(self._file.name, isolation_level=None)
@@ -35,11 +47,6 @@ class Details:
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
             "CREATE TABLE lines (key TEXT PRIMARY KEY, line TEXT, used INTEGER DEFAULT 0) WITHOUT ROWID;"
         )
-        try:
-            self._read()
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -55,15 +62,17 @@ class Details:
         self._file.close()
 
     def of(
-        self, keys: Sequence[str], labels: Sequence[str | None]
+        self, keys: Sequence[str], labels: Sequence[str | None], metadata: Sequence[dict[str, Any] | None]
     ) -> tuple[list[str | None], list[dict[str, Any] | None]]:
-        """Return labels and metadata of some keys; where the file names no label, the given one stays."""
+        """Return labels and metadata of some keys; what the file does not name stays as given."""
         found: list[dict[str, Any]] = []
         for key in keys:
             row = self._lines.execute("UPDATE lines SET used = 1 WHERE key = ? RETURNING line", (key,)).fetchall()
             found.append(json.loads(row[0][0]) if row else {})
-        given = [line.get("label", label) for line, label in zip(found, labels, strict=True)]
-        return given, [line.get("metadata") for line in found]
+        return (
+            [line.get("label", label) for line, label in zip(found, labels, strict=True)],
+            [line.get("metadata", stored) for line, stored in zip(found, metadata, strict=True)],
+        )
 
     def unused(self) -> tuple[int, str | None]:
         """Return how many keys nobody has asked for, and one of them."""
@@ -81,6 +90,8 @@ class Details:
                         self._lines.execute("INSERT INTO lines (key, line) VALUES (?, ?)", _checked(line))
         except OSError as error:
             raise ConfigurationError(f"Cannot read {self._path}: {error.strerror}.") from error
+        except sqlite3.OperationalError as error:
+            raise ConfigurationError(f"Cannot keep the lines of {self._path}: {error}.") from error
         except sqlite3.IntegrityError as error:
             raise ConfigurationError(f"{self._path}, line {number}: its key occurs twice.") from error
         except (ValueError, RecursionError) as error:
@@ -97,5 +108,9 @@ def _checked(line: bytes) -> tuple[str, str]:
         raise ValueError('expected an object {"key": "...", "label": "...", "metadata": {...}}')
     if not isinstance(raw.get("label"), str | None) or not isinstance(raw.get("metadata"), dict | None):
         raise ValueError("a label is a text or null, metadata are an object or null")
-    raw["key"].encode()
+    for part in (raw["key"], raw.get("label") or ""):
+        part.encode()
+        if "\0" in part:
+            raise ValueError("a key or label holds the character NUL")
+    metadata_json(raw["key"], raw.get("metadata"))
     return raw["key"], text

@@ -117,19 +117,12 @@ def add_source(
     images = _encoder_of(source, encoder, index)
     new = _positions(source, index, there=False)
     on_progress(len(source) - len(new))
+    added = 0
     with _details(details) as known:
         for block in images.blocks(new, on_progress):
             labels, metadata = _described(block, known)
-            index.add(
-                block.latents,
-                block.keys,
-                labels,
-                metadata=metadata,
-                thumbnails=block.thumbnails,
-                source=source_name(source),
-                wait_s=wait_s,
-            )
-    return ChangeReport(len(new) - len(images.damaged), len(source) - len(new), images.damaged)
+            added += _add_unknown(index, block, labels, metadata, source=source_name(source), wait_s=wait_s)
+    return ChangeReport(added, len(source) - added - len(images.damaged), images.damaged)
 
 
 def update_source(
@@ -150,10 +143,18 @@ def update_source(
     on_progress(len(source) - len(old))
     with _details(details) as known:
         for block in images.blocks(old, on_progress):
-            more: dict[str, Any] = {}
+            labels, metadata = None, None
             if known is not None:
-                more["labels"], more["metadata"] = _described(block, known)
-            index.update(block.keys, latents=block.latents, thumbnails=block.thumbnails, wait_s=wait_s, **more)
+                stored = index.details(block.keys)
+                labels, metadata = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
+            index.update(
+                block.keys,
+                latents=block.latents,
+                labels=labels,
+                metadata=metadata,
+                thumbnails=block.thumbnails,
+                wait_s=wait_s,
+            )
     return ChangeReport(len(old) - len(images.damaged), len(source) - len(old), images.damaged)
 
 
@@ -200,8 +201,43 @@ def rebuild(
                     f"{path} cannot be rebuilt: {key}: {reason} Name the source that has it, or pass --drop-missing to "
                     "leave such items out."
                 )
+        if len(old) and not len(writer):
+            raise ConfigurationError(f"None of the {len(old)} items of {path} has an image; it stays as it is.")
         seconds = time.monotonic() - began
     return IndexReport(writer.manifest, damaged, {"latents": seconds, **writer.seconds})
+
+
+def _add_unknown(
+    index: LatentIndex,
+    block: Block,
+    labels: Sequence[str | None],
+    metadata: Sequence[dict[str, Any] | None] | None,
+    *,
+    source: str,
+    wait_s: float,
+) -> int:
+    """Add the items that nobody else has added meanwhile; return how many."""
+    while True:
+        known = index.known(block.keys)
+        at = [at for at, key in enumerate(block.keys) if key not in known]
+        if not at:
+            return 0
+        keys = [block.keys[i] for i in at]
+        try:
+            index.add(
+                block.latents[at],
+                keys,
+                [labels[i] for i in at],
+                metadata=None if metadata is None else [metadata[i] for i in at],
+                thumbnails=[block.thumbnails[i] for i in at],
+                source=source,
+                wait_s=wait_s,
+            )
+        except ConfigurationError:
+            if not index.known(keys):
+                raise
+        else:
+            return len(keys)
 
 
 def _encoder_of(source: Source, encoder: Encoder, index: LatentIndex) -> SourceEncoder:
@@ -246,4 +282,4 @@ def _details(path: Path | None) -> Iterator[Details | None]:
 
 
 def _described(block: Block, known: Details | None) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
-    return (block.labels, None) if known is None else known.of(block.keys, block.labels)
+    return (block.labels, None) if known is None else known.of(block.keys, block.labels, [None] * len(block.keys))

@@ -9,6 +9,7 @@ committed: die as a writer between the commit and the moment when readers are to
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -44,8 +45,12 @@ def hold(path):
 def die(path, committed):
     with sole_writer(path):
         changes = ChangesWriter(live_generation(path) / CHANGES)
-        # Without room in memory, SQLite writes pages into the file before the commit.
-        changes._connection.execute("PRAGMA cache_size = 1")
+        if not committed:
+            # Without room in memory, and allowed to, SQLite writes pages into the file before the commit.
+            changes.close()
+            changes._connection = sqlite3.connect(live_generation(path) / CHANGES, isolation_level=None)
+            changes._connection.execute("PRAGMA cache_size = 1")
+            changes._connection.execute("BEGIN IMMEDIATE")
         count = 1 if committed else 500
         changes.add(Items.checked([f"late-{i}" for i in range(count)]), np.ones((count, 8), np.float32))
         changes.remove([0])

@@ -167,6 +167,40 @@ def test_a_failure_keeps_the_old_index(build, latents, monkeypatch, stage):
         assert (len(index), len(reader)) == (600, 600)
 
 
+def test_an_interruption_after_the_rename_keeps_the_new_index(build, latents, monkeypatch):
+    path = build()
+    from ae_search.index import place
+
+    write = place.write_atomically
+
+    def interrupted(*arguments):
+        write(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, "write_atomically", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(rows=latents[:10], replace=True)
+    with LatentIndex.open(path) as index:
+        assert len(index) == 10
+
+
+def test_a_failed_write_cannot_be_passed_over(tmp_path, card, latents, monkeypatch):
+    from ae_search.index.names import NamesWriter
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigurationError, match="a write failed"), IndexBuilder(tmp_path / "index", card) as builder:
+        builder.add(latents[:3], list("abc"))
+        with monkeypatch.context() as patch:
+            patch.setattr(NamesWriter, "add", fail)
+            with pytest.raises(ConfigurationError, match="No space left"):
+                builder.add(latents[3:6], list("def"))
+        with pytest.raises(ConfigurationError, match="an earlier write failed"):
+            builder.add(latents[6:9], list("ghi"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_noticed_before_annoy_dies_of_it(build, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr("ae_search.index.forest.shutil.disk_usage", lambda _: usage)

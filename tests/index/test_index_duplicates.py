@@ -63,6 +63,14 @@ def test_added_and_removed_items_count_as_they_are(build, rows):
     assert [group.keys for group in found[1:2]] == [["key-3", "key-59", "again"]]
 
 
+def test_many_equal_items_are_searched_for_a_few_at_a_time(build, monkeypatch):
+    monkeypatch.setattr("ae_search.index.duplicates._FOUND_AT_A_TIME", 100)
+    rows = np.repeat(np.eye(2, 8, dtype=np.float32), 150, axis=0)
+    with LatentIndex.open(build(rows=rows)) as index:
+        found = find_duplicates(index.snapshot(), 0.9)
+    assert [len(group.keys) for group in found] == [150, 150]
+
+
 def test_an_index_without_copies_has_no_groups(build):
     rows = np.eye(8, dtype=np.float32)
     with LatentIndex.open(build(rows=rows)) as index:

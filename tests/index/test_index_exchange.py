@@ -10,7 +10,7 @@ import pytest
 from index_fixtures import *  # noqa: F403
 
 from ae_search.contract import ModelRef
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import LatentIndex
 from ae_search.index.exchange import export_latents, import_latents
 
@@ -94,6 +94,53 @@ def test_the_model_can_be_named(tmp_path, latents, card):
         assert index.model == ModelRef("tiny", 1, "ab" * 32)
     with pytest.raises(ConfigurationError, match="tiny version 1 gives latents of 9 floats. Received: 8"):
         import_latents(tmp_path / "all.npy", tmp_path / "j", model=replace(card, latent_dim=9))
+
+
+def test_latents_keep_their_word_about_their_model(index, tmp_path, card):
+    export_latents(index.snapshot(), tmp_path / "all.parquet")
+    with pytest.raises(ModelMismatchError, match="come from tiny version 1.*not from other version 3"):
+        import_latents(
+            tmp_path / "all.parquet",
+            tmp_path / "i",
+            model=replace(card, name="other", version=3, fingerprint="cd" * 32),
+        )
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("model", [{"name": 5, "version": 1, "fingerprint": "a"}, {"name": "a", "version": 0}, [], ""])
+def test_a_malformed_word_about_the_model_is_none(tmp_path, latents, model):
+    about = json.dumps({"model": model, "metric": "angular"})
+    table = pyarrow.table({"id": list("abc"), "latent": latents[:3].tolist()}).replace_schema_metadata(
+        {b"ae_search": about.encode()}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "all.parquet")
+    import_latents(tmp_path / "all.parquet", tmp_path / "i", n_trees=2)
+    with LatentIndex.open(tmp_path / "i") as index:
+        assert index.model.name == "unknown"
+
+
+def test_an_export_does_not_lie_within_the_index(index):
+    with pytest.raises(ConfigurationError, match="within the index"):
+        export_latents(index.snapshot(), index.path / "all.jsonl")
+
+
+@pytest.mark.parametrize("name", ["empty", "archive"])
+def test_what_is_no_array_is_refused(tmp_path, name):
+    if name == "empty":
+        (tmp_path / "all.npy").write_bytes(b"")
+    else:
+        with (tmp_path / "all.npy").open("wb") as file:
+            np.savez(file, a=np.ones((2, 2)))
+    with pytest.raises(ConfigurationError, match="all.npy"):
+        import_latents(tmp_path / "all.npy", tmp_path / "i")
+
+
+def test_keys_are_cut_at_line_ends_only(tmp_path, latents):
+    np.save(tmp_path / "all.npy", latents[:3])
+    (tmp_path / "keys.txt").write_bytes("\ufeffa\u2028b\r\nc\x85\nd".encode())
+    import_latents(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "keys.txt", n_trees=2)
+    with LatentIndex.open(tmp_path / "i") as index:
+        assert index.keys() == ["a\u2028b", "c\x85", "d"]
 
 
 @pytest.mark.parametrize("kind", ["list", "large", "fixed", "double"])

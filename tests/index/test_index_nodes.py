@@ -124,6 +124,23 @@ def test_a_split_that_says_it_lists_items(generation, metric, loaded):
     refused(generation, loaded)
 
 
+def test_a_node_that_is_reached_twice(generation, metric, loaded):
+    """Of such nodes in a row, a walk would come by the last one 2, 4, 8, ... times."""
+    numbers = Numbers(generation, metric)
+    at = numbers.splits[3]
+    numbers.words[at, numbers.child + 1] = numbers.words[at, numbers.child]
+    numbers.write()
+    refused(generation, loaded)
+
+
+def test_a_list_of_nothing(generation, metric, loaded):
+    numbers = Numbers(generation, metric)
+    at = next(i for i in range(ITEMS, len(numbers.words)) if i not in set(numbers.splits))
+    numbers.counts[at] = 0
+    numbers.write()
+    refused(generation, loaded)
+
+
 def test_nothing_but_items(generation, metric, loaded):
     numbers = Numbers(generation, metric)
     numbers.words = numbers.words[:ITEMS]

@@ -64,7 +64,7 @@ def test_a_catalogue_that_says_other_than_the_names(path, generation):
 
 
 def test_a_catalogue_of_fewer_items(path, generation):
-    change(generation, "DELETE FROM items WHERE id = 599")
+    change(generation, "DELETE FROM items WHERE id = 5")
     sign(generation)
     assert any("600 items. Received: 599" in fault for fault in faults(path))
 

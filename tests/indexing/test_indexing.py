@@ -80,6 +80,10 @@ def test_labels_and_metadata_come_from_a_file(tmp_path, pictures, encoder, caplo
         ('{"key": "\\ud800"}\n', "line 1"),
         ('{"key": "' + "a" * (3 << 20) + '"}\n', "line 1: longer than"),
         ("[" * 200_000, "line 1"),
+        ('{"key": "a", "metadata": {"a": NaN}}\n', "line 1"),
+        ('{"key": "a", "metadata": {"a": "\\u0000"}}\n', "line 1: .*NUL"),
+        ('{"key": "a", "metadata": {"a": "\\ud800"}}\n', "line 1"),
+        ('{"key": "a", "metadata": {"a": ' + "[" * 150 + "]" * 150 + "}}\n", "line 1: .*100 levels"),
     ],
 )
 def test_a_malformed_file_of_details_is_refused_by_line(tmp_path, pictures, encoder, text, told):
@@ -134,6 +138,35 @@ def test_changed_images_are_updated(path, pictures, encoder, tmp_path):
         assert state(index)["dogs/0.png"] == ("dogs", {})
 
 
+def test_what_a_file_of_details_does_not_name_stays(path, pictures, encoder, tmp_path):
+    with LatentIndex.open(path) as index:
+        index.update(["cats/1.png", "cats/3.png"], labels=["tom", "kitty"], metadata=[{"price": 3}, {"price": 4}])
+        details = lines(tmp_path / "details.jsonl", {"key": "cats/3.png", "metadata": {"price": 9}})
+        update_source(open_source(str(pictures)), encoder, index, details=details)
+        assert state(index)["cats/1.png"] == ("tom", {"price": 3})
+        assert state(index)["cats/3.png"] == ("kitty", {"price": 9})
+
+
+def test_two_who_add_the_same_images_do_not_collide(path, pictures, encoder):
+    coloured_picture(70).save(pictures / "cats/new.png")
+    coloured_picture(71).save(pictures / "cats/other.png")
+
+    class Slow(PixelEncoder):
+        def encode_files(self, files, *, on_bad=None):
+            if len(files) == 2:
+                with LatentIndex.open(path) as other:
+                    other.add(np.ones((1, 4)), ["cats/new.png"])
+            return super().encode_files(files, on_bad=on_bad)
+
+        def at_version(self, version):
+            return Slow(self.cards, version)
+
+    with LatentIndex.open(path) as index:
+        report = add_source(open_source(str(pictures)), Slow(at(2)), index)
+        assert (report.changed, report.passed_over) == (1, 7)
+        assert len(index) == 8
+
+
 @pytest.mark.parametrize("change", [add_source, update_source])
 def test_latents_of_another_model_do_not_come_in(path, pictures, change):
     with LatentIndex.open(path) as index:
@@ -176,6 +209,15 @@ def test_an_item_without_its_image_stops_a_rebuild_unless_told(path, pictures, l
     assert list(report.damaged) == ["cats/3.png"]
     with LatentIndex.open(path) as index:
         assert sorted(index.keys()) == ["cats/1.png", "cats/5.png", "dogs/0.png", "dogs/2.png", "dogs/4.png"]
+
+
+def test_a_rebuild_from_the_wrong_folder_does_not_empty_the_index(path, tmp_path):
+    (tmp_path / "wrong").mkdir()
+    coloured_picture(1).save(tmp_path / "wrong" / "one.png")
+    with pytest.raises(ConfigurationError, match="None of the 6 items"):
+        rebuild(path, PixelEncoder(at(3, OTHER)), [open_source(str(tmp_path / "wrong"))], drop_missing=True)
+    with LatentIndex.open(path) as index:
+        assert (len(index), index.model.version) == (6, 2)
 
 
 def test_arrays_are_found_by_their_keys():

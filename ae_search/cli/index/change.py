@@ -79,10 +79,9 @@ def remove(
     """Take items out of the index: all of those named, or none if it lacks one of them."""
     named = list(keys or [])
     if keys_from is not None:
-        try:
-            named += keys_from.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"Cannot read the keys in {keys_from}: {error}.") from error
+        from ae_search.index.exchange import read_keys
+
+        named += read_keys(keys_from)
     if not named:
         raise ConfigurationError("Name at least one KEY, or a file of them by --keys.")
     with LatentIndex.open(index) as opened:

@@ -15,7 +15,7 @@ from ae_search.cli.index.options import (
     forest_options,
     progress,
 )
-from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.cli.options import IndexPath, ModelName, ModelPath, Timeout, connect
 from ae_search.index import LatentIndex
 
 
@@ -37,7 +37,9 @@ def import_(
     keys: Annotated[
         Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
     ] = None,
-    server: Server = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Server of the model that made the latents.")
+    ] = None,
     model: ModelPath = None,
     model_name: ModelName = None,
     timeout: Timeout = 30.0,
@@ -66,7 +68,7 @@ def import_(
         options["n_trees"] = trees
     try:
         manifest = import_latents(file, index, keys=keys, model=card, metric=metric, **options)  # type: ignore[arg-type]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
     typer.echo(
         f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "

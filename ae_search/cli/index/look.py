@@ -42,7 +42,11 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
 
 
 def verify(index: IndexPath, as_json: AsJson = False) -> None:
-    """Check every digest, both databases, all counts, and a sample of latents against the forest."""
+    """Check every digest, both databases, all counts, and a sample of latents against the forest.
+
+    What was added since the forest was built has no digest until it is compacted: there, a flipped bit within a text or
+    a latent can go unnoticed.
+    """
     from ae_search.index.verify import verify as check
 
     checks = check(index)
