@@ -15,8 +15,8 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.catalogue import Database, blocks, damage_named, ids_array
 from ae_search.index.comparing import Ids, first_bad_row
+from ae_search.index.database import Database, blocks, damage_named, ids_array
 from ae_search.index.exact import Rough
 from ae_search.index.items import Items
 from ae_search.index.manifest import FileProof, Manifest

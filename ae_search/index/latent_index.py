@@ -231,7 +231,7 @@ class LatentIndex:
             ValueError: The latents do not fit or are not finite, or the lengths differ.
         """
         with self._writing(wait_s) as change:
-            change.add(latents, keys, labels, metadata, thumbnails, source)
+            change.add(latents, keys, labels=labels, metadata=metadata, thumbnails=thumbnails, source=source)
 
     def update(
         self,
@@ -260,7 +260,7 @@ class LatentIndex:
             ValueError: The latents do not fit or are not finite, or the lengths differ.
         """
         with self._writing(wait_s) as change:
-            change.update(keys, latents, labels, metadata, thumbnails)
+            change.update(keys, latents=latents, labels=labels, metadata=metadata, thumbnails=thumbnails)
 
     def remove(self, keys: Sequence[str], *, wait_s: float = 0.0) -> None:
         """Take items out, all of them or none; no search returns them when this has returned.

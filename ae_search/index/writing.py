@@ -36,6 +36,7 @@ class Writing:
         self,
         latents: npt.ArrayLike,
         keys: Sequence[str],
+        *,
         labels: Sequence[str | None] | None,
         metadata: Sequence[Metadata | None] | None,
         thumbnails: Sequence[bytes | None] | None,
@@ -55,6 +56,7 @@ class Writing:
     def update(
         self,
         keys: Sequence[str],
+        *,
         latents: npt.ArrayLike | None,
         labels: Sequence[str | None] | None,
         metadata: Sequence[Metadata | None] | None,

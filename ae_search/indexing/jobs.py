@@ -1,4 +1,4 @@
-"""The jobs: build an index from a source, bring it up to date, rebuild it with another model."""
+"""Build an index from a source, and bring it up to date with one."""
 
 import logging
 import time
@@ -13,8 +13,6 @@ from ae_search.data import Source, source_name
 from ae_search.errors import ConfigurationError
 from ae_search.handshake import matching
 from ae_search.index import IndexBuilder, LatentIndex, Manifest
-from ae_search.index.items import Items
-from ae_search.index.writing import rebuilding
 from ae_search.indexing.details import Details
 from ae_search.indexing.encoding import Block, OnProgress, SourceEncoder, no_progress
 
@@ -158,55 +156,6 @@ def update_source(
     return ChangeReport(len(old) - len(images.damaged), len(source) - len(old), images.damaged)
 
 
-def rebuild(
-    path: Path,
-    encoder: Encoder,
-    sources: Sequence[Source],
-    *,
-    drop_missing: bool = False,
-    on_progress: OnProgress = no_progress,
-    **options: Any,
-) -> IndexReport:
-    """Encode the items of an index with another model: a new generation beside the old one, one rename at the end.
-
-    Args:
-        path: The index folder.
-        encoder: Served or in this process; it is pinned to the version that describes itself now.
-        sources: Where the items' images are, by their keys; the first source that has a key counts.
-        drop_missing: Whether to leave out items whose image is nowhere or damaged, instead of giving up.
-        on_progress: Called with the number of items done since the last call.
-        options: `jobs`, `on_disk` and `wait_s` of `IndexBuilder`.
-
-    Raises:
-        ConfigurationError: An image is missing or damaged, and `drop_missing` is False; nothing has changed then.
-        IndexBusyError: Another process writes the index.
-        ServerError: The encoder does not answer.
-    """
-    card = encoder.describe()
-    pinned = encoder.at_version(card.version)
-    began = time.monotonic()
-    damaged: dict[str, str] = {}
-    with rebuilding(path, card, **options) as (old, writer):
-        for ids in old.live_ids():
-            names = {name[0]: name for name in old.names(ids)}
-            for source, positions in _found(names, sources, damaged):
-                images = SourceEncoder(source, pinned, card.image_shape, damaged)
-                for block in images.blocks(positions, on_progress):
-                    kept = [names[key] for key in block.keys]
-                    labels, metadata = [name[1] for name in kept], [name[2] for name in kept]
-                    writer.add(block.latents, Items(block.keys, labels, metadata, block.thumbnails))
-            if damaged and not drop_missing:
-                key, reason = next(iter(damaged.items()))
-                raise ConfigurationError(
-                    f"{path} cannot be rebuilt: {key}: {reason} Name the source that has it, or pass --drop-missing to "
-                    "leave such items out."
-                )
-        if len(old) and not len(writer):
-            raise ConfigurationError(f"None of the {len(old)} items of {path} has an image; it stays as it is.")
-        seconds = time.monotonic() - began
-    return IndexReport(writer.manifest, damaged, {"latents": seconds, **writer.seconds})
-
-
 def _add_unknown(
     index: LatentIndex,
     block: Block,
@@ -243,20 +192,6 @@ def _add_unknown(
 def _encoder_of(source: Source, encoder: Encoder, index: LatentIndex) -> SourceEncoder:
     matched = matching(encoder, index.model, index.path)
     return SourceEncoder(source, matched, matched.describe().image_shape)
-
-
-def _found(names: dict[str, Any], sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:
-    """Return where the images of some keys are; take note of those that are nowhere."""
-    positions: list[list[int]] = [[] for _ in sources]
-    for key in names:
-        for at, source in enumerate(sources):
-            if (position := source.position(key)) is not None:
-                positions[at].append(position)
-                break
-        else:
-            damaged[key] = f"it is in none of the sources ({', '.join(source.name for source in sources) or 'none'})."
-            log.warning("no image of %s", key)
-    return [(source, found) for source, found in zip(sources, positions, strict=True) if found]
 
 
 def _positions(source: Source, index: LatentIndex, *, there: bool) -> list[int]:
