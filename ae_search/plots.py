@@ -104,8 +104,13 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
                 axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0, vmax=white)
     if title:
         figure.suptitle(title, fontsize=9, wrap=True, parse_math=False)
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise ConfigurationError(f"Cannot write the picture {path}: {reason}.")
+    # Named, since for a name without an ending matplotlib would write to another one.
+    form = path.suffix.removeprefix(".") or "png"
     try:
-        write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))
+        write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120, format=form))
     except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
         raise ConfigurationError(f"Cannot write the picture {path}: {error}.") from error
 

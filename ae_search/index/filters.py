@@ -34,26 +34,20 @@ class Filter:
         """Return those of some ids of the forest that count."""
         return self._generation.catalogue.matching_among(self._condition, ids)
 
-    def of_forest(self) -> Ids:
-        """Return the ids of the forest's items that count, ascending; removed ones are left out."""
-        return self._of_forest
-
-    def of_delta(self) -> tuple[Ids, Rough]:
-        """Return ids and latents of the added items that count."""
-        return self._of_delta
-
     @property
     def is_narrow(self) -> bool:
         """Whether it is known that few of the forest's items count."""
-        return "_of_forest" in vars(self) and len(self._of_forest) <= _NARROW
+        return "forest_ids" in vars(self) and len(self.forest_ids) <= _NARROW
 
     @cached_property
-    def _of_delta(self) -> tuple[Ids, Rough]:
+    def delta_items(self) -> tuple[Ids, Rough]:
+        """Ids and latents of the added items that count."""
         ids = self._delta.matching(self._condition)
         return ids, self._delta.rough.rows(np.searchsorted(self._delta.ids, ids))
 
     @cached_property
-    def _of_forest(self) -> Ids:
+    def forest_ids(self) -> Ids:
+        """Ids of the forest's items that count, ascending; removed ones are left out."""
         ids = self._generation.catalogue.matching(self._condition)
         if not self._delta.removed:
             return ids

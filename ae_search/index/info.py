@@ -28,6 +28,7 @@ class IndexInfo:
         removed: Items of the forest removed since.
         bytes: Size of the generation on disk.
         model: The model whose latents it holds.
+        image_shape: Height and width in px, channels, as that model takes images; None where it is not known.
         latent_dim: Floats in one latent.
         metric: Distance of the index.
         n_trees: Trees in the forest.
@@ -47,6 +48,7 @@ class IndexInfo:
     removed: int
     bytes: int
     model: ModelRef
+    image_shape: tuple[int, int, int] | None
     latent_dim: int
     metric: Metric
     n_trees: int
@@ -71,6 +73,7 @@ def info(path: Path, snapshot: Snapshot) -> IndexInfo:
         removed=removed,
         bytes=_size(folder),
         model=manifest.model,
+        image_shape=manifest.image_shape,
         latent_dim=manifest.latent_dim,
         metric=manifest.metric,
         n_trees=manifest.n_trees,

@@ -87,7 +87,7 @@ class Search:
             return found
         ids, rough = delta.ids, delta.rough
         if self._filter is not None:
-            ids, rough = self._filter.of_delta()
+            ids, rough = self._filter.delta_items
         added = nearest(rows, rough, self._k, self._forest.metric, ids)
         return [sorted(old + new)[: self._k] for old, new in zip(found, added, strict=True)]
 
@@ -102,7 +102,7 @@ class Search:
         return [next(exact) if answer is None else answer for answer in found]
 
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
-        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.of_forest()
+        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.forest_ids
         return nearest(rows, self._forest.vectors, self._k, self._forest.metric, ids)
 
     def _one(self, row: Query) -> list[Found] | None:

@@ -130,6 +130,7 @@ def test_info_tells_when_to_compact(folder, built, run):
     text = run("index", "info", "--index", "i", server=False).stdout
     assert "170: 20 in the forest, 150 added, 0 removed since" in text
     assert "worth it: 150 items were added" in text
+    assert "takes images of 16 x 16 x 3" in text
 
 
 def test_tuning_prints_the_curve(built, run):
@@ -204,6 +205,9 @@ WRONG = {
     "index rebuild --index none": "is no index",
     "query --index i": "PHOTO or --key",
     "query --key nobody --index i": "has no item 'nobody'",
+    "query --key plain.png --index i --plot photos": "Cannot write the picture photos: it is a folder",
+    "query --key plain.png --index i --plot none/x.png": "there is no folder none",
+    "query --key plain.png --index i --plot x.doc": "Cannot write the picture x.doc",
     "query --key nobody --where {} --index i": "--where {}",
     "query --key nobody --where [ --index i": "--where [",
 }
@@ -213,6 +217,7 @@ WRONG = {
 def spoiled(address, photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
     shutil.copytree(photos, folder / "photos")
+    coloured_picture(3).save(folder / "photos" / "plain.png")
     for suffix in ("npy", "parquet"):
         (folder / "photos" / f"notes.{suffix}").write_text("no array")
     subprocess.run([TOOL, "index", "build", "photos", "--index", "i", "--server", address], cwd=folder, check=True)

@@ -133,16 +133,16 @@ def test_by_key_under_a_filter(filled):
 
 def test_a_change_while_a_search_is_under_way(filled, monkeypatch):
     """The item met the filter before and meets it afterwards, so it must not be missing in between."""
-    from ae_search.index.filters import Filter
+    from ae_search.index.changes import Delta
 
     index, _ = filled
     index.add(QUERIES[:1], ["moving"], ["far"])
-    of_delta = Filter.of_delta
+    matching = Delta.matching
 
-    def meanwhile(filter):
+    def meanwhile(delta, condition):
         with LatentIndex.open(index.path) as writer:
             writer.update(["moving"], thumbnails=[b"new"])
-        return of_delta(filter)
+        return matching(delta, condition)
 
-    monkeypatch.setattr(Filter, "of_delta", meanwhile)
+    monkeypatch.setattr(Delta, "matching", meanwhile)
     assert keys(index.search(QUERIES[0], 1, where={"label": "far"})) == [["moving"]]

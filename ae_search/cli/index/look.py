@@ -25,11 +25,12 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(asdict(figures), indent=2))
         return
     model = figures.model
+    shape = " x ".join(map(str, figures.image_shape)) if figures.image_shape else "a shape not known"
     rows = {
         "index": f"{figures.path}, {figures.generation}, {figures.bytes / 1e6:.1f} MB",
         "items": f"{figures.items}: {figures.in_forest} in the forest, {figures.added} added, "
         f"{figures.removed} removed since",
-        "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}",
+        "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}, takes images of {shape}",
         "latents": f"{figures.latent_dim} floats, {figures.metric}",
         "forest": f"{figures.n_trees} trees, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at search_k {figures.search_k}, asked for {figures.target_recall}",
