@@ -19,6 +19,8 @@ IMAGES = "images"
 IMAGE_BYTES = "image_bytes"
 LATENTS = "latents"
 MODEL_CARD = "model_card"
+# The input of `describe`, int32 `[n]`; [0] where a request leaves it out. Its values mean nothing.
+ROWS = "rows"
 
 CARD_FORMAT = 1
 # tensorflow_model_server's own default for --model_name.

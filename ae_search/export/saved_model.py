@@ -25,6 +25,7 @@ from ae_search.contract import (
     LATENTS,
     METRICS,
     MODEL_CARD,
+    ROWS,
     SIGNATURE_BYTES,
     SIGNATURE_DESCRIBE,
     SIGNATURE_FLOAT,
@@ -180,8 +181,11 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
             images = tf.map_fn(lambda one: decode_image(one, shape), flat, fn_output_signature=spec)
         return encode(images)
 
-    def describe() -> dict[str, Any]:
-        return {MODEL_CARD: tf.constant(card.to_json())}
+    # A batching server joins requests by their first axis, so that a signature without one could not be called there.
+    one_row = tf.constant([0], tf.int32)
+
+    def describe(rows: Any = one_row) -> dict[str, Any]:
+        return {MODEL_CARD: tf.fill(tf.shape(rows), card.to_json())}
 
     archive = keras.export.ExportArchive()
     archive.track(encoder)
@@ -189,7 +193,7 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
         (SIGNATURE_FLOAT, encode, [tf.TensorSpec((None, *shape), tf.float32, name=IMAGES)]),
         (SIGNATURE_UINT8, encode_uint8, [tf.TensorSpec((None, *shape), tf.uint8, name=IMAGES)]),
         (SIGNATURE_BYTES, encode_bytes, [tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES)]),
-        (SIGNATURE_DESCRIBE, describe, []),
+        (SIGNATURE_DESCRIBE, describe, [tf.TensorSpec((None,), tf.int32, name=ROWS)]),
     ):
         archive.add_endpoint(name, function, input_signature=inputs)
     archive.write_out(str(folder), verbose=False)
@@ -220,5 +224,6 @@ def _check_parity(encoder: Any, card: ModelCard, folder: Path) -> None:
             raise ExportError(
                 f"The exported {name!r} differs from Keras by {difference:.2g} of the largest latent value."
             )
-    if ModelCard.from_json(signatures[SIGNATURE_DESCRIBE]()[MODEL_CARD].numpy()) != card:
+    (text,) = signatures[SIGNATURE_DESCRIBE](**{ROWS: tf.constant([0])})[MODEL_CARD].numpy()
+    if ModelCard.from_json(text) != card:
         raise ExportError("The exported model card differs from what was written.")

@@ -14,6 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from ae_search.contract import (
     IMAGE_BYTES,
     IMAGES,
+    ROWS,
     SIGNATURE_BYTES,
     SIGNATURE_DESCRIBE,
     SIGNATURE_FLOAT,
@@ -49,7 +50,7 @@ def write_warmup(folder: Path, card: ModelCard) -> None:
 def _requests(card: ModelCard) -> list[tuple[str, dict[str, Any]]]:
     grey = np.full(card.image_shape, 128, np.uint8)
     jpeg = tf.io.encode_jpeg(grey).numpy()
-    requests: list[tuple[str, dict[str, Any]]] = [(SIGNATURE_DESCRIBE, {})]
+    requests: list[tuple[str, dict[str, Any]]] = []
     for batch in BATCHES:
         pixels = np.repeat(grey[np.newaxis], batch, axis=0)
         files = [jpeg if position % 2 else pixels_to_png(grey) for position in range(batch)]
@@ -57,5 +58,6 @@ def _requests(card: ModelCard) -> list[tuple[str, dict[str, Any]]]:
             (SIGNATURE_FLOAT, {IMAGES: pixels.astype(np.float32) / 255.0}),
             (SIGNATURE_UINT8, {IMAGES: pixels}),
             (SIGNATURE_BYTES, {IMAGE_BYTES: files}),
+            (SIGNATURE_DESCRIBE, {ROWS: np.zeros(batch, np.int32)}),
         ]
     return requests

@@ -40,6 +40,10 @@ class Servable:
         self._saved_model = saved_model
         self._functions: dict[str, Any] = dict(saved_model.signatures)
         self.signature_defs = {name: value for name, value in signature_defs.items() if name in self._functions}
+        self._defaults: dict[str, dict[str, Any]] = {
+            name: {key: tf.constant(tf.make_ndarray(proto)) for key, proto in value.defaults.items()}
+            for name, value in self.signature_defs.items()
+        }
         self.version = version
 
     @classmethod
@@ -77,6 +81,7 @@ class Servable:
         """
         try:
             tensors = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
+            tensors = self._defaults.get(signature or SIGNATURE_FLOAT, {}) | tensors
             self._check(signature, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()})
             return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
         except tf.errors.OpError as error:
@@ -128,6 +133,8 @@ class Servable:
                 raise _invalid(f"input tensor alias not found in signature: {name}. {_expected('Inputs', specs)}")
         for name, spec in specs.items():
             if name not in given:
+                if name in self._defaults.get(signature or SIGNATURE_FLOAT, {}):
+                    continue
                 raise _invalid(f'input "{name}" is missing. {_expected("Inputs", specs)}')
             dtype, shape = given[name]
             if dtype != spec.dtype:

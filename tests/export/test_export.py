@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pictures import coloured_picture, encoded
+from tensorflow.core.protobuf import saved_model_pb2
 
 from ae_search.contract import ModelCard
 from ae_search.data.decode import decode_image
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export import export_encoder, fingerprint, load_encoder, versions
 from ae_search.export.saved_model import _check_parity
+
+
+def card_text(signatures):
+    (text,) = signatures["describe"](rows=tf.zeros(1, tf.int32))["model_card"].numpy()
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,7 @@ def test_all_signatures_answer_as_keras_does(signatures, tiny_encoder, pixels):
 
 def test_the_model_card(signatures, tiny_encoder, tiny_export):
     _, signatures = signatures
-    card = ModelCard.from_json(signatures["describe"]()["model_card"].numpy())
+    card = ModelCard.from_json(card_text(signatures))
     assert (card.name, card.version, card.image_shape, card.latent_dim) == (tiny_export.name, 1, (16, 16, 3), 8)
     assert card.fingerprint == fingerprint(tiny_encoder, (16, 16, 3))
     assert (card.metric, card.keras, card.tensorflow) == ("angular", keras.__version__, tf.__version__)
@@ -112,8 +118,22 @@ def test_warm_up_records_cover_each_signature_and_run(signatures, tiny_export):
         assert request.model_spec.name == tiny_export.name
         signatures[request.model_spec.signature_name](**inputs)
         seen.add((request.model_spec.signature_name, rows.pop()))
-    each = {(name, rows) for name in ("serving_default", "encode_uint8", "encode_bytes") for rows in (1, 32)}
-    assert seen == each | {("describe", 0)}
+    names = ("serving_default", "encode_uint8", "encode_bytes", "describe")
+    assert seen == {(name, rows) for name in names for rows in (1, 32)}
+
+
+def test_every_signature_can_be_joined_and_split_along_its_first_axis(signatures, tiny_export):
+    """What a batching server needs: inputs with rows, and outputs with as many; `describe` asks for none."""
+    _, signatures = signatures
+    (graph,) = saved_model_pb2.SavedModel.FromString((tiny_export / "1" / "saved_model.pb").read_bytes()).meta_graphs
+    for name in signatures:
+        tensors = [*graph.signature_def[name].inputs.values(), *graph.signature_def[name].outputs.values()]
+        assert len(tensors) == 2
+        assert all(tensor.tensor_shape.dim[0].size == -1 for tensor in tensors)
+    default = graph.signature_def["describe"].defaults["rows"]
+    assert tf.make_ndarray(default).tolist() == [0]
+    cards = signatures["describe"](rows=tf.zeros(3, tf.int32))["model_card"].numpy()
+    assert len(cards) == 3 and len(set(cards)) == 1
 
 
 def test_saved_model_cli_reads_it(tiny_export):
@@ -146,7 +166,10 @@ def test_a_failed_export_leaves_nothing(tiny_encoder, tmp_path, monkeypatch):
 
 def test_the_parity_check_can_fail(tiny_encoder, tiny_export):
     card = ModelCard.from_json(
-        tf.saved_model.load(str(tiny_export / "1")).signatures["describe"]()["model_card"].numpy()
+        tf.saved_model.load(str(tiny_export / "1"))
+        .signatures["describe"](rows=tf.zeros(1, tf.int32))["model_card"]
+        .numpy()
+        .item()
     )
     other = keras.models.clone_model(tiny_encoder)
     with pytest.raises(ExportError, match="differs from Keras"):
@@ -173,7 +196,9 @@ def test_any_keras_model_from_images_to_vectors_can_be_exported(tmp_path):
     with pytest.raises(ConfigurationError, match="--image-size"):
         export_encoder(own, tmp_path / "own")
     folder = export_encoder(own, tmp_path / "own", image_shape=(24, 32, 3), metric="euclidean")
-    card = json.loads(tf.saved_model.load(str(folder)).signatures["describe"]()["model_card"].numpy())
+    card = json.loads(
+        tf.saved_model.load(str(folder)).signatures["describe"](rows=tf.zeros(1, tf.int32))["model_card"].numpy().item()
+    )
     assert (card["image_shape"], card["latent_dim"], card["metric"]) == ([24, 32, 3], 6, "euclidean")
 
 
