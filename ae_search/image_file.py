@@ -18,7 +18,7 @@ MAX_FILE_MIB = 64
 THUMBNAIL_SIDE_PX = 96
 
 
-def read_image_file(path: Path | str) -> bytes:
+def read_image_file(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """Return the bytes of an image file after `check_image`.
 
     Raises:
@@ -33,23 +33,24 @@ def read_image_file(path: Path | str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
-    check_image(data, str(path))
+    check_image(data, str(path), max_megapixels=max_megapixels)
     return data
 
 
-def check_image(data: bytes, name: str) -> None:
+def check_image(data: bytes, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> None:
     """Check format and size of an image from its header, without decoding the pixels.
 
     Args:
         data: The file's bytes.
         name: What to call it in an error.
+        max_megapixels: Pixels that it may have, in millions.
 
     Raises:
-        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, or has more than 64 megapixels.
+        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, or has more pixels.
     """
     with _opened(data, name) as image:
-        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-            raise ImageError(f"{name}: {image.width} x {image.height} px is more than {MAX_MEGAPIXELS} megapixels.")
+        if image.width * image.height > max_megapixels * 1_000_000:
+            raise ImageError(f"{name}: {image.width} x {image.height} px is more than {max_megapixels:g} megapixels.")
         # TensorFlow's DecodeImage corrupts its memory on these (seen on 2.21).
         if image.format == "WEBP" and getattr(image, "is_animated", False):
             raise ImageError(f"{name}: animated WebP is not supported; save one frame of it.")

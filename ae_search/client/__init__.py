@@ -1,5 +1,8 @@
 """Latents over gRPC from TensorFlow Serving, without TensorFlow."""
 
-from ae_search.client.latent_client import LatentClient, VersionStatus
+from ae_search.client.access import Access
+from ae_search.client.async_latent_client import AsyncLatentClient
+from ae_search.client.conversation import VersionStatus
+from ae_search.client.latent_client import LatentClient
 
-__all__ = ["LatentClient", "VersionStatus"]
+__all__ = ["Access", "AsyncLatentClient", "LatentClient", "VersionStatus"]

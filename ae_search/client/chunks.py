@@ -1,60 +1,125 @@
-"""Cut a call into requests of bounded size."""
+"""Cut a call into requests of bounded size, and a refused request into smaller ones."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from ae_search.contract import FileInputs
+from ae_search.client.rpc_errors import BatchTooLargeError
+from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInputs
 from ae_search.errors import ImageError
-from ae_search.image_file import check_image, read_image_file
+from ae_search.image_file import MAX_MEGAPIXELS, check_image, read_image_file
 
 MAX_ROWS = 256
 MAX_FILES = 64
-MAX_REQUEST_BYTES = 4 * 2**20
+# With its frame a request stays below 4 MiB, where gRPC servers and proxies stop unless told otherwise.
+MAX_REQUEST_BYTES = 4 * 2**20 - 64 * 2**10
+# A refused request is cut into so many: one bad image among 64 costs 16 more requests, 64 bad ones 72.
+PARTS = 8
 
 
-def row_chunks(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Cut `[n, h, w, c]` along n, at most 256 rows and 4 MiB a chunk; no rows give no chunk."""
-    rows = max(1, min(MAX_ROWS, MAX_REQUEST_BYTES // max(1, images[:1].nbytes)))
-    return [images[start : start + rows] for start in range(0, len(images), rows)]
+@dataclass
+class Limits:
+    """How much one request may carry; a server that batches may take less, which its refusal tells.
+
+    Attributes:
+        rows: Images of pixels.
+        files: Image files.
+    """
+
+    rows: int = MAX_ROWS
+    files: int = MAX_FILES
+
+    def lower(self, rows: int) -> None:
+        """Take note of what a server takes at most."""
+        self.rows, self.files = min(self.rows, rows), min(self.files, rows)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The images of one request.
+
+    Attributes:
+        signature: The signature they go to.
+        key: Its input.
+        images: Pixels `[n, h, w, c]`, or n image files.
+        positions: Where each stands in the call.
+    """
+
+    signature: str
+    key: str
+    images: npt.NDArray[Any] | list[bytes] = field(repr=False)
+    positions: range | list[int]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.positions)
+
+    def parts(self, error: ImageError) -> list["Chunk"]:
+        """Return smaller chunks of the same images: as many as the error asks for."""
+        rows = error.limit if isinstance(error, BatchTooLargeError) else 0
+        rows = max(1, rows if 0 < rows < len(self) else -(-len(self) // PARTS))
+        cuts = [slice(start, start + rows) for start in range(0, len(self), rows)]
+        return [Chunk(self.signature, self.key, self.images[cut], self.positions[cut]) for cut in cuts]
+
+
+def row_chunks(images: npt.NDArray[Any], signature: str, limits: Limits) -> Iterator[Chunk]:
+    """Cut pixels `[n, h, w, c]` along n; no rows give no chunk."""
+    start, row_bytes = 0, max(1, images[:1].nbytes)
+    while start < len(images):
+        rows = max(1, min(limits.rows, MAX_REQUEST_BYTES // row_bytes))
+        part = images[start : start + rows]
+        yield Chunk(signature, IMAGES, part, range(start, start + len(part)))
+        start += rows
 
 
 def file_chunks(
-    files: FileInputs, names: list[str], bad: dict[int, ImageError] | None
-) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield (position, bytes) of at most 64 files and 4 MiB a chunk; files are read as they are needed.
+    files: FileInputs,
+    limits: Limits,
+    bad: dict[int, ImageError] | None,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Iterator[Chunk]:
+    """Yield the bytes of files, which are read as they are needed.
 
     Args:
         files: Paths, or the bytes of image files.
-        names: What to call each in an error.
+        limits: How many files a request may carry.
         bad: Takes the error of each file that is no image by its header; without it the first one is raised.
+        max_megapixels: Pixels that an image may have.
 
     Raises:
         ImageError: A file is no image, and there is no `bad`.
     """
-    chunk: list[tuple[int, bytes]] = []
+    chunk: dict[int, bytes] = {}
     size = 0
     for position, file in enumerate(files):
         try:
-            data = _checked_bytes(file, names[position])
+            data = _checked_bytes(file, name_of(files, position), max_megapixels)
         except ImageError as error:
             if bad is None:
                 raise
             bad[position] = error
             continue
-        if chunk and (len(chunk) >= MAX_FILES or size + len(data) > MAX_REQUEST_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((position, data))
+        if chunk and (len(chunk) >= limits.files or size + len(data) > MAX_REQUEST_BYTES):
+            yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
+            chunk, size = {}, 0
+        chunk[position] = data
         size += len(data)
     if chunk:
-        yield chunk
+        yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
 
 
-def _checked_bytes(file: Path | str | bytes, name: str) -> bytes:
+def name_of(files: FileInputs, position: int) -> str:
+    """Return what to call a file in an error."""
+    file = files[position]
+    return f"image {position}" if isinstance(file, bytes) else str(file)
+
+
+def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float) -> bytes:
     if not isinstance(file, bytes):
-        return read_image_file(file)
-    check_image(file, name)
+        return read_image_file(file, max_megapixels=max_megapixels)
+    check_image(file, name, max_megapixels=max_megapixels)
     return file

@@ -1,68 +1,48 @@
-"""Latents over gRPC."""
+"""Latents over gRPC, blocking."""
 
-import re
+import copy
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-import numpy as np
 import numpy.typing as npt
 
-from ae_search.client import wire
-from ae_search.client.chunks import file_chunks, row_chunks
-from ae_search.client.rpc_errors import from_rpc
-from ae_search.contract import (
-    DEFAULT_MODEL_NAME,
-    IMAGE_BYTES,
-    IMAGES,
-    LATENTS,
-    MODEL_CARD,
-    SIGNATURE_BYTES,
-    SIGNATURE_DESCRIBE,
-    FileInputs,
-    Latents,
-    ModelCard,
-    OnBad,
-    image_batch,
-)
-from ae_search.errors import ConfigurationError, ImageError, ModelNotServedError, ServerAnswerError
-
-MAX_MESSAGE_BYTES = 64 * 2**20
-# HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
-TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
-
-
-# The card of the version that one call keeps to; asked for only when the call needs it.
-Card = Callable[[], ModelCard]
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """One version of a model on the server: its number, its state (AVAILABLE, LOADING, …) and its error, if any."""
-
-    version: int
-    state: str
-    error: str = ""
+from ae_search.client.access import Access
+from ae_search.client.channels import open_channel
+from ae_search.client.conversation import Ask, Conversation, ModelTalk, Send, Step, VersionStatus
+from ae_search.client.requests import Outcome, Request
+from ae_search.client.retrying import Deadline, is_overloaded, wait_s
+from ae_search.client.rpc_errors import Asked, from_rpc
+from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
+from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
+from ae_search.errors import ConfigurationError, ServerAnswerError
+from ae_search.image_file import MAX_MEGAPIXELS
 
 
 class LatentClient:
     """Fetches latents from TensorFlow Serving, or from the embedded model server, over one gRPC channel.
 
-    Safe to use from several threads.
+    Safe to use from several threads. Requests that do not reach a server, or that a server has no room for, are sent
+    again until their time is up.
 
     Args:
-        target: "HOST:PORT" or a gRPC target such as "dns:///serving:8500".
+        target: "HOST:PORT" or a gRPC target such as "dns:///serving:8500", whose addresses take turns.
         model: Name that the server serves the model under.
         version: Version to pin; None for the newest.
-        timeout_s: Seconds allowed for each request.
-        max_in_flight: Requests of one call that are under way at once.
+        label: Label of the version to pin, in place of its number.
+        access: TLS and credentials. Plain text goes to this machine only, unless `Access(insecure=True)`.
+        timeout_s: Seconds allowed for each request, its repetitions included.
+        total_timeout_s: Seconds allowed for a whole call, however many requests it takes; None for no such limit.
+        max_in_flight: Requests of one call that are under way at once, at least 1.
+        max_megapixels: Image files with more pixels are refused from their header, before they are sent.
 
     Raises:
-        ConfigurationError: `target` is no gRPC target.
+        ConfigurationError: `target` is no gRPC target, plain text would leave this machine, a TLS file is wrong, or
+            both version and label are given.
 
     Example:
         with LatentClient("127.0.0.1:8500", model="fashion") as client:
@@ -75,34 +55,34 @@ class LatentClient:
         model: str = DEFAULT_MODEL_NAME,
         *,
         version: int | None = None,
+        label: str | None = None,
+        access: Access | None = None,
         timeout_s: float = 30.0,
+        total_timeout_s: float | None = None,
         max_in_flight: int = 4,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        if not TARGET.fullmatch(target):
-            raise ConfigurationError(f"The server must be HOST:PORT, for example 127.0.0.1:8500. Received: {target!r}.")
-        self.target, self.model, self.version = target, model, version
-        self.timeout_s, self.max_in_flight = timeout_s, max_in_flight
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
-        if re.match(r"127\.|localhost:|\[::1\]", target):
-            options.append(("grpc.enable_http_proxy", 0))  # a company's proxy cannot reach our loopback
-        self._channel = grpc.insecure_channel(target, options=options)
-        self._open_calls()
-        self._card: ModelCard | None = None
+        self._talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        self._access = access or Access()
+        self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
+        self._channel = open_channel(target, self._access)
+        # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
+        self._methods = {method: self._channel.unary_unary(method) for method in (PREDICT, GET_MODEL_STATUS)}
 
-    def _open_calls(self) -> None:
-        self._predict = self._channel.unary_unary(
-            wire.PREDICT,
-            request_serializer=wire.PredictRequest.SerializeToString,
-            response_deserializer=wire.PredictResponse.FromString,
-        )
-        self._get_status = self._channel.unary_unary(
-            wire.GET_MODEL_STATUS,
-            request_serializer=wire.GetModelStatusRequest.SerializeToString,
-            response_deserializer=wire.GetModelStatusResponse.FromString,
-        )
+    @property
+    def target(self) -> str:
+        """The gRPC target."""
+        return self._talk.asked.target
+
+    @property
+    def model(self) -> str:
+        """The name that the model is asked for by."""
+        return self._talk.asked.model
+
+    @property
+    def version(self) -> int | None:
+        """The pinned version, None where none is."""
+        return self._talk.asked.version
 
     def close(self) -> None:
         """Close the channel; clients made by `at_version` share it."""
@@ -120,9 +100,8 @@ class LatentClient:
 
     def at_version(self, version: int) -> Self:
         """Return a client of the same server, on the same channel, that asks for one version only."""
-        pinned = object.__new__(type(self))
-        pinned.__dict__.update(self.__dict__)
-        pinned.version, pinned._card = version, None
+        pinned = copy.copy(self)
+        pinned._talk = self._talk.at_version(version)
         return pinned
 
     def describe(self) -> ModelCard:
@@ -131,18 +110,7 @@ class LatentClient:
         Raises:
             ServerError: The server cannot be reached, does not serve the model, or answers nonsense.
         """
-        response = self._answer(self._start(SIGNATURE_DESCRIBE, {}, self.version))
-        if MODEL_CARD not in response.outputs:
-            raise ServerAnswerError(
-                f"{self.target} answered without {MODEL_CARD!r}; was the model exported by ae-search?"
-            )
-        card = ModelCard.from_json(wire.to_bytes(response.outputs[MODEL_CARD]))
-        card = card.with_version(response.model_spec.version.value or card.version)
-        if self.version not in (None, card.version):
-            raise ServerAnswerError(
-                f"{self.target} was asked for version {self.version}, version {card.version} answered."
-            )
-        self._card = card
+        card: ModelCard = self._carry_out(self._talk.describe())
         return card
 
     def status(self) -> list[VersionStatus]:
@@ -151,24 +119,11 @@ class LatentClient:
         Raises:
             ServerError: The server cannot be reached or does not know the model.
         """
-        request = wire.GetModelStatusRequest()
-        request.model_spec.name = self.model
-        if self.version is not None:
-            request.model_spec.version.value = self.version
-        response = self._answer(self._get_status.future(request, timeout=self.timeout_s))
-        return [
-            VersionStatus(
-                one.version,
-                wire.ModelState.values_by_number[one.state].name
-                if one.state in wire.ModelState.values_by_number
-                else "",
-                one.status.error_message,
-            )
-            for one in response.model_version_status
-        ]
+        statuses: list[VersionStatus] = self._carry_out(self._talk.status())
+        return statuses
 
     def encode(self, images: npt.ArrayLike) -> Latents:
-        """Return latents `[n, d]` float32, in order.
+        """Return latents `[n, d]` float32, in order, all of one version.
 
         Args:
             images: uint8 in [0, 255] or floats in [0, 1], `[n, h, w, c]` of the model's shape, or one `[h, w, c]`.
@@ -177,14 +132,14 @@ class LatentClient:
             ImageError: Shape, dtype or values do not fit the model.
             ServerError: The server cannot be reached, is too slow, lacks the model, or answers nonsense.
         """
-        return self._at_one_version(lambda card: self._encode_images(images, card))
-
-    def _encode_images(self, images: npt.ArrayLike, card: Card) -> Latents:
-        signature, array = image_batch(images, card().image_shape)
-        return self._encode_pinned(row_chunks(array), signature, IMAGES, card)
+        latents: Latents = self._carry_out(self._talk.encode(images))
+        return latents
 
     def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
-        """Return latents `[n, d]` float32 of image files, in order.
+        """Return latents `[n, d]` float32 of image files, in order, all of one version.
+
+        A server refuses a whole request for one image that it cannot decode. The client finds it by sending the others
+        again in smaller requests.
 
         Args:
             files: Paths, or the bytes of JPEG, PNG, GIF, BMP or WebP files.
@@ -194,114 +149,78 @@ class LatentClient:
             ImageError: A file cannot be decoded and there is no `on_bad`.
             ServerError: As for `encode`.
         """
-        return self._at_one_version(lambda card: self._encode_all_files(files, on_bad, card))
-
-    def _encode_all_files(self, files: FileInputs, on_bad: OnBad | None, card: Card) -> Latents:
-        names = [f"image {at}" if isinstance(file, bytes) else str(file) for at, file in enumerate(files)]
-        bad: dict[int, ImageError] = {}
-        rows: dict[int, npt.NDArray[np.float32]] = {}
-        for chunk in file_chunks(files, names, None if on_bad is None else bad):
-            self._encode_file_chunk(chunk, names, rows, bad, card)
-            if bad and on_bad is None:
-                raise bad[min(bad)]
-        ordered = [rows[position] for position in sorted(rows)]
-        latents = np.stack(ordered) if rows else np.zeros((0, card().latent_dim), np.float32)
-        # Last, because the call may yet start anew and would tell everything twice.
-        if on_bad is not None:
-            for position in sorted(bad):
-                on_bad(position, bad[position])
+        latents: Latents = self._carry_out(self._talk.encode_files(files, on_bad))
         return latents
 
-    def _encode_file_chunk(
-        self,
-        chunk: list[tuple[int, bytes]],
-        names: list[str],
-        rows: dict[int, npt.NDArray[np.float32]],
-        bad: dict[int, ImageError],
-        card: Card,
-    ) -> None:
-        """Encode a chunk; one undecodable image fails it whole, so halve it until the bad ones stand alone."""
+    def _carry_out(self, conversation: Conversation) -> Any:
+        under_way: deque[tuple[Request, Any, Deadline]] = deque()
+        until = Deadline.after(self.total_timeout_s or float("inf"))
+        answer: Outcome | None = None
         try:
-            latents = self._encode_pinned([[data for _, data in chunk]], SIGNATURE_BYTES, IMAGE_BYTES, card)
-        except ImageError as error:
-            if len(chunk) == 1:
-                position = chunk[0][0]
-                bad[position] = ImageError(f"{names[position]}: {error}")
-                return
-            middle = len(chunk) // 2
-            self._encode_file_chunk(chunk[:middle], names, rows, bad, card)
-            self._encode_file_chunk(chunk[middle:], names, rows, bad, card)
-            return
-        for (position, _), latent in zip(chunk, latents, strict=True):
-            rows[position] = latent
-
-    def _known_card(self) -> ModelCard:
-        return self._card or self.describe()
-
-    def _at_one_version(self, run: Callable[[Card], Latents]) -> Latents:
-        """Run a whole call against one version; run it anew, once, if that version is rolled over meanwhile."""
-        try:
-            return run(cache(self._known_card))
-        except ModelNotServedError:
-            if self.version is not None:
-                raise
-        # From the beginning: the latents of two versions must never stand in one array.
-        return run(cache(self.describe))
-
-    def _encode_pinned(
-        self, chunks: Sequence[npt.NDArray[Any] | list[bytes]], signature: str, key: str, card: Card
-    ) -> Latents:
-        """Send chunks, a bounded number in flight, all to the card's version."""
-        parts: list[Latents] = []
-        in_flight: deque[tuple[Any, int]] = deque()
-
-        def take() -> None:
-            call, rows = in_flight.popleft()
-            parts.append(self._latents(self._answer(call), card(), rows))
-
-        try:
-            for chunk in chunks:
-                in_flight.append((self._start(signature, {key: wire.to_tensor(chunk)}, card().version), len(chunk)))
-                if len(in_flight) >= self.max_in_flight:
-                    take()
-            while in_flight:
-                take()
+            while True:
+                step, answer = conversation.send(answer), None
+                if isinstance(step, Send):
+                    deadline = until.sooner(self.timeout_s)
+                    under_way.append((step.request, self._start(step.request, deadline), deadline))
+                elif isinstance(step, Ask):
+                    answer = self._outcome(step.request, until.sooner(self.timeout_s))
+                elif step is Step.TAKE:
+                    request, call, deadline = under_way.popleft()
+                    answer = self._outcome(request, deadline, call.result)
+                else:
+                    _cancel(under_way)
+        except StopIteration as done:
+            return done.value
         finally:
-            for call, _ in in_flight:
-                call.cancel()
-        return np.concatenate(parts) if parts else np.zeros((0, card().latent_dim), np.float32)
+            _cancel(under_way)
 
-    def _start(self, signature: str, inputs: dict[str, Any], version: int | None) -> Any:
-        request = wire.PredictRequest()
-        request.model_spec.name = self.model
-        request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        for name, tensor in inputs.items():
-            request.inputs[name].CopyFrom(tensor)
-        return self._predict.future(request, timeout=self.timeout_s)
+    def _start(self, request: Request, deadline: Deadline) -> Any:
+        metadata = self._access.call_metadata()
+        return self._methods[request.method].future(request.message, timeout=deadline.left_s(), metadata=metadata)
 
-    def _answer(self, call: Any) -> Any:
-        try:
-            return call.result()
-        except grpc.RpcError as error:
-            asked = self.model if self.version is None else f"{self.model} version {self.version}"
-            raise from_rpc(error, target=self.target, model=asked, timeout_s=self.timeout_s) from error
-        except grpc.FutureCancelledError as error:
-            raise ServerAnswerError(f"The call to {self.target} was cancelled; is the client closed?") from error
+    def _call(self, request: Request, deadline: Deadline) -> bytes:
+        metadata = self._access.call_metadata()
+        answer: bytes = self._methods[request.method](request.message, timeout=deadline.left_s(), metadata=metadata)
+        return answer
 
-    def _latents(self, response: Any, card: ModelCard, rows: int) -> Latents:
-        """Check one answer and return its latents `[rows, d]`."""
-        if LATENTS not in response.outputs:
-            raise ServerAnswerError(f"{self.target} answered without {LATENTS!r}; was the model exported by ae-search?")
-        answered = response.model_spec.version.value
-        if answered != card.version:
-            raise ServerAnswerError(f"{self.target} was asked for version {card.version}, version {answered} answered.")
-        latents = wire.to_floats(response.outputs[LATENTS])
-        if latents.shape != (rows, card.latent_dim):
-            raise ServerAnswerError(
-                f"{self.target}: expected latents of shape {[rows, card.latent_dim]}, received {list(latents.shape)}."
-            )
-        if not np.isfinite(latents).all():
-            raise ServerAnswerError(f"{self.target}: expected finite latents, received NaN or infinity.")
-        return latents
+    def _outcome(self, request: Request, deadline: Deadline, first: Callable[[], bytes] | None = None) -> Outcome:
+        """Return what a request comes to, after as many attempts as its deadline has room for."""
+        again = partial(self._call, request, deadline)
+        attempt, repetition = first or again, 0
+        while True:
+            try:
+                return attempt()
+            except grpc.RpcError as error:
+                repetition += 1
+                pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
+                if pause_s is None:
+                    return from_rpc(error, request.asked, self.timeout_s)
+            except grpc.FutureCancelledError:
+                return ServerAnswerError(f"The call to {self.target} was cancelled; is the client closed?")
+            time.sleep(pause_s)
+            attempt = again
+
+
+def model_talk(
+    target: str, model: str, version: int | None, label: str | None, max_in_flight: int, max_megapixels: float
+) -> ModelTalk:
+    """Return the conversations of a client.
+
+    Raises:
+        ConfigurationError: Both version and label are given.
+        ValueError: `max_in_flight` is below 1.
+    """
+    if version is not None and label is not None:
+        raise ConfigurationError(
+            f"Pin a version or a label, one of them. Received: version {version}, label {label!r}."
+        )
+    if max_in_flight < 1:
+        raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
+    asked = Asked(target, model, version, label)
+    return ModelTalk(asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels)
+
+
+def _cancel(under_way: deque[tuple[Request, Any, Deadline]]) -> None:
+    for _, call, _ in under_way:
+        call.cancel()
+    under_way.clear()

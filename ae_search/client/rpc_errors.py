@@ -1,5 +1,8 @@
 """The one map from a gRPC status to an error of this package."""
 
+import re
+from dataclasses import dataclass
+
 import grpc
 
 from ae_search.errors import (
@@ -41,19 +44,75 @@ ADVICE: dict[type[AeSearchError], str] = {
     ServerAnswerError: "{target} answered what TensorFlow Serving would not; is it a TensorFlow Serving gRPC port?",
 }
 MAX_DETAILS = 300
+TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d+)")
 
 
-def from_rpc(error: grpc.RpcError, *, target: str, model: str, timeout_s: float) -> AeSearchError:
+@dataclass(frozen=True)
+class Asked:
+    """What a request was sent to: the server, and the model as its `ModelSpec` named it."""
+
+    target: str
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        """Return the model's name with the version or label, if any was asked for."""
+        if self.version is not None:
+            return f"{self.model} version {self.version}"
+        return self.model if self.label is None else f"{self.model} label {self.label!r}"
+
+
+class BatchTooLargeError(ImageError):
+    """One request carried more than the server takes; the images may fit in smaller ones.
+
+    Attributes:
+        limit: Images that a request may carry, 0 where the server counts bytes.
+    """
+
+    def __init__(self, text: str, limit: int) -> None:
+        super().__init__(text)
+        self.limit = limit
+
+
+def from_rpc(error: grpc.RpcError, asked: Asked, timeout_s: float) -> AeSearchError:
     """Return the error to raise for a failed call.
 
     Args:
         error: What gRPC raised.
-        target: Who was called.
-        model: What was asked for, for example "fashion version 3".
+        asked: Server and model.
         timeout_s: Seconds that the request was allowed.
     """
-    code = error.code()
+    details = " ".join(str(error.details() or "").split())
+    made = _classified(error.code(), details, asked, timeout_s)
+    made.__cause__ = error
+    return made
+
+
+def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: float) -> AeSearchError:
+    """Tell apart what one code may stand for, by the texts of TensorFlow Serving 2.20 and of gRPC."""
     kind = ERRORS.get(code, ServerAnswerError)
-    details = " ".join(str(error.details() or "").split())[:MAX_DETAILS]
-    advice = ADVICE[kind].format(target=target, model=model, timeout_s=timeout_s)
-    return kind(f"{advice} ({code.name}: {details})")
+    if code is Code.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return BatchTooLargeError(_told(f"{asked.target} takes no message of that size.", code, details), 0)
+    if code is Code.INVALID_ARGUMENT and (found := TOO_MANY.search(details)):
+        return BatchTooLargeError(_told(f"{asked.target} takes fewer images at once.", code, details), int(found[1]))
+    if code is Code.UNAVAILABLE and re.search(r"handshak|certificate", details, re.IGNORECASE):
+        kind = AccessDeniedError
+    if code is Code.INVALID_ARGUMENT and "servable version label" in details:
+        kind = ModelNotServedError
+    return kind(_told(_advice(kind, asked, timeout_s, details), code, details))
+
+
+def _told(advice: str, code: grpc.StatusCode, details: str) -> str:
+    return f"{advice} ({code.name}: {details[:MAX_DETAILS]})"
+
+
+def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: str) -> str:
+    target = asked.target
+    if kind is AccessDeniedError and "handshak" in details.lower():
+        return f"The TLS handshake with {target} failed; `ae-search doctor` says more."
+    if kind is ModelNotServedError and "signature" in details.lower():
+        return f"{asked} on {target} lacks a signature; was it exported by ae-search?"
+    if kind is ModelNotServedError and asked.version is not None:
+        return f"{target} does not serve {asked}; serve that version too, or ask for one that is served."
+    return ADVICE[kind].format(target=target, model=asked, timeout_s=timeout_s)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from ae_search.errors import ServerAnswerError
 
@@ -18,9 +19,8 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
-DT_FLOAT, DT_UINT8, DT_STRING = 1, 4, 7
-NUMERIC = {DT_FLOAT: np.dtype("<f4"), DT_UINT8: np.dtype("u1")}
-NUMBERS = {dtype: number for number, dtype in NUMERIC.items()}
+DT_FLOAT, DT_INT32, DT_UINT8, DT_STRING = 1, 3, 4, 7
+NUMBERS = {np.dtype("<f4"): DT_FLOAT, np.dtype("<i4"): DT_INT32, np.dtype("u1"): DT_UINT8}
 
 
 def _messages() -> descriptor_pool.DescriptorPool:
@@ -46,17 +46,30 @@ TensorProto = _message("tensorflow.TensorProto")
 ModelState = _POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 
 
-def to_tensor(values: npt.NDArray[Any] | Sequence[bytes]) -> Any:
-    """Return a TensorProto of float32 or uint8 pixels, or of a sequence of byte strings."""
+def put_tensor(request: Any, name: str, values: npt.NDArray[Any] | Sequence[bytes]) -> None:
+    """Put an input into a PredictRequest: pixels as float32 or uint8, int32, or a sequence of byte strings."""
+    tensor = request.inputs[name]
     if isinstance(values, np.ndarray):
-        tensor = TensorProto(dtype=NUMBERS[values.dtype], tensor_content=values.tobytes())
+        tensor.dtype, tensor.tensor_content = NUMBERS[values.dtype], values.tobytes()
         shape: tuple[int, ...] = values.shape
     else:
-        tensor = TensorProto(dtype=DT_STRING, string_val=values)
+        tensor.dtype = DT_STRING
+        tensor.string_val.extend(values)
         shape = (len(values),)
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
-    return tensor
+
+
+def parsed(message: Any, data: bytes, target: str) -> Any:
+    """Return an answer of a message class, from its bytes.
+
+    Raises:
+        ServerAnswerError: They are no such message.
+    """
+    try:
+        return message.FromString(data)
+    except DecodeError as error:
+        raise ServerAnswerError(f"{target} answered {len(data)} bytes that are no {message.__name__}.") from error
 
 
 def to_floats(tensor: Any) -> npt.NDArray[np.float32]:

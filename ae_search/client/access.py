@@ -1,0 +1,168 @@
+"""How a server is reached: where, by TLS or in plain text, with which credentials."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+from ae_search.errors import ConfigurationError
+
+# HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
+TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.%\w]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
+# What HTTP/2 and gRPC allow (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata").
+METADATA_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
+METADATA_VALUE = re.compile(r"[\x20-\x7e]+")
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Access:
+    """TLS, credentials, and whether plain text may leave this machine.
+
+    Attributes:
+        tls: Speak TLS; implied by any of the files.
+        ca_file: PEM file of the authorities to trust; the system's own where there is none.
+        certificate_file: PEM file of the client's certificate chain, for mutual TLS.
+        key_file: PEM file of its private key.
+        server_name: Name that the server's certificate must carry, where it is not the target's.
+        token: Sent with each call as `authorization: Bearer ...`.
+        token_file: File with that token, read again whenever it changes.
+        metadata: Sent with each call: lower-case keys, printable ASCII values.
+        insecure: Allow plain text to servers that are not on this machine.
+    """
+
+    tls: bool = False
+    ca_file: Path | str | None = None
+    certificate_file: Path | str | None = None
+    key_file: Path | str | None = None
+    server_name: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    insecure: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read AE_SEARCH_TLS, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_SERVER_NAME, _TOKEN, _TOKEN_FILE and _INSECURE."""
+
+        def text(name: str) -> str | None:
+            return os.environ.get(f"AE_SEARCH_{name}") or None
+
+        return cls(
+            tls=_is_true(text("TLS")),
+            ca_file=text("TLS_CA"),
+            certificate_file=text("TLS_CERT"),
+            key_file=text("TLS_KEY"),
+            server_name=text("TLS_SERVER_NAME"),
+            token=text("TOKEN"),
+            token_file=text("TOKEN_FILE"),
+            insecure=_is_true(text("INSECURE")),
+        )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.tls or any((self.ca_file, self.certificate_file, self.key_file, self.server_name))
+
+    def check(self, target: str) -> None:
+        """Check that a server may be reached in this way.
+
+        Raises:
+            ConfigurationError: It is no gRPC target, it is elsewhere and plain text was not asked for, or the options
+                contradict each other.
+        """
+        if not TARGET.fullmatch(target):
+            raise ConfigurationError(f"The server must be HOST:PORT, for example 127.0.0.1:8500. Received: {target!r}.")
+        if bool(self.certificate_file) != bool(self.key_file):
+            raise ConfigurationError("Mutual TLS needs both files, --tls-cert and --tls-key.")
+        if self.token and self.token_file:
+            raise ConfigurationError("Give the token in the environment or in --token-file, one of them.")
+        if self.uses_tls and self.insecure:
+            raise ConfigurationError("--insecure is plain text; leave it out, or the TLS options.")
+        if not (self.uses_tls or self.insecure or is_loopback(target)):
+            raise ConfigurationError(
+                f"{target} is not on this machine, and plain text shows images and credentials to the network. Give "
+                "--tls (or --tls-ca FILE for an authority of your own), or --insecure where the network is trusted."
+            )
+        for key, value in self.metadata.items():
+            if not METADATA_KEY.fullmatch(key) or not METADATA_VALUE.fullmatch(value):
+                raise ConfigurationError(f"Metadata are a lower-case key and printable ASCII. Received: key {key!r}.")
+
+    def tls_files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Return the contents of the authorities', key and certificate files, None for those not given.
+
+        Raises:
+            ConfigurationError: One cannot be read, or is no PEM file.
+        """
+        return (
+            _read_pem(self.ca_file, "--tls-ca"),
+            _read_pem(self.key_file, "--tls-key"),
+            _read_pem(self.certificate_file, "--tls-cert"),
+        )
+
+    def call_metadata(self) -> Metadata:
+        """Return what to send with a call.
+
+        Raises:
+            ConfigurationError: The token file cannot be read.
+        """
+        token = self.token if self.token_file is None else _read_token(Path(self.token_file))
+        sent = tuple(self.metadata.items())
+        return sent if token is None else (*sent, ("authorization", f"Bearer {token}"))
+
+
+def is_loopback(target: str) -> bool:
+    """Return whether all addresses of a target are on this machine for certain."""
+    scheme, _, rest = target.partition(":")
+    if scheme in ("unix", "unix-abstract"):
+        return True
+    if scheme in ("ipv4", "ipv6", "dns") and not rest.isdigit():
+        target = rest.removeprefix("///") if rest.startswith("///") else rest
+        if target.startswith("//"):  # a DNS server of its own
+            return False
+    return all(_is_local_host(address) for address in target.split(","))
+
+
+def _is_local_host(address: str) -> bool:
+    host = address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").lower() in ("1", "true", "yes", "on")
+
+
+def _read_pem(path: Path | str | None, option: str) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{option} {path} cannot be read: {error.strerror}.") from error
+    if b"-----BEGIN " not in data:
+        raise ConfigurationError(f"{option} {path} must be a PEM file, with -----BEGIN ...; it is not.")
+    return data
+
+
+def _read_token(path: Path) -> str:
+    try:
+        status = path.stat()
+        token = _token_at(path, status.st_mtime_ns, status.st_size)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--token-file {path} cannot be read: {error}.") from error
+    if not METADATA_VALUE.fullmatch(token):
+        raise ConfigurationError(f"--token-file {path} must hold one token, of printable ASCII.")
+    return token
+
+
+@lru_cache(maxsize=8)
+def _token_at(path: Path, changed_ns: int, size: int) -> str:
+    return path.read_text(encoding="ascii").strip()

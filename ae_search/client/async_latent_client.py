@@ -1,0 +1,197 @@
+"""Latents over gRPC, for programs on asyncio."""
+
+import asyncio
+import copy
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy.typing as npt
+
+from ae_search.client.access import Access
+from ae_search.client.channels import open_channel
+from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
+from ae_search.client.latent_client import model_talk
+from ae_search.client.requests import Outcome, Request
+from ae_search.client.retrying import Deadline, is_overloaded, wait_s
+from ae_search.client.rpc_errors import from_rpc
+from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
+from ae_search.errors import ServerAnswerError
+from ae_search.image_file import MAX_MEGAPIXELS
+
+
+class AsyncLatentClient:
+    """`LatentClient` for asyncio: the same options, behaviour and errors; one event loop, any number of tasks.
+
+    Files are read in threads, so that the event loop goes on meanwhile.
+
+    Args:
+        target: As the others, see `LatentClient`.
+
+    Example:
+        async with AsyncLatentClient("127.0.0.1:8500", model="fashion") as client:
+            latents = await client.encode_files(["photo.jpg"])
+    """
+
+    def __init__(
+        self,
+        target: str,
+        model: str = DEFAULT_MODEL_NAME,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        access: Access | None = None,
+        timeout_s: float = 30.0,
+        total_timeout_s: float | None = None,
+        max_in_flight: int = 4,
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ) -> None:
+        self._talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        self._line = _Line(target, access or Access())
+        self._line.access.check(target)
+        self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
+
+    @property
+    def target(self) -> str:
+        """The gRPC target."""
+        return self._talk.asked.target
+
+    @property
+    def model(self) -> str:
+        """The name that the model is asked for by."""
+        return self._talk.asked.model
+
+    @property
+    def version(self) -> int | None:
+        """The pinned version, None where none is."""
+        return self._talk.asked.version
+
+    async def close(self) -> None:
+        """Close the channel; clients made by `at_version` share it."""
+        await self._line.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the channel."""
+        await self.close()
+
+    def at_version(self, version: int) -> Self:
+        """Return a client of the same server, on the same channel, that asks for one version only."""
+        pinned = copy.copy(self)
+        pinned._talk = self._talk.at_version(version)
+        return pinned
+
+    async def describe(self) -> ModelCard:
+        """Return the model card; see `LatentClient.describe`."""
+        card: ModelCard = await self._carry_out(self._talk.describe())
+        return card
+
+    async def status(self) -> list[VersionStatus]:
+        """Return the state of every version; see `LatentClient.status`."""
+        statuses: list[VersionStatus] = await self._carry_out(self._talk.status())
+        return statuses
+
+    async def encode(self, images: npt.ArrayLike) -> Latents:
+        """Return latents `[n, d]` float32 of pixels; see `LatentClient.encode`."""
+        latents: Latents = await self._carry_out(self._talk.encode(images))
+        return latents
+
+    async def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
+        """Return latents `[n, d]` float32 of image files; see `LatentClient.encode_files`."""
+        reads = any(not isinstance(file, bytes) for file in files)
+        latents: Latents = await self._carry_out(self._talk.encode_files(files, on_bad), in_thread=reads)
+        return latents
+
+    async def _carry_out(self, conversation: Conversation, *, in_thread: bool = False) -> Any:
+        under_way: deque[asyncio.Task[Outcome]] = deque()
+        until = Deadline.after(self.total_timeout_s or float("inf"))
+        answer: Outcome | None = None
+        try:
+            while True:
+                step = (
+                    await asyncio.to_thread(_next, conversation, answer) if in_thread else _next(conversation, answer)
+                )
+                answer = None
+                if isinstance(step, _Done):
+                    return step.value
+                if isinstance(step, Send):
+                    under_way.append(asyncio.create_task(self._outcome(step.request, until)))
+                elif isinstance(step, Ask):
+                    answer = await self._outcome(step.request, until)
+                elif step is Step.TAKE:
+                    answer = await under_way.popleft()
+                else:
+                    await _cancel(under_way)
+        finally:
+            await _cancel(under_way)
+
+    async def _outcome(self, request: Request, until: Deadline) -> Outcome:
+        """Return what a request comes to, after as many attempts as its deadline has room for."""
+        deadline, repetition = until.sooner(self.timeout_s), 0
+        while True:
+            try:
+                return await self._line.call(request, deadline)
+            except grpc.RpcError as error:
+                repetition += 1
+                pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
+                if pause_s is None:
+                    return from_rpc(error, request.asked, self.timeout_s)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                return ServerAnswerError(f"The call to {self.target} was cancelled; is the client closed?")
+            await asyncio.sleep(pause_s)
+
+
+@dataclass
+class _Line:
+    """The channel, opened within the event loop that uses it."""
+
+    target: str
+    access: Access
+    _channel: Any = None
+    _methods: dict[str, Any] = field(default_factory=dict)
+
+    async def call(self, request: Request, deadline: Deadline) -> bytes:
+        if self._channel is None:
+            self._channel = open_channel(self.target, self.access, asynchronous=True)
+        method = self._methods.get(request.method)
+        if method is None:
+            method = self._methods[request.method] = self._channel.unary_unary(request.method)
+        metadata = self.access.call_metadata()
+        answer: bytes = await method(request.message, timeout=deadline.left_s(), metadata=metadata)
+        return answer
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+@dataclass(frozen=True)
+class _Done:
+    value: Any
+
+
+def _next(conversation: Conversation, answer: Outcome | None) -> Any:
+    """Return the next step, or `_Done`: a StopIteration cannot leave a coroutine or a thread."""
+    try:
+        return conversation.send(answer)
+    except StopIteration as done:
+        return _Done(done.value)
+
+
+async def _cancel(under_way: deque[asyncio.Task[Outcome]]) -> None:
+    tasks = list(under_way)
+    under_way.clear()
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,66 @@
+"""What one call has got so far, and what is to be sent again."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ae_search.client.chunks import Chunk, Limits, name_of
+from ae_search.client.requests import Outcome, Request, latents_of, predict
+from ae_search.client.rpc_errors import Asked, BatchTooLargeError
+from ae_search.contract import FileInputs, Latents, ModelCard
+from ae_search.errors import ImageError
+
+
+@dataclass
+class Call:
+    """What one call has got so far.
+
+    Attributes:
+        card: Of the version that all its answers must come from.
+        asked: Whom its requests ask.
+        limits: Lowered when the server says that it takes less.
+        files: The image files of the call, None where it is about pixels.
+        stop_at_bad: Whether one bad file ends the call.
+        bad: Error of each bad file, by position.
+    """
+
+    card: ModelCard
+    asked: Asked
+    limits: Limits
+    files: FileInputs | None = None
+    stop_at_bad: bool = False
+    bad: dict[int, ImageError] = field(default_factory=dict)
+    _parts: dict[int, Latents] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be sent, but for the parts of what was refused."""
+        return self.stop_at_bad and bool(self.bad)
+
+    def request(self, chunk: Chunk) -> Request:
+        """Return the request for a chunk."""
+        return predict(self.asked, chunk.signature, {chunk.key: chunk.images})
+
+    def settle(self, chunk: Chunk, outcome: Outcome) -> list[Chunk]:
+        """Keep what became of a chunk; return the parts to send in its place."""
+        if isinstance(outcome, bytes):
+            self._parts[chunk.positions[0]] = latents_of(outcome, self.card, self.asked, len(chunk))
+            return []
+        too_large = isinstance(outcome, BatchTooLargeError)
+        if isinstance(outcome, BatchTooLargeError) and outcome.limit:
+            self.limits.lower(outcome.limit)
+        if not isinstance(outcome, ImageError) or (self.files is None and not (too_large and len(chunk) > 1)):
+            raise outcome
+        if len(chunk) > 1:
+            return chunk.parts(outcome)
+        assert self.files is not None
+        position = chunk.positions[0]
+        self.bad[position] = ImageError(f"{name_of(self.files, position)}: {outcome}")
+        return []
+
+    def latents(self) -> Latents:
+        """Return the latents `[n, d]` of all chunks, which are cut from the call in order."""
+        ordered = [self._parts[first] for first in sorted(self._parts)]
+        if len(ordered) == 1:
+            return ordered[0]
+        return np.concatenate(ordered) if ordered else np.zeros((0, self.card.latent_dim), np.float32)

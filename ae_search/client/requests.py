@@ -1,0 +1,96 @@
+"""Predict requests, and what is made of their answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ae_search.client import wire
+from ae_search.client.rpc_errors import Asked
+from ae_search.contract import LATENTS, MODEL_CARD, Latents, ModelCard
+from ae_search.errors import AeSearchError, ModelNotServedError, ServerAnswerError
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: the method, whom it asks, and its bytes."""
+
+    method: str
+    asked: Asked
+    message: bytes
+
+
+# The bytes of an answer, or why there is none.
+Outcome = bytes | AeSearchError
+
+
+class MovedOnError(ModelNotServedError):
+    """Another version answered than the one that the call is about; it starts anew."""
+
+
+def fill_spec(spec: Any, asked: Asked) -> None:
+    """Name the model in a `ModelSpec`, with the version or label that is asked for."""
+    spec.name = asked.model
+    if asked.version is not None:
+        spec.version.value = asked.version
+    elif asked.label is not None:
+        spec.version_label = asked.label
+
+
+def predict(asked: Asked, signature: str, inputs: dict[str, Any] | None = None) -> Request:
+    """Return the request for a signature with inputs: arrays or lists of byte strings, by name."""
+    request = wire.PredictRequest()
+    fill_spec(request.model_spec, asked)
+    request.model_spec.signature_name = signature
+    for name, values in (inputs or {}).items():
+        wire.put_tensor(request, name, values)
+    return Request(wire.PREDICT, asked, request.SerializeToString())
+
+
+def good(outcome: Outcome) -> bytes:
+    """Return the bytes of an answer, or raise why there is none."""
+    if isinstance(outcome, AeSearchError):
+        raise outcome
+    return outcome
+
+
+def card_of(data: bytes, asked: Asked) -> ModelCard:
+    """Return the model card in an answer, its version the one that answered.
+
+    Raises:
+        ServerAnswerError: There is none, or another version answered than was asked for.
+    """
+    target = asked.target
+    response = wire.parsed(wire.PredictResponse, data, target)
+    if MODEL_CARD not in response.outputs:
+        raise ServerAnswerError(f"{target} answered without {MODEL_CARD!r}; was the model exported by ae-search?")
+    card = ModelCard.from_json(wire.to_bytes(response.outputs[MODEL_CARD]))
+    card = card.with_version(response.model_spec.version.value or card.version)
+    if asked.version not in (None, card.version):
+        raise ServerAnswerError(f"{target} was asked for version {asked.version}, version {card.version} answered.")
+    return card
+
+
+def latents_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Latents:
+    """Check an answer and return its latents, float32 `[rows, d]`.
+
+    Raises:
+        MovedOnError: Another version answered, and none was pinned.
+        ServerAnswerError: It is not what was asked for.
+    """
+    target = asked.target
+    response = wire.parsed(wire.PredictResponse, data, target)
+    if LATENTS not in response.outputs:
+        raise ServerAnswerError(f"{target} answered without {LATENTS!r}; was the model exported by ae-search?")
+    answered = response.model_spec.version.value
+    if answered != card.version:
+        kind = MovedOnError if asked.version is None else ServerAnswerError
+        raise kind(f"{target} was asked for version {card.version}, version {answered} answered.")
+    latents = wire.to_floats(response.outputs[LATENTS])
+    if latents.shape != (rows, card.latent_dim):
+        raise ServerAnswerError(
+            f"{target}: expected latents of shape {[rows, card.latent_dim]}, received {list(latents.shape)}."
+        )
+    if not np.isfinite(latents).all():
+        raise ServerAnswerError(f"{target}: expected finite latents, received NaN or infinity.")
+    return latents
