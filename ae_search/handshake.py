@@ -19,8 +19,8 @@ def matching(encoder: Encoder, wanted: ModelRef, index: Path) -> Encoder:
         ModelMismatchError: The encoder has no version with that fingerprint.
         ServerError: The encoder does not answer.
     """
-    pinned = encoder.at_version(wanted.version)
     with suppress(ModelNotServedError):
+        pinned = encoder.at_version(wanted.version)
         if pinned.describe().fingerprint == wanted.fingerprint:
             return pinned
     card = encoder.describe()

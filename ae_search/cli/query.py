@@ -6,23 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.options import IndexPath
 from ae_search.errors import ConfigurationError
 from ae_search.image_file import read_image_file
 from ae_search.index import LatentIndex, Neighbour
 from ae_search.search import ImageSearch
 
 
+@with_connection
 def query(
+    connection: Connection,
     index: IndexPath,
     photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Image files.")] = None,
     keys: Annotated[
         list[str] | None, typer.Option("--key", metavar="KEY", help="An indexed item instead; needs no server.")
     ] = None,
-    server: Server = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     k: Annotated[int, typer.Option("-k", help="Neighbours to show, at least 1.")] = 10,
     where: Annotated[
         str | None,
@@ -45,7 +44,7 @@ def query(
     with LatentIndex.open(index) as opened:
         found: list[list[Neighbour]] = []
         if photos:
-            encoder = connect(server, model, model_name or opened.model.name, timeout)
+            encoder = connection.encoder(opened.model.name)
             found += ImageSearch(encoder, opened).search_batch(list(photos), k, **options)
         found += [opened.search_by_key(key, k, **options) for key in keys or []]
         names = [*map(str, photos or []), *(keys or [])]

@@ -85,7 +85,13 @@ class ModelTalk:
         self._card: ModelCard | None = None
 
     def at_version(self, version: int) -> Self:
-        """Return the same for one version only."""
+        """Return the same for one version only.
+
+        Raises:
+            ModelNotServedError: Another one is pinned.
+        """
+        if self.asked.version not in (None, version):
+            raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self.asked} only.")
         pinned = object.__new__(type(self))
         pinned.__dict__.update(self.__dict__)
         pinned.asked, pinned._card = replace(self.asked, version=version, label=None), None

@@ -99,7 +99,11 @@ class LatentClient:
         self.close()
 
     def at_version(self, version: int) -> Self:
-        """Return a client of the same server, on the same channel, that asks for one version only."""
+        """Return a client of the same server, on the same channel, that asks for one version only.
+
+        Raises:
+            ModelNotServedError: This client is pinned to another version.
+        """
         pinned = copy.copy(self)
         pinned._talk = self._talk.at_version(version)
         return pinned

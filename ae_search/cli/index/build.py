@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Details,
     Deterministic,
@@ -18,7 +19,7 @@ from ae_search.cli.index.options import (
     named_source,
     progress,
 )
-from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.cli.options import IndexPath
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
@@ -26,13 +27,11 @@ from ae_search.index import LatentIndex
 from ae_search.indexing import IndexReport
 
 
+@with_connection
 def build(
+    connection: Connection,
     source: SourceName,
     index: IndexPath,
-    server: Server = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     details: Details = None,
     trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
@@ -50,7 +49,7 @@ def build(
     options |= forest_options(jobs, deterministic, on_disk)
     if trees is not None:
         options["n_trees"] = trees
-    _tell(index, build_with_progress(images, connect(server, model, model_name, timeout), index, options))
+    _tell(index, build_with_progress(images, connection.encoder(), index, options))
 
 
 def build_with_progress(source: Source, encoder: Encoder, path: Path, options: dict[str, Any]) -> IndexReport:
@@ -61,16 +60,14 @@ def build_with_progress(source: Source, encoder: Encoder, path: Path, options: d
         return index_source(source, encoder, path, on_progress=advance, **options)
 
 
+@with_connection
 def rebuild(
+    connection: Connection,
     index: IndexPath,
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SOURCE]...", help="Where the images are; unless given, where they were indexed from."),
     ] = None,
-    server: Server = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
@@ -87,7 +84,7 @@ def rebuild(
         old, count = opened.model, len(opened)
     if not names:
         raise ConfigurationError(f"{index} does not know where its images came from; name their SOURCE.")
-    encoder = connect(server, model, model_name or old.name, timeout)
+    encoder = connection.encoder(old.name)
     card = encoder.describe()
     if card.fingerprint == old.fingerprint:
         typer.echo(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")

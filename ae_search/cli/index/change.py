@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Details,
     Deterministic,
@@ -17,18 +18,16 @@ from ae_search.cli.index.options import (
     named_source,
     progress,
 )
-from ae_search.cli.options import IndexPath, ModelName, ModelPath, Server, Timeout, connect
+from ae_search.cli.options import IndexPath
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
 
 
+@with_connection
 def add(
+    connection: Connection,
     source: SourceName,
     index: IndexPath,
-    server: Server = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
@@ -37,7 +36,7 @@ def add(
 
     images = named_source(source)
     with LatentIndex.open(index) as opened, progress("adding", len(images)) as advance:
-        encoder = connect(server, model, model_name or opened.model.name, timeout)
+        encoder = connection.encoder(opened.model.name)
         report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
         typer.echo(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
@@ -45,13 +44,11 @@ def add(
         )
 
 
+@with_connection
 def update(
+    connection: Connection,
     source: SourceName,
     index: IndexPath,
-    server: Server = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
@@ -60,7 +57,7 @@ def update(
 
     images = named_source(source)
     with LatentIndex.open(index) as opened, progress("updating", len(images)) as advance:
-        encoder = connect(server, model, model_name or opened.model.name, timeout)
+        encoder = connection.encoder(opened.model.name)
         report = update_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
         typer.echo(
             f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
     Jobs,
@@ -15,7 +16,7 @@ from ae_search.cli.index.options import (
     forest_options,
     progress,
 )
-from ae_search.cli.options import IndexPath, ModelName, ModelPath, Timeout, connect
+from ae_search.cli.options import IndexPath
 from ae_search.index import LatentIndex
 
 
@@ -31,18 +32,15 @@ def export(
     typer.echo(f"wrote {file}: {count} items")
 
 
+@with_connection
 def import_(
+    context: typer.Context,
+    connection: Connection,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, or *.npy.")],
     index: IndexPath,
     keys: Annotated[
         Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
     ] = None,
-    server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Server of the model that made the latents.")
-    ] = None,
-    model: ModelPath = None,
-    model_name: ModelName = None,
-    timeout: Timeout = 30.0,
     metric: Annotated[str | None, typer.Option(help="angular or euclidean; unless given, the model's.")] = None,
     trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
@@ -61,7 +59,10 @@ def import_(
     from ae_search.index.exchange import import_latents
 
     check_recall(recall)
-    card = None if server is None and model is None else connect(server, model, model_name, timeout).describe()
+    # A server that is only in the environment need not be the one that made these latents.
+    source = context.get_parameter_source("server")
+    named = connection.model is not None or (source is not None and source.name == "COMMANDLINE")
+    card = connection.encoder().describe() if named else None
     options: dict[str, Any] = {"recall": recall, "replace": replace, "wait_s": wait}
     options |= forest_options(jobs, deterministic, on_disk)
     if trees is not None:

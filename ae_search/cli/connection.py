@@ -1,0 +1,165 @@
+"""The options of every command that fetches latents: which server, or which model in this process, and how."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from ae_search.cli.options import load_tensorflow
+from ae_search.client import Access, LatentClient
+from ae_search.contract import DEFAULT_MODEL_NAME, Encoder
+from ae_search.errors import ConfigurationError
+
+PANEL = "Model server"
+
+
+def _option(*names: str, env: str | None = None, **details: Any) -> Any:
+    variable = f"AE_SEARCH_{env}" if env else None
+    return typer.Option(*names, envvar=variable, rich_help_panel=PANEL, **details)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where latents come from, as the command line and the environment say."""
+
+    server: Annotated[
+        str | None,
+        _option("--server", env="SERVER", metavar="HOST:PORT", help="gRPC address, or a target such as dns:///a:8500."),
+    ] = None
+    model: Annotated[
+        Path | None,
+        _option("--model", metavar="EXPORT", help="Exported model to run in this process, in place of --server."),
+    ] = None
+    model_name: Annotated[
+        str | None, _option("--model-name", env="MODEL_NAME", help="Name that the server serves the model under.")
+    ] = None
+    model_version: Annotated[
+        int | None, _option("--model-version", min=1, help="Version of the model; unless given, the newest.")
+    ] = None
+    model_label: Annotated[
+        str | None, _option("--model-label", help="Label of the version, such as stable, in place of its number.")
+    ] = None
+    timeout: Annotated[
+        float,
+        _option("--timeout", env="TIMEOUT", min=0.001, help="Seconds allowed for each request, repetitions included."),
+    ] = 30.0
+    tls: Annotated[bool, _option("--tls", env="TLS", help="Speak TLS, trusting the system's authorities.")] = False
+    tls_ca: Annotated[
+        Path | None, _option("--tls-ca", env="TLS_CA", metavar="PEM", help="Speak TLS, trusting these authorities.")
+    ] = None
+    tls_cert: Annotated[
+        Path | None, _option("--tls-cert", env="TLS_CERT", metavar="PEM", help="Own certificate, for mutual TLS.")
+    ] = None
+    tls_key: Annotated[Path | None, _option("--tls-key", env="TLS_KEY", metavar="PEM", help="Its private key.")] = None
+    tls_server_name: Annotated[
+        str | None,
+        _option("--tls-server-name", env="TLS_SERVER_NAME", help="Name in the server's certificate, if it differs."),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        _option(
+            "--token-file",
+            env="TOKEN_FILE",
+            help="File with a token, sent as 'authorization: Bearer'; AE_SEARCH_TOKEN holds the token itself.",
+        ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        _option("--header", metavar="KEY=VALUE", help="Metadata to send; KEY=@FILE takes the value from a file."),
+    ] = None
+    insecure: Annotated[
+        bool, _option("--insecure", env="INSECURE", help="Allow plain text to servers that are not on this machine.")
+    ] = False
+
+    def encoder(self, default_name: str = DEFAULT_MODEL_NAME) -> Encoder:
+        """Return the encoder that the options name.
+
+        Args:
+            default_name: Name to ask the server for, where --model-name gives none.
+
+        Raises:
+            ConfigurationError: Neither or both of server and model are given, or the options do not go together.
+        """
+        if (self.server is None) == (self.model is None):
+            raise ConfigurationError("Give either --server HOST:PORT or --model EXPORT, one of them.")
+        if self.server is not None:
+            return self.client(default_name)
+        load_tensorflow()
+        from ae_search.model_server import LocalEncoder
+
+        assert self.model is not None
+        encoder = LocalEncoder(self.model)
+        return encoder if self.model_version is None else encoder.at_version(self.model_version)
+
+    def client(self, default_name: str = DEFAULT_MODEL_NAME) -> LatentClient:
+        """Return the client of the server.
+
+        Raises:
+            ConfigurationError: There is no server, or the options do not go together.
+        """
+        if self.server is None:
+            raise ConfigurationError("Give --server HOST:PORT.")
+        return LatentClient(
+            self.server,
+            self.model_name or default_name,
+            version=self.model_version,
+            label=self.model_label,
+            access=self.access(),
+            timeout_s=self.timeout,
+        )
+
+    def access(self) -> Access:
+        """Return TLS and credentials.
+
+        Raises:
+            ConfigurationError: A header is not KEY=VALUE, or its file cannot be read.
+        """
+        return Access(
+            tls=self.tls,
+            ca_file=self.tls_ca,
+            certificate_file=self.tls_cert,
+            key_file=self.tls_key,
+            server_name=self.tls_server_name,
+            token=None if self.token_file else Access.from_environment().token,
+            token_file=self.token_file,
+            metadata=dict(map(_header, self.header or [])),
+            insecure=self.insecure,
+        )
+
+
+def with_connection(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Connection`, in place of its parameter `connection`."""
+    own = inspect.signature(command).parameters.values()
+    hints = get_type_hints(Connection, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(Connection)
+    ]
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "connection"]
+
+    @functools.wraps(command)
+    def expanded(**given: Any) -> None:
+        connection = Connection(**{field.name: given.pop(field.name) for field in fields(Connection)})
+        command(connection=connection, **given)
+
+    expanded.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
+    expanded.__annotations__ = {one.name: one.annotation for one in [*parameters, *shared]}
+    return expanded
+
+
+def _header(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"--header must be KEY=VALUE or KEY=@FILE. Received: {text!r}.")
+    if value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"--header {key}: {value[1:]} cannot be read: {error}.") from error
+    return key.lower(), value
