@@ -3,6 +3,7 @@
 EXPORT/<model>/<version>/
   saved_model.pb, variables/                   four signatures, see `contract`
   assets.extra/tf_serving_warmup_requests      replayed by the server while it loads the version
+  batching_params.pbtxt                        read by a server that batches, see `batching`
 """
 
 import fcntl
@@ -35,6 +36,7 @@ from ae_search.contract import (
 )
 from ae_search.data.decode import PREPROCESSING, decode_image
 from ae_search.errors import ConfigurationError, ExportError
+from ae_search.export.batching import write_batching
 from ae_search.export.warmup import write_warmup
 from ae_search.files import make_folder, new_folder
 from ae_search.image_file import pixels_to_png
@@ -94,6 +96,7 @@ def export_encoder(
         with new_folder(final) as folder:
             _write(encoder, card, folder)
             write_warmup(folder, card)
+            write_batching(folder, card)
             _check_parity(encoder, card, folder)
     return final
 
