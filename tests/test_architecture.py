@@ -42,6 +42,7 @@ ROOMS = {
     "indexing": Room(2, GRPC | ANNOY),
     "evaluation": Room(2, GRPC),
     "plots": Room(2, GRPC),
+    "diagnosis": Room(2, TF | KERAS),
     "cli": Room(3),
     "web": Room(3),
     "pipelines": Room(3),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ae_search.cli import demo, export, index, query, serve, train
+from ae_search.cli import demo, doctor, embed, export, index, query, serve, train
 from ae_search.errors import AeSearchError
 
 __all__ = ["app", "main"]
@@ -23,6 +23,8 @@ app.command()(export.export)
 app.command()(serve.serve)
 app.add_typer(index.app, name="index")
 app.command()(query.query)
+app.command()(embed.embed)
+app.command()(doctor.doctor)
 app.command()(demo.demo)
 
 
@@ -41,7 +43,10 @@ def settings(
 
 
 def main() -> None:
-    """Run the command: exit code 0 done, 1 an error told in one line, 2 wrong usage, 130 interrupted."""
+    """Run the command.
+
+    Exit code 0 done, 1 an error told in one line, 2 wrong usage, 3 done but for images left out, 130 interrupted.
+    """
     try:
         app()
     except AeSearchError as error:

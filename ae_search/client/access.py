@@ -16,6 +16,8 @@ TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.%\w]+\]):\d{1,5}|(dns|ipv4|ipv6|uni
 # What HTTP/2 and gRPC allow (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata").
 METADATA_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 METADATA_VALUE = re.compile(r"[\x20-\x7e]+")
+# One address of a target, without the percent signs that gRPC would decode into something else.
+ADDRESS = re.compile(r"(?:\[([^\[\]%]+)\]|([^:\[\]%]+))(?::\d+)?")
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -51,7 +53,7 @@ class Access:
         """Read AE_SEARCH_TLS, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_SERVER_NAME, _TOKEN, _TOKEN_FILE and _INSECURE."""
 
         def text(name: str) -> str | None:
-            return os.environ.get(f"AE_SEARCH_{name}") or None
+            return os.environ.get(f"AE_SEARCH_{name}", "").strip() or None
 
         return cls(
             tls=_is_true(text("TLS")),
@@ -82,6 +84,8 @@ class Access:
             raise ConfigurationError("Mutual TLS needs both files, --tls-cert and --tls-key.")
         if self.token and self.token_file:
             raise ConfigurationError("Give the token in the environment or in --token-file, one of them.")
+        if self.token is not None and not METADATA_VALUE.fullmatch(self.token):
+            raise ConfigurationError("The token must be printable ASCII, on one line.")
         if self.uses_tls and self.insecure:
             raise ConfigurationError("--insecure is plain text; leave it out, or the TLS options.")
         if not (self.uses_tls or self.insecure or is_loopback(target)):
@@ -129,11 +133,12 @@ def is_loopback(target: str) -> bool:
 
 
 def _is_local_host(address: str) -> bool:
-    host = address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
+    found = ADDRESS.fullmatch(address)
+    host = (found[1] or found[2]) if found else ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
 def _is_true(text: str | None) -> bool:
@@ -155,7 +160,7 @@ def _read_pem(path: Path | str | None, option: str) -> bytes | None:
 def _read_token(path: Path) -> str:
     try:
         status = path.stat()
-        token = _token_at(path, status.st_mtime_ns, status.st_size)
+        token = _token_at(path, status.st_ino, status.st_ctime_ns, status.st_size)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--token-file {path} cannot be read: {error}.") from error
     if not METADATA_VALUE.fullmatch(token):
@@ -164,5 +169,5 @@ def _read_token(path: Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _token_at(path: Path, changed_ns: int, size: int) -> str:
+def _token_at(path: Path, inode: int, changed_ns: int, size: int) -> str:
     return path.read_text(encoding="ascii").strip()

@@ -15,10 +15,10 @@ from ae_search.client.channels import open_channel
 from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
 from ae_search.client.latent_client import model_talk
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Deadline, is_overloaded, wait_s
-from ae_search.client.rpc_errors import from_rpc
+from ae_search.client.retrying import Deadline, check_timeouts, is_overloaded, wait_s
+from ae_search.client.rpc_errors import closed, from_rpc
 from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
-from ae_search.errors import ServerAnswerError
+from ae_search.errors import ImageError
 from ae_search.image_file import MAX_MEGAPIXELS
 
 
@@ -48,25 +48,27 @@ class AsyncLatentClient:
         max_in_flight: int = 4,
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        self._talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        self.talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        check_timeouts(timeout_s, total_timeout_s)
         self._line = _Line(target, access or Access())
         self._line.access.check(target)
+        self._line.access.tls_files()  # what is wrong with them is told now, not by the first call
         self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
 
     @property
     def target(self) -> str:
         """The gRPC target."""
-        return self._talk.asked.target
+        return self.talk.asked.target
 
     @property
     def model(self) -> str:
         """The name that the model is asked for by."""
-        return self._talk.asked.model
+        return self.talk.asked.model
 
     @property
     def version(self) -> int | None:
         """The pinned version, None where none is."""
-        return self._talk.asked.version
+        return self.talk.asked.version
 
     async def close(self) -> None:
         """Close the channel; clients made by `at_version` share it."""
@@ -85,33 +87,40 @@ class AsyncLatentClient:
     def at_version(self, version: int) -> Self:
         """Return a client of the same server, on the same channel, that asks for one version only."""
         pinned = copy.copy(self)
-        pinned._talk = self._talk.at_version(version)
+        pinned.talk = self.talk.at_version(version)
         return pinned
 
     async def describe(self) -> ModelCard:
         """Return the model card; see `LatentClient.describe`."""
-        card: ModelCard = await self._carry_out(self._talk.describe())
+        card: ModelCard = await self._carry_out(self.talk.describe())
         return card
 
     async def status(self) -> list[VersionStatus]:
         """Return the state of every version; see `LatentClient.status`."""
-        statuses: list[VersionStatus] = await self._carry_out(self._talk.status())
+        statuses: list[VersionStatus] = await self._carry_out(self.talk.status())
         return statuses
 
     async def encode(self, images: npt.ArrayLike) -> Latents:
         """Return latents `[n, d]` float32 of pixels; see `LatentClient.encode`."""
-        latents: Latents = await self._carry_out(self._talk.encode(images))
+        latents: Latents = await self._carry_out(self.talk.encode(images))
         return latents
 
     async def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files; see `LatentClient.encode_files`."""
         reads = any(not isinstance(file, bytes) for file in files)
-        latents: Latents = await self._carry_out(self._talk.encode_files(files, on_bad), in_thread=reads)
+        bad: dict[int, ImageError] = {}
+        take_note = None if on_bad is None else bad.__setitem__
+        latents: Latents = await self._carry_out(self.talk.encode_files(files, take_note), in_thread=reads)
+        if on_bad is not None:  # here, because conversations that read files run in threads
+            for position, error in bad.items():
+                on_bad(position, error)
         return latents
 
     async def _carry_out(self, conversation: Conversation, *, in_thread: bool = False) -> Any:
         under_way: deque[asyncio.Task[Outcome]] = deque()
-        until = Deadline.after(self.total_timeout_s or float("inf"))
+        if self._line.is_closed:
+            raise ValueError("The client is closed.")
+        until = Deadline.after(self.total_timeout_s)
         answer: Outcome | None = None
         try:
             while True:
@@ -139,15 +148,21 @@ class AsyncLatentClient:
             try:
                 return await self._line.call(request, deadline)
             except grpc.RpcError as error:
+                if self._line.is_closed:
+                    return closed(request.asked)
                 repetition += 1
                 pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
                 if pause_s is None:
-                    return from_rpc(error, request.asked, self.timeout_s)
+                    return from_rpc(error, request.asked, deadline.allowed_s)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                return ServerAnswerError(f"The call to {self.target} was cancelled; is the client closed?")
+                return closed(request.asked)
+            except grpc.aio.UsageError:
+                if self._line.is_closed:
+                    return closed(request.asked)
+                raise
             await asyncio.sleep(pause_s)
 
 
@@ -157,6 +172,7 @@ class _Line:
 
     target: str
     access: Access
+    is_closed: bool = False
     _channel: Any = None
     _methods: dict[str, Any] = field(default_factory=dict)
 
@@ -171,6 +187,7 @@ class _Line:
         return answer
 
     async def close(self) -> None:
+        self.is_closed = True
         if self._channel is not None:
             await self._channel.close()
 

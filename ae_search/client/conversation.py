@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ae_search.client import wire
 from ae_search.client.call import Call
 from ae_search.client.chunks import Chunk, Limits, file_chunks, row_chunks
-from ae_search.client.requests import Request, card_of, fill_spec, good, predict
+from ae_search.client.requests import MovedOnError, Request, card_of, fill_spec, good, predict
 from ae_search.client.rpc_errors import Asked
 from ae_search.contract import (
     ROWS,
@@ -76,12 +76,13 @@ class ModelTalk:
         asked: Server and model, with the version or label that is pinned, if any.
         max_in_flight: Requests of one call that are under way at once.
         max_megapixels: Pixels that an image file may have.
+        limits: How much one request carries, shared by all versions.
     """
 
     def __init__(self, asked: Asked, *, max_in_flight: int = 4, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.asked = asked
         self.max_in_flight, self.max_megapixels = max_in_flight, max_megapixels
-        self._limits = Limits()
+        self.limits = Limits()
         self._card: ModelCard | None = None
 
     def at_version(self, version: int) -> Self:
@@ -123,9 +124,15 @@ class ModelTalk:
         """Ask for the latents of pixels; end with them, `[n, d]`, in order."""
 
         def rows(card: ModelCard, asked: Asked) -> Conversation:
-            signature, array = image_batch(images, card.image_shape)
-            call = Call(card, asked, self._limits)
-            yield from self._pump(row_chunks(array, signature, self._limits), call)
+            try:
+                signature, array = image_batch(images, card.image_shape)
+            except ImageError as error:
+                if asked.version is not None:
+                    raise
+                # The card may be that of a version that is gone, and the next one may take such images.
+                raise MovedOnError(str(error)) from error
+            call = Call(card, asked, self.limits)
+            yield from self._pump(row_chunks(array, signature, self.limits), call)
             return call.latents()
 
         return self._at_one_version(rows)
@@ -134,9 +141,9 @@ class ModelTalk:
         """Ask for the latents of image files; end with those of the good ones, `[n, d]`, in order."""
 
         def all_files(card: ModelCard, asked: Asked) -> Conversation:
-            call = Call(card, asked, self._limits, files, stop_at_bad=on_bad is None)
+            call = Call(card, asked, self.limits, files, stop_at_bad=on_bad is None)
             bad = None if on_bad is None else call.bad
-            yield from self._pump(file_chunks(files, self._limits, bad, max_megapixels=self.max_megapixels), call)
+            yield from self._pump(file_chunks(files, self.limits, bad, max_megapixels=self.max_megapixels), call)
             if on_bad is None and call.bad:
                 raise call.bad[min(call.bad)]
             return call

@@ -1,6 +1,7 @@
 """Latents over gRPC, blocking."""
 
 import copy
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,13 +14,14 @@ import numpy.typing as npt
 
 from ae_search.client.access import Access
 from ae_search.client.channels import open_channel
+from ae_search.client.chunks import Limits
 from ae_search.client.conversation import Ask, Conversation, ModelTalk, Send, Step, VersionStatus
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Deadline, is_overloaded, wait_s
-from ae_search.client.rpc_errors import Asked, from_rpc
+from ae_search.client.retrying import Deadline, check_timeouts, is_overloaded, wait_s
+from ae_search.client.rpc_errors import Asked, closed, from_rpc
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
 from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
-from ae_search.errors import ConfigurationError, ServerAnswerError
+from ae_search.errors import ConfigurationError
 from ae_search.image_file import MAX_MEGAPIXELS
 
 
@@ -41,8 +43,8 @@ class LatentClient:
         max_megapixels: Image files with more pixels are refused from their header, before they are sent.
 
     Raises:
-        ConfigurationError: `target` is no gRPC target, plain text would leave this machine, a TLS file is wrong, or
-            both version and label are given.
+        ConfigurationError: `target` is no gRPC target, plain text would leave this machine, a TLS file is wrong, both
+            version and label are given, or there is no time allowed.
 
     Example:
         with LatentClient("127.0.0.1:8500", model="fashion") as client:
@@ -62,30 +64,37 @@ class LatentClient:
         max_in_flight: int = 4,
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        self._talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        self.talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
+        check_timeouts(timeout_s, total_timeout_s)
         self._access = access or Access()
         self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
-        self._channel = open_channel(target, self._access)
+        self._channel, self._closed = open_channel(target, self._access), threading.Event()
         # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
         self._methods = {method: self._channel.unary_unary(method) for method in (PREDICT, GET_MODEL_STATUS)}
 
     @property
     def target(self) -> str:
         """The gRPC target."""
-        return self._talk.asked.target
+        return self.talk.asked.target
 
     @property
     def model(self) -> str:
         """The name that the model is asked for by."""
-        return self._talk.asked.model
+        return self.talk.asked.model
 
     @property
     def version(self) -> int | None:
         """The pinned version, None where none is."""
-        return self._talk.asked.version
+        return self.talk.asked.version
+
+    @property
+    def limits(self) -> Limits:
+        """How many images a request carries; fewer once the server has said that it takes fewer."""
+        return self.talk.limits
 
     def close(self) -> None:
         """Close the channel; clients made by `at_version` share it."""
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -105,7 +114,7 @@ class LatentClient:
             ModelNotServedError: This client is pinned to another version.
         """
         pinned = copy.copy(self)
-        pinned._talk = self._talk.at_version(version)
+        pinned.talk = self.talk.at_version(version)
         return pinned
 
     def describe(self) -> ModelCard:
@@ -114,7 +123,7 @@ class LatentClient:
         Raises:
             ServerError: The server cannot be reached, does not serve the model, or answers nonsense.
         """
-        card: ModelCard = self._carry_out(self._talk.describe())
+        card: ModelCard = self._carry_out(self.talk.describe())
         return card
 
     def status(self) -> list[VersionStatus]:
@@ -123,7 +132,7 @@ class LatentClient:
         Raises:
             ServerError: The server cannot be reached or does not know the model.
         """
-        statuses: list[VersionStatus] = self._carry_out(self._talk.status())
+        statuses: list[VersionStatus] = self._carry_out(self.talk.status())
         return statuses
 
     def encode(self, images: npt.ArrayLike) -> Latents:
@@ -136,7 +145,7 @@ class LatentClient:
             ImageError: Shape, dtype or values do not fit the model.
             ServerError: The server cannot be reached, is too slow, lacks the model, or answers nonsense.
         """
-        latents: Latents = self._carry_out(self._talk.encode(images))
+        latents: Latents = self._carry_out(self.talk.encode(images))
         return latents
 
     def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
@@ -153,12 +162,14 @@ class LatentClient:
             ImageError: A file cannot be decoded and there is no `on_bad`.
             ServerError: As for `encode`.
         """
-        latents: Latents = self._carry_out(self._talk.encode_files(files, on_bad))
+        latents: Latents = self._carry_out(self.talk.encode_files(files, on_bad))
         return latents
 
     def _carry_out(self, conversation: Conversation) -> Any:
         under_way: deque[tuple[Request, Any, Deadline]] = deque()
-        until = Deadline.after(self.total_timeout_s or float("inf"))
+        if self._closed.is_set():
+            raise ValueError("The client is closed.")
+        until = Deadline.after(self.total_timeout_s)
         answer: Outcome | None = None
         try:
             while True:
@@ -167,7 +178,7 @@ class LatentClient:
                     deadline = until.sooner(self.timeout_s)
                     under_way.append((step.request, self._start(step.request, deadline), deadline))
                 elif isinstance(step, Ask):
-                    answer = self._outcome(step.request, until.sooner(self.timeout_s))
+                    answer = self.outcome(step.request, until)
                 elif step is Step.TAKE:
                     request, call, deadline = under_way.popleft()
                     answer = self._outcome(request, deadline, call.result)
@@ -175,8 +186,17 @@ class LatentClient:
                     _cancel(under_way)
         except StopIteration as done:
             return done.value
+        except ValueError as error:
+            if self._closed.is_set():  # while the call ran
+                raise closed(self.talk.asked) from error
+            raise
         finally:
             _cancel(under_way)
+
+    def outcome(self, request: Request, until: Deadline | None = None) -> Outcome:
+        """Send one request and return the bytes of its answer, or the error that it comes to."""
+        deadline = Deadline.after(self.timeout_s) if until is None else until.sooner(self.timeout_s)
+        return self._outcome(request, deadline)
 
     def _start(self, request: Request, deadline: Deadline) -> Any:
         metadata = self._access.call_metadata()
@@ -195,12 +215,14 @@ class LatentClient:
             try:
                 return attempt()
             except grpc.RpcError as error:
+                if self._closed.is_set():
+                    return closed(request.asked)
                 repetition += 1
                 pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
                 if pause_s is None:
-                    return from_rpc(error, request.asked, self.timeout_s)
+                    return from_rpc(error, request.asked, deadline.allowed_s)
             except grpc.FutureCancelledError:
-                return ServerAnswerError(f"The call to {self.target} was cancelled; is the client closed?")
+                return closed(request.asked)
             time.sleep(pause_s)
             attempt = again
 

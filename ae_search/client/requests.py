@@ -20,6 +20,9 @@ class Request:
     message: bytes
 
 
+# No latent with more floats fits into an answer.
+MAX_LATENT_DIM = 2**24
+
 # The bytes of an answer, or why there is none.
 Outcome = bytes | AeSearchError
 
@@ -64,10 +67,27 @@ def card_of(data: bytes, asked: Asked) -> ModelCard:
     response = wire.parsed(wire.PredictResponse, data, target)
     if MODEL_CARD not in response.outputs:
         raise ServerAnswerError(f"{target} answered without {MODEL_CARD!r}; was the model exported by ae-search?")
-    card = ModelCard.from_json(wire.to_bytes(response.outputs[MODEL_CARD]))
+    card = _strict_card(wire.to_bytes(response.outputs[MODEL_CARD]))
     card = card.with_version(response.model_spec.version.value or card.version)
+    if card.version < 1:
+        raise ServerAnswerError(f"{target}: expected a version of at least 1, version {card.version} answered.")
     if asked.version not in (None, card.version):
         raise ServerAnswerError(f"{target} was asked for version {asked.version}, version {card.version} answered.")
+    return card
+
+
+def _strict_card(text: bytes) -> ModelCard:
+    """Read a card whose numbers are used as they are: in requests, and as the size of arrays."""
+    try:
+        card = ModelCard.from_json(text)
+    except (RecursionError, OverflowError) as error:
+        raise ServerAnswerError(f"Expected a model card, received JSON that is none ({error}).") from error
+    whole = type(card.version) is int and type(card.latent_dim) is int
+    if not whole or card.version >= 2**63 or card.latent_dim > MAX_LATENT_DIM or not isinstance(card.name, str):
+        raise ServerAnswerError(
+            "Expected a model card with a name, a version and a latent_dim. Received: "
+            f"{card.name!r:.100}, {card.version!r:.100} and {card.latent_dim!r:.100}."
+        )
     return card
 
 

@@ -7,6 +7,8 @@ from typing import Self
 
 import grpc
 
+from ae_search.errors import ConfigurationError
+
 # A server that has no thread left, or whose batching queue is full, is alive and will take the request soon.
 _OVERLOAD = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Server Threadpool Exhausted",
@@ -14,22 +16,45 @@ _OVERLOAD = {
 }
 FIRST_WAIT_S = 0.01
 LONGEST_WAIT_S = 1.0
+# With less time an attempt would only turn "no room" into "too slow".
+SHORTEST_ATTEMPT_S = 0.05
+# gRPC takes a deadline beyond its clock for one that has passed; nobody waits for years.
+LONGEST_TIMEOUT_S = 1e8
+
+
+def check_timeouts(timeout_s: float, total_timeout_s: float | None) -> None:
+    """Check the seconds that a client is to wait.
+
+    Raises:
+        ConfigurationError: They are zero, negative or not a number.
+    """
+    for name, seconds in (("timeout_s", timeout_s), ("total_timeout_s", total_timeout_s)):
+        if seconds is not None and not seconds > 0:
+            raise ConfigurationError(f"{name} must be above 0 seconds. Received: {seconds}.")
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a request must be answered, over all its attempts, on the clock `time.monotonic`."""
+    """When a request must be answered, over all its attempts.
+
+    Attributes:
+        at: On the clock `time.monotonic`.
+        allowed_s: Seconds that there were from its beginning.
+    """
 
     at: float
+    allowed_s: float
 
     @classmethod
-    def after(cls, timeout_s: float) -> Self:
-        """Return the deadline so many seconds from now."""
-        return cls(time.monotonic() + timeout_s)
+    def after(cls, timeout_s: float | None) -> Self:
+        """Return the deadline so many seconds from now, one that never comes for None."""
+        allowed_s = LONGEST_TIMEOUT_S if timeout_s is None else min(timeout_s, LONGEST_TIMEOUT_S)
+        return cls(time.monotonic() + allowed_s, allowed_s)
 
     def sooner(self, timeout_s: float) -> "Deadline":
         """Return this deadline, or the one so many seconds from now if that comes first."""
-        return Deadline(min(self.at, time.monotonic() + timeout_s))
+        other = Deadline.after(timeout_s)
+        return self if self.at < other.at else other
 
     def left_s(self) -> float:
         """Return the seconds that are left, not below a millisecond, so that gRPC itself says what ran out."""
@@ -54,4 +79,4 @@ def wait_s(attempt: int, deadline: Deadline) -> float | None:
     """
     longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt, 10))
     chosen = random.uniform(longest / 4, longest)
-    return chosen if time.monotonic() + chosen < deadline.at else None
+    return chosen if time.monotonic() + chosen + SHORTEST_ATTEMPT_S < deadline.at else None

@@ -44,7 +44,7 @@ ADVICE: dict[type[AeSearchError], str] = {
     ServerAnswerError: "{target} answered what TensorFlow Serving would not; is it a TensorFlow Serving gRPC port?",
 }
 MAX_DETAILS = 300
-TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d+)")
+TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,15 @@ def from_rpc(error: grpc.RpcError, asked: Asked, timeout_s: float) -> AeSearchEr
         timeout_s: Seconds that the request was allowed.
     """
     details = " ".join(str(error.details() or "").split())
+    details = "".join(each if each.isprintable() else "?" for each in details)  # a terminal would obey them
     made = _classified(error.code(), details, asked, timeout_s)
     made.__cause__ = error
     return made
+
+
+def closed(asked: Asked) -> ServerUnavailableError:
+    """Return the error of a call whose client was closed meanwhile."""
+    return ServerUnavailableError(f"The client was closed before {asked.target} answered.")
 
 
 def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: float) -> AeSearchError:

@@ -20,6 +20,8 @@ GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
 DT_FLOAT, DT_INT32, DT_UINT8, DT_STRING = 1, 3, 4, 7
+# NumPy's own limit is 64, and the size of a forged shape of a million dimensions takes minutes to work out.
+MAX_RANK = 8
 NUMBERS = {np.dtype("<f4"): DT_FLOAT, np.dtype("<i4"): DT_INT32, np.dtype("u1"): DT_UINT8}
 
 
@@ -83,7 +85,10 @@ def to_floats(tensor: Any) -> npt.NDArray[np.float32]:
     content = tensor.tensor_content
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
-    values = np.frombuffer(content, "<f4") if content else np.array(tensor.float_val, np.float32)
+    values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)
+    rank = len(tensor.tensor_shape.dim)
+    if rank > MAX_RANK:
+        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {rank}.")
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     count = 1
     for size in shape:
@@ -93,7 +98,7 @@ def to_floats(tensor: Any) -> npt.NDArray[np.float32]:
     try:
         return values.reshape(shape)
     except ValueError as error:  # [0, 2**62] has as many values as it says, but NumPy cannot hold it
-        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {len(shape)} ({error}).") from error
+        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {rank} ({error}).") from error
 
 
 def to_bytes(tensor: Any) -> bytes:

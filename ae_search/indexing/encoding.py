@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 ARRAY_BLOCK = 2048
 # Files of a block are in memory together: 64 photographs of 5 MB are 320 MB.
 FILE_BLOCK = 64
+# Without thumbnails the encoder reads the files itself, few at a time.
+PATH_BLOCK = 512
 
 OnProgress = Callable[[int], Any]
 
@@ -33,7 +35,7 @@ class Block:
         latents: Float32 `[n, d]`.
         keys: n keys.
         labels: n labels, None where an image has none.
-        thumbnails: n JPEG files.
+        thumbnails: n JPEG files; none where none were asked for.
     """
 
     latents: Latents
@@ -50,17 +52,19 @@ class SourceEncoder:
         source: The images.
         encoder: Served or in this process, pinned to a version.
         image_shape: Height and width in px, channels, as its model takes them.
+        thumbnails: Whether to make thumbnails.
         damaged: Key and reason of each image that was left out so far.
     """
 
     source: Source
     encoder: Encoder
     image_shape: tuple[int, int, int]
+    thumbnails: bool = True
     damaged: dict[str, str] = field(default_factory=dict)
 
     def blocks(self, positions: Sequence[int], on_progress: OnProgress) -> Iterator[Block]:
         """Yield the images at some positions, encoded, as many as one request or the memory should take."""
-        size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else FILE_BLOCK
+        size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else FILE_BLOCK if self.thumbnails else PATH_BLOCK
         for start in range(0, len(positions), size):
             chosen = positions[start : start + size]
             block = self._encode(chosen)
@@ -74,7 +78,10 @@ class SourceEncoder:
         thumbnails: dict[int, bytes] = {}
         for position in positions:
             try:
-                images[position], thumbnails[position] = _read(source, position, image_shape)
+                image = _image(source, position, image_shape, as_path=not self.thumbnails)
+                if self.thumbnails:
+                    thumbnails[position] = _thumbnail(source, position, image)
+                images[position] = image
             except ImageError as error:
                 self._leave_out(position, error)
         read = list(images)
@@ -90,7 +97,7 @@ class SourceEncoder:
             latents,
             [source.key(position) for position in read],
             [source.labels[position] for position in read],
-            [thumbnails[position] for position in read],
+            [thumbnails[position] for position in read if self.thumbnails],
         )
 
     def _leave_out(self, position: int, error: ImageError) -> None:
@@ -108,13 +115,17 @@ class SourceEncoder:
             raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
 
 
-def _read(source: Source, position: int, image_shape: tuple[int, int, int]) -> tuple[Any, bytes]:
-    """Return what to send, pixels or the bytes of a file, and a thumbnail."""
+def _image(source: Source, position: int, image_shape: tuple[int, int, int], *, as_path: bool) -> Any:
+    """Return what to send: pixels, the bytes of a file, or its path."""
     if isinstance(source, FolderSource):
         path = source.path(position)
-        data = read_image_file(path)
-        return data, thumbnail(data, str(path))
+        return path if as_path else read_image_file(path)
     pixels = source.images[position]
-    small = thumbnail(pixels, source.key(position))
     # Of another size than the model's: the model's own decode resizes it.
-    return (pixels if source.image_shape == image_shape else pixels_to_png(pixels)), small
+    return pixels if source.image_shape == image_shape else pixels_to_png(pixels)
+
+
+def _thumbnail(source: Source, position: int, image: Any) -> bytes:
+    if isinstance(source, FolderSource):
+        return thumbnail(image, str(source.path(position)))
+    return thumbnail(source.images[position], source.key(position))

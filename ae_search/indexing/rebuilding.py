@@ -49,7 +49,7 @@ def rebuild(
         for ids in old.live_ids():
             names = {name[0]: name for name in old.names(ids)}
             for source, positions in _found(names, sources, damaged):
-                images = SourceEncoder(source, pinned, card.image_shape, damaged)
+                images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged)
                 for block in images.blocks(positions, on_progress):
                     kept = [names[key] for key in block.keys]
                     labels, metadata = [name[1] for name in kept], [name[2] for name in kept]

@@ -36,7 +36,9 @@ def export(
 def import_(
     context: typer.Context,
     connection: Connection,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, or *.npy.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, a folder of them, or *.npy.")
+    ],
     index: IndexPath,
     keys: Annotated[
         Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")

@@ -1,0 +1,37 @@
+"""`ae-search embed`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.index.options import SourceName, named_source, progress
+
+LEFT_OUT_EXIT_CODE = 3
+
+
+@with_connection
+def embed(
+    connection: Connection,
+    source: SourceName,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")],
+    shard_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to a file.")] = 8192,
+) -> None:
+    """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
+
+    Killed, the same command goes on with the first file that is not finished. Images that cannot be read are listed in
+    DIR/left-out.jsonl, and the exit code is 3 if there are any.
+    """
+    from ae_search.indexing.shards import LEFT_OUT, embed_source
+
+    images = named_source(source)
+    encoder = connection.encoder()
+    with progress("encoding", len(images)) as advance:
+        report = embed_source(images, encoder, out, shard_items=shard_size, on_progress=advance)
+    model = f"{report.model.name} version {report.model.version}"
+    there = f", {report.found} of them from before" if report.found else ""
+    typer.echo(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
+    if report.left_out:
+        typer.echo(f"{len(report.left_out)} images were left out; see {out / LEFT_OUT}")
+        raise typer.Exit(LEFT_OUT_EXIT_CODE)

@@ -1,0 +1,126 @@
+"""The model: whether it is served, complete, and takes what a client sends."""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from ae_search.client import LatentClient
+from ae_search.client.chunks import MAX_REQUEST_BYTES, MAX_ROWS
+from ae_search.contract import ModelCard
+from ae_search.diagnosis.finding import Finding, ok, warning, wrong
+from ae_search.errors import (
+    AccessDeniedError,
+    ImageError,
+    ModelNotServedError,
+    ServerAnswerError,
+    ServerError,
+    ServerTimeoutError,
+)
+from ae_search.image_file import pixels_to_png
+
+MODEL, VERSION, CARD, SIGNATURES = "model", "version", "model card", "signatures"
+BATCH, MESSAGE = "batch size", "message size"
+# Latents of one image by different signatures, relative to the largest value; float32 sums differ by about 1e-6.
+TOLERANCE = 1e-3
+
+
+def check_versions(client: LatentClient) -> Finding:
+    """Return what the server says of the model's versions."""
+    try:
+        statuses = client.status()
+    except ModelNotServedError as error:
+        return wrong(MODEL, str(error), "Name the model with --model-name, as the server's model config does.")
+    except AccessDeniedError as error:
+        return wrong(
+            MODEL, str(error), "Give --token-file FILE, or --header KEY=VALUE, as the server's proxy wants it."
+        )
+    except ServerTimeoutError as error:
+        return wrong(MODEL, str(error), "The server accepts connections but hangs; look at its log and load.")
+    except ServerAnswerError as error:
+        told = f"{client.target} does not answer ModelService/GetModelStatus ({error})"
+        return warning(MODEL, told, "A proxy may let Predict through only; version states cannot be shown.")
+    except ServerError as error:
+        return wrong(MODEL, str(error), "Look at the server's log.")
+    told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses)
+    if not any(one.state == "AVAILABLE" for one in statuses):
+        return wrong(
+            VERSION,
+            f"no version of {client.model} is available: {told}",
+            "Look at the server's log; export the model anew if it is broken.",
+        )
+    return ok(VERSION, f"versions of {client.model}: {told}")
+
+
+def check_card(client: LatentClient) -> tuple[Finding, ModelCard | None]:
+    """Return what the model says of itself."""
+    try:
+        card = client.describe()
+    except ModelNotServedError as error:
+        advice = "Ask for a version that is AVAILABLE, and for a model that `ae-search export` wrote."
+        return wrong(VERSION, str(error), advice), None
+    except ServerError as error:
+        return wrong(CARD, str(error), "Was the model written by `ae-search export`?"), None
+    except ImageError as error:
+        return wrong(CARD, str(error), "Was the model written by `ae-search export`?"), None
+    shape = " x ".join(map(str, card.image_shape))
+    model = f"{card.name} version {card.version}, fingerprint {card.fingerprint[:12]}"
+    return ok(CARD, f"{model}: images {shape}, latents of {card.latent_dim} floats"), card
+
+
+def check_signatures(client: LatentClient, card: ModelCard) -> Finding:
+    """Return whether one image has the same latent as floats, as uint8 and as a file."""
+    pixels = np.random.default_rng(0).integers(0, 256, card.image_shape, np.uint8)
+    try:
+        latents = [
+            client.encode(pixels.astype(np.float32) / 255.0),
+            client.encode(pixels),
+            client.encode_files([pixels_to_png(pixels)]),
+        ]
+    except (ServerError, ImageError) as error:
+        return wrong(SIGNATURES, str(error), "Export the model anew with `ae-search export`.")
+    scale = float(np.abs(latents[0]).max()) or 1.0
+    apart = max(float(np.abs(other - latents[0]).max()) / scale for other in latents[1:])
+    if apart > TOLERANCE:
+        told = f"the latents of one image differ by {apart:.2g} of the largest value, by signature"
+        return wrong(SIGNATURES, told, "Export the model anew with `ae-search export`.")
+    return ok(SIGNATURES, "floats, uint8 and files are answered alike")
+
+
+def check_sizes(client: LatentClient, card: ModelCard) -> Iterator[Finding]:
+    """Yield whether the largest requests of a client are taken."""
+    row_bytes = int(np.prod(card.image_shape))
+    rows = max(1, min(MAX_ROWS, MAX_REQUEST_BYTES // row_bytes))
+    try:
+        client.encode(np.zeros((rows, *card.image_shape), np.uint8))
+    except (ServerError, ImageError) as error:
+        yield wrong(BATCH, f"{rows} images in one request: {error}", "Raise max_batch_size in the batching parameters.")
+        return
+    if client.limits.rows < rows:
+        yield warning(
+            BATCH,
+            f"the server takes {client.limits.rows} images in one request, not {rows}",
+            "The client sends smaller requests; raise max_batch_size in the batching parameters for fewer of them.",
+        )
+    else:
+        yield ok(BATCH, f"{rows} images in one request are taken")
+    yield _check_message_size(client)
+
+
+def _check_message_size(client: LatentClient) -> Finding:
+    side = int((MAX_REQUEST_BYTES / 3) ** 0.5) - 10
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
+    data = buffer.getvalue()
+    megabytes = len(data) / 2**20
+    try:
+        client.encode_files([data])
+    except (ServerError, ImageError) as error:
+        return wrong(
+            MESSAGE,
+            f"a file of {megabytes:.1f} MiB: {error}",
+            "Raise the message limit of the server or of the proxy before it to at least 4 MiB, more for larger files.",
+        )
+    return ok(MESSAGE, f"a file of {megabytes:.1f} MiB is taken")

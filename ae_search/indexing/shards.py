@@ -1,0 +1,192 @@
+"""From a source to Parquet files of latents, a shard at a time; what is finished is never done again.
+
+OUT/
+  embed.json               what the shards are of
+  latents-00000.parquet    key, label, metadata and latent; which images were left out is written in the file too
+  left-out.jsonl           key and reason of each image that was left out, at the end
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ae_search.contract import Encoder, ModelCard, ModelRef
+from ae_search.data import Source, source_name
+from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
+from ae_search.files import make_folder, write_atomically
+from ae_search.index.parquet_file import about_parquet, parquet_writer
+from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
+
+ABOUT = "embed.json"
+LEFT_OUT = "left-out.jsonl"
+SHARD_ITEMS = 8192
+_FORMAT = 1
+_LEFT_OUT_KEY = "left_out"
+
+
+@dataclass(frozen=True)
+class EmbedReport:
+    """What came of writing the latents of a source.
+
+    Attributes:
+        model: The model that the latents come from.
+        images: Latents in all shards.
+        shards: Number of shards.
+        found: How many of them were there already.
+        left_out: Key and reason of each image that was left out.
+    """
+
+    model: ModelRef
+    images: int
+    shards: int
+    found: int
+    left_out: dict[str, str]
+
+
+def embed_source(
+    source: Source,
+    encoder: Encoder,
+    out: Path,
+    *,
+    shard_items: int = SHARD_ITEMS,
+    on_progress: OnProgress = no_progress,
+) -> EmbedReport:
+    """Write the latents of every image of a source as Parquet files.
+
+    After an interruption, the same call goes on with the first shard that is not finished. All shards are of one model;
+    an image that changes under the same name meanwhile is not noticed.
+
+    Args:
+        source: The images.
+        encoder: Served or in this process.
+        out: The folder to write; new, empty, or of the same source and model.
+        shard_items: Images to a shard, at least 1.
+        on_progress: Called with the number of images done since the last call.
+
+    Raises:
+        ConfigurationError: `out` holds something else, cannot be written, or is being written; pyarrow is missing.
+        ModelMismatchError: The shards there are of a model that the encoder does not have.
+        ServerError: The encoder does not answer.
+    """
+    make_folder(out, "output")
+    with _only_writer(out):
+        card = _pinned_card(source, encoder, out, shard_items)
+        images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, thumbnails=False)
+        found = done = 0
+        left_out: dict[str, str] = {}
+        for number, start in enumerate(range(0, len(source), shard_items)):
+            positions = range(start, min(start + shard_items, len(source)))
+            path = out / f"latents-{number:05}.parquet"
+            if path.exists():
+                found += 1
+                on_progress(len(positions))
+            else:
+                images.damaged.clear()
+                _write(path, images, positions, card, on_progress)
+            told = _left_out_of(path)
+            left_out |= told
+            done += len(positions) - len(told)
+        lines = (json.dumps({"key": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in left_out.items())
+        write_atomically(out / LEFT_OUT, "".join(lines))
+    return EmbedReport(_ref(card), done, -(-len(source) // shard_items), found, left_out)
+
+
+def _write(path: Path, images: SourceEncoder, positions: range, card: ModelCard, on_progress: OnProgress) -> None:
+    def write_shard(temporary: Path) -> None:
+        about: dict[str, Any] = {}
+        with parquet_writer(temporary, _ref(card), card.metric, card.latent_dim, about=about) as write:
+            for block in images.blocks(positions, on_progress):
+                write(block.latents, block.keys, block.labels)
+            about[_LEFT_OUT_KEY] = dict(images.damaged)
+
+    try:
+        write_atomically(path, write_shard)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _left_out_of(path: Path) -> dict[str, str]:
+    told = about_parquet(path).get(_LEFT_OUT_KEY)
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"{path} was not written by this command; move it away.")
+    return {str(key): str(reason) for key, reason in told.items()}
+
+
+def _pinned_card(source: Source, encoder: Encoder, out: Path, shard_items: int) -> ModelCard:
+    """Return the card of the model that the shards are of, after writing or checking what they are of."""
+    card = encoder.describe()
+    wanted = {
+        "format": _FORMAT,
+        "source": source_name(source),
+        "images": len(source),
+        "keys": _digest(source),
+        "shard_items": shard_items,
+    }
+    path = out / ABOUT
+    if not path.exists():
+        if any(out.glob("*.parquet")):
+            raise ConfigurationError(f"{out} holds Parquet files of something else; choose another --out.")
+        write_atomically(path, json.dumps({**wanted, "model": asdict(_ref(card))}, indent=2) + "\n")
+        return card
+    begun, model = _read_about(path)
+    for name, value in wanted.items():
+        if name != "source" and begun.get(name) != value:
+            raise ConfigurationError(
+                f"{out} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; choose another --out, or "
+                "remove this one."
+            )
+    return _card_of(model, card, encoder, out)
+
+
+def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        return begun, ModelRef(**begun["model"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error!r}); choose another --out.") from error
+
+
+def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) -> ModelCard:
+    """Return the card of a model that the encoder still has."""
+    if newest.fingerprint == model.fingerprint:
+        return newest
+    try:
+        card = encoder.at_version(model.version).describe()
+    except ModelNotServedError:
+        card = newest
+    if card.fingerprint != model.fingerprint:
+        raise ModelMismatchError(
+            f"{out} was begun with {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}), but "
+            f"{card.name} version {card.version} answered; serve that version, or choose another --out."
+        )
+    return card
+
+
+def _ref(card: ModelCard) -> ModelRef:
+    return ModelRef(card.name, card.version, card.fingerprint)
+
+
+def _digest(source: Source) -> str:
+    digest = hashlib.sha256()
+    for position in range(len(source)):
+        digest.update(source.key(position).encode() + b"\0")
+    return digest.hexdigest()
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    try:
+        with (out / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for abandoned in out.glob(".tmp-*"):  # by a process that was killed
+                abandoned.unlink(missing_ok=True)
+            yield
+    except BlockingIOError as error:
+        raise ConfigurationError(f"Another process writes {out}.") from error
+    except PermissionError as error:
+        raise ConfigurationError(f"Cannot write in {out}: {error.strerror}.") from error

@@ -1,0 +1,203 @@
+"""What is wrong between a client and a server, found step by step on real servers."""
+
+import dataclasses
+import json
+import socket
+import threading
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from typer.testing import CliRunner
+
+from ae_search.cli import app
+from ae_search.client import Access
+from ae_search.diagnosis import Verdict, diagnose
+from ae_search.diagnosis.network import addresses_of
+from ae_search.errors import ConfigurationError
+from ae_search.index import IndexBuilder
+from ae_search.model_server import LocalEncoder, ModelServer
+
+
+@pytest.fixture(scope="module")
+def server(tiny_export):
+    with ModelServer(tiny_export) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def card(tiny_export):
+    return LocalEncoder(tiny_export).describe()
+
+
+def index_of(path, card):
+    with IndexBuilder(path, card, n_trees=2) as builder:
+        builder.add(np.random.default_rng(0).normal(size=(30, card.latent_dim)), [str(at) for at in range(30)])
+    return path
+
+
+def found(*args, **options):
+    return {finding.check: finding for finding in diagnose(*args, **options)}
+
+
+def only_wrong(findings):
+    (finding,) = [finding for finding in findings.values() if finding.verdict is Verdict.WRONG]
+    assert finding.advice
+    return finding
+
+
+def test_all_is_well(server, card, tmp_path):
+    findings = found(server.address, index=index_of(tmp_path / "index", card))
+    assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
+    assert list(findings) == [
+        "name resolution",
+        "port",
+        "TLS",
+        "version",
+        "model card",
+        "signatures",
+        "batch size",
+        "message size",
+        "index",
+        "latency",
+    ]
+    assert "index 0." in findings["latency"].told
+    assert card.fingerprint[:12] in findings["model card"].told
+
+
+def test_the_wrong_model_version_and_index(server, card, tmp_path):
+    assert "nomodel" in only_wrong(found(server.address, "nomodel")).told
+    assert "version 9" in only_wrong(found(server.address, version=9)).told
+    other = dataclasses.replace(card, fingerprint="ab" * 32, version=7)
+    findings = found(server.address, "default", index=index_of(tmp_path / "index", other))
+    assert "version 7" in only_wrong(findings).told
+    assert findings["latency"].verdict is Verdict.OK
+    assert only_wrong(found(server.address, index=tmp_path)).check == "index"
+
+
+def test_nothing_listens_or_resolves():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        finding = only_wrong(found(f"127.0.0.1:{taken.getsockname()[1]}"))
+    assert (finding.check, "refuses" in finding.told) == ("port", True)
+    finding = only_wrong(found("nowhere.invalid:8500", access=Access(insecure=True)))
+    assert finding.check == "name resolution"
+    with pytest.raises(ConfigurationError, match="insecure"):
+        found("192.0.2.1:8500")
+    with pytest.raises(ConfigurationError, match="HOST:PORT"):
+        found("nonsense")
+
+
+def answering(answer):
+    """A server that says the same to everybody."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1024)
+                connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listening
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1"), (b"220 mail ready\r\n", "does not answer as a gRPC server")],
+)
+def test_another_protocol(answer, told):
+    with answering(answer) as listening:
+        finding = only_wrong(found(f"127.0.0.1:{listening.getsockname()[1]}"))
+    assert (finding.check, told in finding.told) == ("TLS", True)
+
+
+def test_a_grpc_server_that_is_no_model_server():
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    findings = found(f"127.0.0.1:{port}")
+    server.stop(None).wait()
+    assert findings["model"].verdict is Verdict.WARNING
+    assert only_wrong(findings).check == "model card"
+
+
+@pytest.fixture(scope="module")
+def tls(tiny_export, tmp_path_factory):
+    """A server that speaks TLS and one that wants a client's certificate too; the files of a client."""
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    own, client = authority.issue_cert("localhost"), authority.issue_cert("client")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+    client.private_key_pem.write_to_path(folder / "client.key")
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    chain = own.cert_chain_pems[0].bytes()
+    ports, servers = {}, []
+    for name, authorities in (("tls", None), ("mutual", authority.cert_pem.bytes())):
+        server = grpc.server(futures.ThreadPoolExecutor(1))
+        credentials = grpc.ssl_server_credentials(
+            [(own.private_key_pem.bytes(), chain)], authorities, require_client_auth=authorities is not None
+        )
+        ports[name] = server.add_secure_port("127.0.0.1:0", credentials)
+        server.start()
+        servers.append(server)
+    yield folder, ports
+    for server in servers:
+        server.stop(None).wait()
+
+
+def test_tls_that_does_not_fit(tls, server):
+    folder, ports = tls
+    ca = folder / "ca.pem"
+
+    def tls_finding(target, **files):
+        return found(target, access=Access(**files))["TLS"]
+
+    at = f"localhost:{ports['tls']}"
+    assert tls_finding(at, ca_file=ca).verdict is Verdict.OK
+    for finding, advice in (
+        (tls_finding(at), "--tls"),
+        (tls_finding(at, tls=True), "--tls-ca"),
+        (tls_finding(at, ca_file=folder / "other.pem"), "--tls-ca"),
+        (tls_finding(f"127.0.0.1:{ports['tls']}", ca_file=ca), "--tls-server-name"),
+        (tls_finding(f"localhost:{ports['mutual']}", ca_file=ca), "--tls-cert"),
+        (tls_finding(server.address, ca_file=ca), "Leave the TLS options out"),
+    ):
+        assert finding.verdict is Verdict.WRONG
+        assert advice in finding.advice
+    assert tls_finding(f"127.0.0.1:{ports['tls']}", ca_file=ca, server_name="localhost").verdict is Verdict.OK
+    own = {"certificate_file": folder / "client.pem", "key_file": folder / "client.key"}
+    assert tls_finding(f"localhost:{ports['mutual']}", ca_file=ca, **own).verdict is Verdict.OK
+
+
+def test_the_command(server, tmp_path):
+    good = CliRunner().invoke(app, ["doctor", "--server", server.address])
+    assert good.exit_code == 0
+    assert "latency" in good.stdout
+    bad = CliRunner().invoke(app, ["doctor", "--server", server.address, "--model-name", "nomodel", "--json"])
+    assert bad.exit_code == 1
+    assert json.loads(bad.stdout)[-1]["verdict"] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("target", "addresses"),
+    [
+        ("host:80", [("host", 80)]),
+        ("dns:///host:80", [("host", 80)]),
+        ("ipv4:1.2.3.4:80,5.6.7.8:81", [("1.2.3.4", 80), ("5.6.7.8", 81)]),
+        ("[::1]:80", [("::1", 80)]),
+        ("ipv6:[::1]:80", [("::1", 80)]),
+        ("dns:80", [("dns", 80)]),
+        ("dns://8.8.8.8/host:80", None),
+        ("unix:/tmp/socket", None),
+        ("dns:///host", None),
+    ],
+)
+def test_addresses_of_a_target(target, addresses):
+    assert addresses_of(target) == addresses
