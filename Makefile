@@ -17,7 +17,7 @@ endif
 
 BIN := .venv/bin
 
-.PHONY: help install demo test crashtest lint format bench-index clean-demo
+.PHONY: help install demo test crashtest lint format bench-index bench-client clean-demo
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -62,6 +62,9 @@ format: .venv/.installed  ## sort imports and format
 
 bench-index: .venv/.installed-bench  ## measure the index against other engines; options in BENCH_ARGS
 	$(BIN)/python -m bench.index $(BENCH_ARGS)
+
+bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
+	$(BIN)/python -m bench.client $(BENCH_ARGS)
 
 clean-demo:  ## remove what the demo wrote
 	rm -rf demo

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +17,12 @@ from bench.measure import TARGETS
 from bench.progress import CORES
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- written by bench/index.py: begin -->", "<!-- written by bench/index.py: end -->"
 PACKAGES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss-cpu", "usearch", "tensorflow", "keras")
 
 _NOT_REACHED = "not reached"
 
 
-def machine() -> dict[str, Any]:
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Describe where and with what the figures were measured."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
         "load_at_start": os.getloadavg()[0],
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in packages},
     }
 
 
@@ -50,18 +50,30 @@ def write(results: dict[str, Any], trial: Path | None) -> list[Path]:
     """
     folder = trial or HERE / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    figures, picture = folder / "index.json", folder / "recall-latency.png"
-    write_atomically(figures, json.dumps(_rounded(results), indent=1) + "\n")
+    figures, picture = write_figures(results, "index", folder), folder / "recall-latency.png"
     write_atomically(picture, lambda path: _draw(results["data_sets"], path))
-    tables = f"{BEGIN}\n\n{_tables(results)}\n\n{END}"
+    return [figures, picture, write_tables(_tables(results), "index", trial)]
+
+
+def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
+    """Write the figures of the benchmark of that name as JSON."""
+    path = folder / f"{name}.json"
+    write_atomically(path, json.dumps(_rounded(results), indent=1) + "\n")
+    return path
+
+
+def write_tables(tables: str, name: str, trial: Path | None) -> Path:
+    """Write the tables of a benchmark between its marks in README.md, or into the folder of a trial."""
+    begin, end = (f"<!-- written by bench/{name}.py: {mark} -->" for mark in ("begin", "end"))
+    text = f"{begin}\n\n{tables}\n\n{end}"
     if trial:
-        page = trial / "tables.md"
-        write_atomically(page, tables + "\n")
+        page = trial / f"{name}.md"
+        write_atomically(page, text + "\n")
     else:
         page = HERE / "README.md"
-        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        write_atomically(page, before + tables + rest.partition(END)[2])
-    return [figures, picture, page]
+        before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+        write_atomically(page, before + text + rest.partition(end)[2])
+    return page
 
 
 def _rounded(value: Any) -> Any:
@@ -86,7 +98,7 @@ def _tables(results: dict[str, Any]) -> str:
     for data in everyone:
         parts += [f"### {data['name']}, {data['items']:,} items", _size_table(data), _speed_table(data)]
     growing = [data for data in sets if data["name"] == last]
-    parts += ["### Growth", _growth_table(growing), "### Checks", _check_table(results["checks"])]
+    parts += ["### Growth", _growth_table(growing), "### Checks", check_table(results["checks"])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -104,7 +116,7 @@ def _size_table(data: dict[str, Any]) -> str:
         ])  # fmt: skip
     head = ["engine", "build s", "of that", "bytes an item", "first open ms", "second open ms", "own MB", "of files MB",
             "resident MB"]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _speed_table(data: dict[str, Any]) -> str:
@@ -114,7 +126,7 @@ def _speed_table(data: dict[str, Any]) -> str:
             rows.append([name, "its default", *_speed_cells(figures, figures["default"])])
         for target in TARGETS:
             rows.append([name, f"{target:.2f}", *_speed_cells(figures, figures["at"][str(target)])])
-    return _table(["engine", "recall asked", "setting", "recall@10", "median ms", "p99 ms", "batch queries/s"], rows)
+    return table(["engine", "recall asked", "setting", "recall@10", "median ms", "p99 ms", "batch queries/s"], rows)
 
 
 def _speed_cells(figures: dict[str, Any], at: dict[str, float] | None) -> list[str]:
@@ -139,20 +151,22 @@ def _growth_table(sets: list[dict[str, Any]]) -> str:
                 rows.append([f"{data['items']:,}", name, f"{figures['seconds']['wall']:.2f}", asked, *cells])
     head = ["items", "engine", "build s", "recall asked", "setting", "recall@10", "median ms", "p99 ms",
             "batch queries/s"]  # fmt: skip
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
-def _check_table(checks: list[dict[str, Any]]) -> str:
+def check_table(checks: list[dict[str, Any]]) -> str:
+    """Return the table of the promises."""
     rows = []
     for check in checks:
         sign, verdict = "≤" if check["at_most"] else "≥", "PASS" if check["passed"] else "FAIL"
         unit = f" {check['unit']}" if check["unit"] else ""
         rows.append([check["name"], f"{check['measured']:.4g}{unit}", f"{sign} {check['target']:g}{unit}", verdict])
-    return _table(["check", "measured", "target", ""], rows) if rows else ""
+    return table(["check", "measured", "target", ""], rows) if rows else ""
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *("---" if name in ("engine", "of that", "setting", "check") else "--:" for name in head[1:])]
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown, its figures to the right."""
+    rule = ["---", *("---" if name in ("engine", "of that", "setting", "check", "way") else "--:" for name in head[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 

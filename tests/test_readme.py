@@ -1,5 +1,6 @@
 """The README's commands and its Python run as they stand there, on a tiny folder of photographs."""
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trustme
 
 from ae_search.index import Manifest
 
@@ -33,6 +35,7 @@ def place(photos, tmp_path_factory):
     place = tmp_path_factory.mktemp("readme")
     shutil.copytree(photos, place / "photos")
     shutil.copy(place / "photos" / "cats" / "image 01.PNG", place / "my-photo.jpg")
+    trustme.CA().cert_pem.write_to_path(place / "ca.pem")
     server = None
     address = None
     results = {}
@@ -81,6 +84,7 @@ def test_the_python_code(place, monkeypatch, capsys):
     assert start == "1 cats/image 01.PNG cats"
     assert float(similarity) == pytest.approx(1.0, abs=1e-6)
     namespace["client"].close()
+    namespace["secure"].close()
 
 
 def test_the_index_that_lives(place, tmp_path):
@@ -124,6 +128,21 @@ def test_a_query_loads_no_tensorflow(place):
     assert result.returncode == 0, result.stderr
 
 
+def test_the_doctor_and_latents_in_bulk(place, tmp_path):
+    folder, address, _ = place
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (block,) = [block for block in blocks("sh") if "doctor" in block]
+    told = {}
+    for line in block.splitlines():
+        words = [word.replace("127.0.0.1:8500", address) for word in shlex.split(line, comments=True)]
+        told[words[1]] = run(words[1:], tmp_path)
+    assert told["doctor"].returncode == 0, told["doctor"].stdout
+    assert "latents of the same model" in told["doctor"].stdout
+    assert told["embed"].returncode == 3  # two of the photographs are damaged
+    left_out = (tmp_path / "latents/photos/left-out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["key"] for line in left_out] == ["cats/text.jpg", "cats/truncated.jpg"]
+
+
 WRONG = {
     "query missing.jpg --index indexes/photos --server {address}": "there is no such image file",
     "query photos/cats/text.jpg --index indexes/photos --server {address}": "not a JPEG, PNG, GIF, BMP or WebP",
@@ -136,6 +155,19 @@ WRONG = {
     "query my-photo.jpg --index indexes/photos --server {address} -k 0": "at least 1",
     "query my-photo.jpg --index damaged --server {address}": "forest.ann",
     "query my-photo.jpg --index other --server {address}": "was built with",
+    "query my-photo.jpg --index indexes/photos --server 192.0.2.1:8500": "--insecure",
+    "query my-photo.jpg --index indexes/photos --server {address} --tls-ca missing.pem": "cannot be read",
+    "query my-photo.jpg --index indexes/photos --server {address} --tls-cert ca.pem": "--tls-key",
+    "query my-photo.jpg --index indexes/photos --server {address} --token-file missing": "cannot be read",
+    "query my-photo.jpg --index indexes/photos --server {address} --header nonsense": "KEY=VALUE",
+    "query my-photo.jpg --index indexes/photos --server {address} --model-version 9": "was built with",
+    "query my-photo.jpg --index indexes/photos --server {address} --model-version 1 --model-label x": "one of them",
+    "embed photos --out new": "--server",
+    "embed missing --out new --server {address}": "SOURCE must be",
+    "embed photos --out my-photo.jpg --server {address}": "Cannot make",
+    "embed photos --out photos/cats/image\\ 01.PNG/x --server {address}": "Cannot make",
+    "doctor": "--server",
+    "doctor --server nonsense": "HOST:PORT",
     "index build missing --index new --server {address}": "SOURCE must be",
     "index build photos --index indexes/photos --server {address}": "--replace",
     "index build photos --index new --server 127.0.0.1:1": "cannot be reached",
@@ -177,7 +209,7 @@ def files(folder):
 def test_what_is_wrong_is_told_in_one_sentence(place, spoiled, command):
     folder, address, _ = place
     before = files(folder)
-    result = run(command.format(address=address).split(), folder)
+    result = run(shlex.split(command.format(address=address)), folder)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 1, result.stderr
     assert len(errors) == 1, result.stderr
@@ -196,7 +228,7 @@ def test_help_of_every_command():
         f"index {name}"
         for name in "add update remove compact rebuild tune info verify duplicates export import".split()
     ]
-    for command in ("train", "export", "serve", "index", "index build", *changes, "query", "demo"):
+    for command in ("train", "export", "serve", "index", "index build", *changes, "query", "embed", "doctor", "demo"):
         result = subprocess.run([TOOL, *command.split(), "--help"], capture_output=True, text=True, env=os.environ)
         assert result.returncode == 0
         assert "Usage" in result.stdout
