@@ -7,11 +7,15 @@ import sys
 import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ae_search.cli.options import load_tensorflow
+from ae_search.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ae_search.model_server import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -35,37 +39,93 @@ def serve(
             "--enable-serialization-as-tensor-content", help="Answer in raw bytes, which clients read faster."
         ),
     ] = False,
+    version_policy: Annotated[
+        str, typer.Option(metavar="POLICY", help="Which versions are served: latest:N, all or specific:V,V.")
+    ] = "latest:1",
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VERSION", help="Name for a version; may be repeated.")
+    ] = None,
+    allow_version_labels_for_unavailable_models: Annotated[
+        bool,
+        typer.Option(
+            "--allow-version-labels-for-unavailable-models", help="Start even if a label's version is not available."
+        ),
+    ] = False,
+    grpc_max_threads: Annotated[
+        int | None, typer.Option(min=1, help="Predict requests run at a time; 4 for each core when left out.")
+    ] = None,
+    batching: Annotated[bool, typer.Option("--batching", help="Run requests that arrive together together.")] = False,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Rows of one joined run.")] = 256,
+    batch_timeout_micros: Annotated[
+        int, typer.Option(min=0, help="The longest that requests wait for others, microseconds.")
+    ] = 2000,
+    max_enqueued_batches: Annotated[int, typer.Option(min=1, help="Full batches that may wait.")] = 16,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of --tls-cert, PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Accept only clients with a certificate signed by these, PEM.")
+    ] = None,
+    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB of the largest request and answer.")] = 64,
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="Seconds that requests under way have to end when told to stop.")
+    ] = 10.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for Prometheus; 0 picks a free one; none when left out.")
+    ] = None,
 ) -> None:
-    """Serve the newest version of an exported model over gRPC, and newer ones as they appear."""
-    as_content = enable_serialization_as_tensor_content
-    if backend is Backend.TENSORFLOW_SERVING:
-        _become_tensorflow_serving(model, name, host, port, as_content=as_content)
-    else:
-        _serve_embedded(model, name, host, port, as_content=as_content)
-
-
-def _serve_embedded(model: Path, name: str | None, host: str, port: int, *, as_content: bool) -> None:
+    """Serve the wanted versions of an exported model over gRPC, and newer ones as they appear."""
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-
+    if backend is Backend.EMBEDDED:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
     load_tensorflow()
+    from ae_search.model_server import Batching, Labels, VersionPolicy
+
+    options = {
+        "model_name": name,
+        "host": host,
+        "port": port,
+        "workers": grpc_max_threads,
+        "enable_serialization_as_tensor_content": enable_serialization_as_tensor_content,
+        "version_policy": VersionPolicy.parse(version_policy),
+        "labels": Labels.parse(label or [], allow_unavailable=allow_version_labels_for_unavailable_models),
+        "batching": Batching(max_batch_size, batch_timeout_micros, max_enqueued_batches) if batching else None,
+        "tls": _tls(tls_cert, tls_key, tls_client_ca),
+        "max_message_mib": max_message_mib,
+        "drain_s": drain_s,
+        "metrics_port": metrics_port,
+    }
+    if backend is Backend.EMBEDDED:
+        _serve_embedded(model, options, stopping)
+    else:
+        _become_tensorflow_serving(model, options)
+
+
+def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Event) -> None:
     from ae_search.model_server import ModelServer
 
-    server = ModelServer(
-        model, model_name=name, host=host, port=port, enable_serialization_as_tensor_content=as_content
-    )
-    with server:
+    with ModelServer(model, **options) as server:
         print(f"serving {server.model_name} version {server.version} on {server.address}", flush=True)
         stopping.wait()
         log.info("stopping: waiting for the requests under way")
 
 
-def _become_tensorflow_serving(model: Path, name: str | None, host: str, port: int, *, as_content: bool) -> None:
-    load_tensorflow()
+def _become_tensorflow_serving(model: Path, options: dict[str, Any]) -> None:
     from ae_search.model_server.tensorflow_serving import command
 
-    arguments = command(model, model_name=name, host=host, port=port, enable_serialization_as_tensor_content=as_content)
+    if options.pop("max_message_mib") != 64 or options.pop("drain_s") != 10.0:
+        raise ConfigurationError("tensorflow_model_server has no option for --max-message-mib or --drain-s.")
+    arguments = command(model, **options)
     sys.stdout.flush()
     # In place of this process, so that signals and exit code are TensorFlow Serving's own.
     os.execv(arguments[0], arguments)
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> "ServerTls | None":
+    from ae_search.model_server import ServerTls
+
+    if certificate is None or key is None:
+        if certificate or key or client_ca:
+            raise ConfigurationError("TLS needs both --tls-cert and --tls-key; --tls-client-ca comes on top of them.")
+        return None
+    return ServerTls(certificate, key, client_ca)

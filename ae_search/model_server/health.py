@@ -1,43 +1,57 @@
-"""The standard gRPC health service, with an end."""
+"""The standard gRPC health service, whose watchers can be let go."""
 
-import threading
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-from grpc_health.v1 import health
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-Send = Callable[[Any], None]
+Status = health_pb2.HealthCheckResponse.ServingStatus
+SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
-class HealthServicer(health.HealthServicer):
-    """Health whose watchers can be let go: an open Watch would use up the whole grace of a stopping server."""
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """Health of all services of one server at once: an open Watch ends with the server and does not hold it up."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._watchers: set[Send] = set()
-        self._watchers_lock = threading.Lock()
+        self._status = Status.Value("NOT_SERVING")
+        self._ended = False
+        self._changed = asyncio.Event()
 
-    def Watch(self, request: Any, context: Any, send_response_callback: Send | None = None) -> Any:
+    def serve(self) -> None:
+        """Report SERVING. Call it, and `end`, in the server's event loop."""
+        self._set("SERVING")
+
+    def end(self) -> None:
+        """Report NOT_SERVING and close every Watch that is open."""
+        self._ended = True
+        self._set("NOT_SERVING")
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Return the status now."""
+        if request.service not in SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "")
+        return self._response(request.service)
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Send the status now and whenever it changes."""
-        if send_response_callback is None:
-            return super().Watch(request, context)
-        forward = send_response_callback
+        sent = None
+        while True:
+            changed, response = self._changed, self._response(request.service)
+            if response != sent:
+                sent = response
+                yield response
+            if self._ended:
+                return
+            await changed.wait()
 
-        def send(response: Any) -> None:
-            with self._watchers_lock:
-                if send not in self._watchers:  # ended already; gRPC fails on a second end
-                    return
-                if response is None:
-                    self._watchers.discard(send)
-            forward(response)
+    def _set(self, name: str) -> None:
+        self._status = Status.Value(name)
+        # Those that wait hold the old event.
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-        with self._watchers_lock:
-            self._watchers.add(send)
-        return super().Watch(request, context, send)
-
-    def end_watches(self) -> None:
-        """Close every Watch that is open."""
-        with self._watchers_lock:
-            watchers = list(self._watchers)
-        for send in watchers:
-            send(None)
+    def _response(self, service: str) -> Any:
+        known = service in SERVICES
+        return health_pb2.HealthCheckResponse(status=self._status if known else Status.Value("SERVICE_UNKNOWN"))

@@ -14,16 +14,17 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from ae_search.contract import SIGNATURE_FLOAT
 from ae_search.errors import ExportError
+from ae_search.model_server.folders import SAVED_MODEL
 from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
 from ae_search.model_server.tensors import decode_tensor, dtype_of, shape_of
 
 log = logging.getLogger(__name__)
 
-SAVED_MODEL = "saved_model.pb"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 # TensorFlow Serving's own limit.
 MAX_WARMUP_RECORDS = 1000
 
+Inputs = dict[str, npt.NDArray[Any]]
 Outputs = dict[str, npt.NDArray[Any]]
 
 
@@ -40,10 +41,13 @@ class Servable:
         self._saved_model = saved_model
         self._functions: dict[str, Any] = dict(saved_model.signatures)
         self.signature_defs = {name: value for name, value in signature_defs.items() if name in self._functions}
-        self._defaults: dict[str, dict[str, Any]] = {
-            name: {key: tf.constant(tf.make_ndarray(proto)) for key, proto in value.defaults.items()}
+        self._defaults: dict[str, Inputs] = {
+            name: {key: tf.make_ndarray(proto) for key, proto in value.defaults.items()}
             for name, value in self.signature_defs.items()
         }
+        self._specs = {name: function.structured_input_signature[1] for name, function in self._functions.items()}
+        self._output_names = {name: sorted(function.structured_outputs) for name, function in self._functions.items()}
+        self._with_rows = {name for name, specs in self._specs.items() if specs and all(map(_has_rows, specs.values()))}
         self.version = version
 
     @classmethod
@@ -79,26 +83,48 @@ class Servable:
         Raises:
             RequestRefused: There is no such signature, an input does not fit it, or the model refuses a value.
         """
-        try:
-            tensors = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
-            tensors = self._defaults.get(signature or SIGNATURE_FLOAT, {}) | tensors
-            self._check(signature, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()})
-            return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
-        except tf.errors.OpError as error:
-            raise refused_by_tensorflow(error) from error
+        arrays = {name: _as_array(value) for name, value in inputs.items()}
+        given = {name: (tf.dtypes.as_dtype(array.dtype), array.shape) for name, array in arrays.items()}
+        self._check(signature, given)
+        return self.execute(signature, self._default_inputs(signature) | arrays)
 
-    def run_protos(self, signature: str, protos: Mapping[str, Any]) -> Outputs:
-        """Run one signature on TensorProtos; none is decoded before all fit the signature.
+    def prepare(self, signature: str, protos: Mapping[str, Any]) -> Inputs:
+        """Return the inputs of a request, checked; none is decoded before all fit the signature.
 
         Args:
             signature: Signature name; empty means `serving_default`.
             protos: `TensorProto` by input name.
 
+        Returns:
+            Array by input name, the signature's defaults for those that were not sent.
+
         Raises:
             RequestRefused: As `run` does, or a TensorProto is malformed or too large.
         """
         self._check(signature, {name: (dtype_of(name, proto), shape_of(name, proto)) for name, proto in protos.items()})
-        return self.run(signature, {name: decode_tensor(name, proto) for name, proto in protos.items()})
+        decoded = {name: decode_tensor(name, proto) for name, proto in protos.items()}
+        return self._default_inputs(signature) | decoded
+
+    def execute(self, signature: str, inputs: Inputs) -> Outputs:
+        """Run one signature on inputs that `prepare` returned, or several of them joined.
+
+        Raises:
+            RequestRefused: The model refuses a value.
+        """
+        try:
+            tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
+            return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
+        except tf.errors.OpError as error:
+            raise refused_by_tensorflow(error) from error
+
+    def has_rows(self, signature: str) -> bool:
+        """Return whether the requests of a signature can be joined: each of its inputs has any number of rows.
+
+        Raises:
+            RequestRefused: There is no such signature.
+        """
+        self._function(signature)
+        return (signature or SIGNATURE_FLOAT) in self._with_rows
 
     def output_names(self, signature: str, asked: Iterable[str] = ()) -> list[str]:
         """Return which outputs to answer with.
@@ -110,13 +136,17 @@ class Servable:
         Raises:
             RequestRefused: There is no such signature or output, or one is asked for twice.
         """
-        known, asked = sorted(self._function(signature).structured_outputs), list(asked)
+        self._function(signature)
+        known, asked = self._output_names[signature or SIGNATURE_FLOAT], list(asked)
         for name in asked:
             if name not in known:
                 raise _invalid(f"output tensor alias not found in signature: {name} {_expected('Outputs', known)}")
         if len(set(asked)) < len(asked):
             raise _invalid("duplicate output tensor alias in the output_filter")
         return asked or known
+
+    def _default_inputs(self, signature: str) -> Inputs:
+        return self._defaults.get(signature or SIGNATURE_FLOAT, {})
 
     def _function(self, signature: str) -> Any:
         try:
@@ -127,13 +157,14 @@ class Servable:
 
     def _check(self, signature: str, given: Mapping[str, tuple[Any, tuple[int, ...]]]) -> None:
         """Refuse inputs that do not fit: a wrong shape that reaches a kernel can abort the process."""
-        specs = self._function(signature).structured_input_signature[1]
+        self._function(signature)
+        specs = self._specs[signature or SIGNATURE_FLOAT]
         for name in given:
             if name not in specs:
                 raise _invalid(f"input tensor alias not found in signature: {name}. {_expected('Inputs', specs)}")
         for name, spec in specs.items():
             if name not in given:
-                if name in self._defaults.get(signature or SIGNATURE_FLOAT, {}):
+                if name in self._default_inputs(signature):
                     continue
                 raise _invalid(f'input "{name}" is missing. {_expected("Inputs", specs)}')
             dtype, shape = given[name]
@@ -153,7 +184,8 @@ class Servable:
             entry = prediction_log_pb2.PredictionLog.FromString(record)
             if entry.HasField("predict_log"):
                 request = entry.predict_log.request
-                self.run_protos(request.model_spec.signature_name, request.inputs)
+                signature = request.model_spec.signature_name
+                self.execute(signature, self.prepare(signature, request.inputs))
         return count
 
 
@@ -163,6 +195,15 @@ def _read_signature_defs(folder: Path) -> dict[str, Any]:
         if "serve" in graph.meta_info_def.tags:
             return dict(graph.signature_def)
     raise ValueError("it has no graph tagged 'serve'.")
+
+
+def _has_rows(spec: Any) -> bool:
+    return bool(spec.shape.rank) and spec.shape[0] is None
+
+
+def _as_array(value: Any) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def _expected(what: str, names: Iterable[str]) -> str:

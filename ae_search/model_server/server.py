@@ -1,29 +1,39 @@
 """The embedded model server: TensorFlow Serving's gRPC API in a Python process."""
 
+import ipaddress
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from ae_search.errors import ConfigurationError
+from ae_search.errors import AeSearchError, ConfigurationError
+from ae_search.model_server.batching import Batcher
+from ae_search.model_server.event_loop import EventLoopThread
 from ae_search.model_server.health import HealthServicer
-from ae_search.model_server.servicers import ModelServicer, PredictionServicer, ServedModel
+from ae_search.model_server.metrics import ServerMetrics
+from ae_search.model_server.options import Batching, ServerTls, default_threads
+from ae_search.model_server.policy import Labels, VersionPolicy
+from ae_search.model_server.predicting import Predicting
+from ae_search.model_server.served_model import ServedModel
+from ae_search.model_server.servicers import ModelServicer, PredictionServicer
 from ae_search.model_server.versions import ModelVersions
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 64 * 2**20
+MIB = 2**20
+MAX_MESSAGE_MIB = 64
 
 
 class ModelServer:
-    """Serve the newest version under a base path, and newer ones as they appear.
+    """Serve the versions under a base path, and newer ones as they appear.
 
     It answers PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus) and the standard gRPC health
-    service. There is no TLS and no authentication.
+    service. Without `tls` everything is sent in plain text; who may call is decided by `ServerTls.client_ca` alone.
 
     Example:
         with ModelServer("export/fashion") as server:
@@ -37,9 +47,17 @@ class ModelServer:
         model_name: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
-        workers: int = 8,
+        workers: int | None = None,
         poll_interval_s: float = 1.0,
         enable_serialization_as_tensor_content: bool = False,
+        version_policy: VersionPolicy | None = None,
+        labels: Labels | None = None,
+        batching: Batching | None = None,
+        tls: ServerTls | None = None,
+        max_message_mib: int = MAX_MESSAGE_MIB,
+        drain_s: float = 10.0,
+        metrics_port: int | None = None,
+        interceptors: Sequence[Any] = (),
     ) -> None:
         """Take the options; `start` does the work.
 
@@ -48,21 +66,39 @@ class ModelServer:
             model_name: Name to answer to; the folder's name when left out. "default" is answered to as well.
             host: Address to listen on.
             port: Port to listen on; 0 picks a free one.
-            workers: Requests answered at a time, at least 1.
+            workers: Predict requests run at a time, at least 1; more are refused with RESOURCE_EXHAUSTED. 4 for each
+                core when left out. Requests that wait to be joined by `batching` do not count.
             poll_interval_s: Seconds between two looks at the base path.
             enable_serialization_as_tensor_content: Answer outputs as `tensor_content`, the flag of this name of
                 TensorFlow Serving.
+            version_policy: Which versions are served; the newest when left out.
+            labels: Names for versions.
+            batching: Join requests that arrive together; each runs on its own when left out.
+            tls: Files for TLS; plain text when left out.
+            max_message_mib: MiB of the largest request and answer, at least 1.
+            drain_s: Seconds that requests under way have to end when the `with` block is left.
+            metrics_port: Port for Prometheus on `host`; 0 picks a free one; none when left out.
+            interceptors: `grpc.aio.ServerInterceptor`s, the first one outermost.
         """
         self._base_path = Path(base_path).absolute()
         self.model_name = model_name or self._base_path.name
         self.host = host
         self.port = port
-        self._workers = workers
-        self._versions = ModelVersions(self._base_path, poll_interval_s=poll_interval_s)
+        self.metrics_port = metrics_port
+        self._threads = workers or default_threads()
+        self._versions = ModelVersions(self._base_path, policy=version_policy, poll_interval_s=poll_interval_s)
+        self._labels = labels or Labels()
         self._as_content = enable_serialization_as_tensor_content
+        self._batching = batching
+        self._tls = tls
+        self._max_message_bytes = max_message_mib * MIB
+        self._drain_s = drain_s
+        self._interceptors = list(interceptors)
+        self._metrics: ServerMetrics | None = None
         self._health = HealthServicer()
-        self._server: grpc.Server | None = None
+        self._server: Any = None
         self._executor: ThreadPoolExecutor | None = None
+        self._loop: EventLoopThread | None = None
 
     @property
     def address(self) -> str:
@@ -71,40 +107,47 @@ class ModelServer:
 
     @property
     def version(self) -> int | None:
-        """The version served now, None before `start`."""
-        servable = self._versions.servable()
-        return servable.version if servable else None
+        """The newest version served now, None before `start`."""
+        return next(iter(self._versions.available()), None)
 
     def start(self) -> None:
-        """Load the newest loadable version, then listen; a server is started once.
+        """Load the wanted versions, then listen; a server is started once.
 
         Raises:
-            ConfigurationError: The base path has no version folder, or the port cannot be listened on.
+            ConfigurationError: The base path has none of the wanted versions, a label names a version that is not
+                available, the TLS files are wrong, or a port cannot be listened on.
             ExportError: None of the versions can be loaded.
         """
-        self._versions.start()
+        credentials = self._tls.credentials() if self._tls else None
+        if credentials is None and not _is_loopback(self.host):
+            log.warning("listening on %s without TLS: whoever can reach it can read and send everything", self.host)
         try:
-            self._listen()
-        except ConfigurationError:
+            self._versions.start()
+            self._labels.check(self._versions.available())
+            self._start_metrics()
+            self._loop = EventLoopThread("model-server")
+            self._loop.run(self._listen(credentials))
+        except AeSearchError:
             self.stop(0)
             raise
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        log.info("serving %s version %s on %s", self.model_name, self.version, self.address)
+        served = ", ".join(map(str, self._versions.available()))
+        log.info("serving %s version %s on %s", self.model_name, served, self.address)
 
-    def stop(self, grace_s: float = 10.0) -> None:
+    def stop(self, grace_s: float | None = None) -> None:
         """Report NOT_SERVING, refuse new requests, and let those under way end.
 
         Args:
-            grace_s: Seconds after which the requests still under way are cancelled.
+            grace_s: Seconds after which the requests still under way are cancelled; `drain_s` when left out.
         """
-        self._health.enter_graceful_shutdown()
         self._versions.stop()
-        if self._server is not None:
-            stopped = self._server.stop(grace_s)
-            self._health.end_watches()
-            stopped.wait()
+        if self._loop is not None:
+            self._loop.run(self._drain(self._drain_s if grace_s is None else grace_s))
+            self._loop.close()
+            self._loop = None
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._metrics is not None:
+            self._metrics.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,25 +156,58 @@ class ModelServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _listen(self) -> None:
+    def _start_metrics(self) -> None:
+        if self.metrics_port is not None:
+            self._metrics = ServerMetrics(self._versions.available)
+            self.metrics_port = self._metrics.start(self.host, self.metrics_port)
+            log.info("metrics on http://%s:%d/metrics", self.host, self.metrics_port)
+
+    async def _listen(self, credentials: Any) -> None:
         options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", self._max_message_bytes),
+            ("grpc.max_send_message_length", self._max_message_bytes),
             # Otherwise a second server on the port would silently take half of the requests.
             ("grpc.so_reuseport", 0),
         ]
-        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="predict")
-        self._server = grpc.server(self._executor, options=options)
-        model = ServedModel(self.model_name, self._versions)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionServicer(model, as_content=self._as_content), self._server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(model), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        server = grpc.aio.server(interceptors=self._interceptors, options=options)
+        self._add_services(server)
         try:
-            self.port = self._server.add_insecure_port(self.address)
+            if credentials is None:
+                self.port = server.add_insecure_port(self.address)
+            else:
+                self.port = server.add_secure_port(self.address, credentials)
         except RuntimeError as error:
             raise ConfigurationError(
                 f"Cannot listen on {self.address}; is the port in use, or the host not of this machine?"
             ) from error
-        self._server.start()
+        await server.start()
+        self._server = server
+        self._health.serve()
+
+    def _add_services(self, server: Any) -> None:
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="predict")
+        model = ServedModel(self.model_name, self._versions, self._labels.versions)
+        batcher = None
+        if self._batching is not None:
+            on_run = self._metrics.observe_run if self._metrics else None
+            batcher = Batcher(self._batching, self._executor, on_run=on_run)
+        predicting = Predicting(
+            model, self._executor, threads=self._threads, batcher=batcher, as_content=self._as_content
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionServicer(model, predicting, self._metrics), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(model, self._metrics), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+
+    async def _drain(self, grace_s: float) -> None:
+        self._health.end()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,16 +1,21 @@
 """The command line of a real TensorFlow Serving over the same base path."""
 
+import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
 from ae_search.errors import ConfigurationError
-from ae_search.model_server.versions import require_version_folders
+from ae_search.model_server.folders import require_version_folders
+from ae_search.model_server.options import Batching, ServerTls, cores
+from ae_search.model_server.policy import Labels, VersionPolicy
 
 log = logging.getLogger(__name__)
 
 BINARY = "tensorflow_model_server"
 ANY_HOST = "0.0.0.0"
+METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 def command(
@@ -19,22 +24,36 @@ def command(
     model_name: str | None = None,
     host: str = ANY_HOST,
     port: int = 8500,
+    workers: int | None = None,
     enable_serialization_as_tensor_content: bool = False,
+    version_policy: VersionPolicy | None = None,
+    labels: Labels | None = None,
+    batching: Batching | None = None,
+    tls: ServerTls | None = None,
+    metrics_port: int | None = None,
 ) -> list[str]:
     """Return the arguments that start `tensorflow_model_server` for a model.
 
-    TensorFlow Serving has no option for the address: its gRPC port is open on every network interface (0.0.0.0),
-    without TLS. Close it with a firewall or a container network where that is not wanted.
+    TensorFlow Serving has no option for the address: its ports are open on every network interface (0.0.0.0). Close
+    them with a firewall or a container network where that is not wanted. What it wants as configuration files is put
+    into memory that the process inherits by `execv`, so that no file stays behind, and no key.
 
     Args:
         base_path: Folder with the version folders.
         model_name: Name to answer to; the folder's name when left out.
         host: The address that was asked for; a warning is logged when it is narrower than what will happen.
         port: gRPC port, 1 to 65535.
+        workers: Requests answered at a time, its `--grpc_max_threads`.
         enable_serialization_as_tensor_content: Answer outputs as `tensor_content`.
+        version_policy: Which versions are served; the newest when left out.
+        labels: Names for versions. The server checks them before it loads anything, so it is always told to allow
+            labels on versions that are not available.
+        batching: Join requests that arrive together.
+        tls: Files for TLS on the gRPC port.
+        metrics_port: Port for Prometheus, 1 to 65535; REST answers there too.
 
     Raises:
-        ConfigurationError: The binary is not on PATH, or the base path has no version folder.
+        ConfigurationError: The binary is not on PATH, the base path has no version folder, or a file cannot be read.
     """
     base_path = Path(base_path).absolute()
     require_version_folders(base_path)
@@ -46,13 +65,66 @@ def command(
         )
     if host != ANY_HOST:
         log.warning("TensorFlow Serving cannot listen on %s only: port %d is open on every interface.", host, port)
-    arguments = [
-        binary,
-        f"--port={port}",
-        "--rest_api_port=0",
-        f"--model_name={model_name or base_path.name}",
-        f"--model_base_path={base_path}",
-    ]
+    arguments = [binary, f"--port={port}", f"--rest_api_port={metrics_port or 0}"]
+    arguments += _model(model_name or base_path.name, base_path, version_policy or VersionPolicy(), labels or Labels())
+    if workers is not None:
+        arguments.append(f"--grpc_max_threads={workers}")
+    if batching is not None:
+        arguments += ["--enable_batching=true", _file("batching_parameters_file", _batching_text(batching))]
+    if tls is not None:
+        tls.credentials()
+        arguments.append(_file("ssl_config_file", _ssl_text(tls)))
+    if metrics_port:
+        arguments.append(
+            _file("monitoring_config_file", f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}\n')
+        )
     if enable_serialization_as_tensor_content:
         arguments.append("--enable_serialization_as_tensor_content=true")
     return arguments
+
+
+def _model(name: str, base_path: Path, policy: VersionPolicy, labels: Labels) -> list[str]:
+    if policy == VersionPolicy() and not labels.versions:
+        return [f"--model_name={name}", f"--model_base_path={base_path}"]
+    if policy.specific:
+        served = f"specific {{ {' '.join(f'versions: {version}' for version in sorted(policy.specific))} }}"
+    else:
+        served = "all {}" if policy.latest is None else f"latest {{ num_versions: {policy.latest} }}"
+    named = "".join(
+        f"    version_labels {{ key: {_quoted(label)} value: {version} }}\n"
+        for label, version in labels.versions.items()
+    )
+    text = (
+        "model_config_list {\n  config {\n"
+        f"    name: {_quoted(name)}\n    base_path: {_quoted(str(base_path))}\n"
+        f'    model_platform: "tensorflow"\n    model_version_policy {{ {served} }}\n{named}  }}\n}}\n'
+    )
+    allow = ["--allow_version_labels_for_unavailable_models=true"] if labels.versions else []
+    return [_file("model_config_file", text), *allow]
+
+
+def _batching_text(batching: Batching) -> str:
+    return (
+        f"max_batch_size {{ value: {batching.max_batch_size} }}\n"
+        f"batch_timeout_micros {{ value: {batching.batch_timeout_micros} }}\n"
+        f"max_enqueued_batches {{ value: {batching.max_enqueued_batches} }}\n"
+        f"num_batch_threads {{ value: {cores()} }}\n"
+    )
+
+
+def _ssl_text(tls: ServerTls) -> str:
+    lines = [f"server_key: {_quoted(tls.key.read_text())}", f"server_cert: {_quoted(tls.certificate.read_text())}"]
+    if tls.client_ca is not None:
+        lines += [f"custom_ca: {_quoted(tls.client_ca.read_text())}", "client_verify: true"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Return a string of protobuf's text format, whose escapes are those of JSON for ASCII; the rest stays as it is."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _file(option: str, text: str) -> str:
+    descriptor = os.memfd_create(option, 0)  # without close-on-exec
+    os.write(descriptor, text.encode())
+    return f"--{option}=/proc/self/fd/{descriptor}"

@@ -1,7 +1,6 @@
 """TensorProto to tensor and back, as TensorFlow Serving does it, with a bound on what a request may claim."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -15,6 +14,10 @@ from ae_search.model_server.refusal import RequestRefused
 MAX_DECODED_BYTES = 256 * 2**20
 # sizeof(tensorflow::tstring)
 STRING_BYTES = 24
+
+# Fields of TensorProto whose packed form is the array's own bytes.
+_PACKED_FIELDS: dict[Any, int] = {tf.float32: 5, tf.float64: 6}
+_LENGTH_DELIMITED = 2
 
 _VALUE_FIELDS: dict[Any, str] = {
     tf.float32: "float_val",
@@ -56,8 +59,8 @@ def dtype_of(name: str, proto: Any) -> Any:
         raise _malformed(name, f"its dtype {proto.dtype} is unknown") from error
 
 
-def decode_tensor(name: str, proto: Any) -> Any:
-    """Return the tensor of a TensorProto.
+def decode_tensor(name: str, proto: Any) -> npt.NDArray[Any]:
+    """Return the values of a TensorProto; strings as objects.
 
     Args:
         name: Input name, for errors.
@@ -66,13 +69,31 @@ def decode_tensor(name: str, proto: Any) -> Any:
     Raises:
         RequestRefused: It is malformed, or more than 256 MiB when decoded.
     """
-    dtype, count = dtype_of(name, proto), math.prod(shape_of(name, proto))
+    dtype, shape = dtype_of(name, proto), shape_of(name, proto)
+    count = math.prod(shape)
     _check_size(name, proto, dtype, count)
+    values = _common_layout(proto, dtype, count)
+    if values is not None:
+        return values.reshape(shape)
     try:
         # TensorFlow's own parser knows every layout that clients in other languages send.
-        return tf.io.parse_tensor(proto.SerializeToString(), dtype)
+        parsed = tf.io.parse_tensor(proto.SerializeToString(), dtype)
     except tf.errors.OpError as error:
         raise _malformed(name, "shape, dtype and content do not fit together") from error
+    return np.array(parsed.numpy(), object if dtype == tf.string else None)
+
+
+def _common_layout(proto: Any, dtype: Any, count: int) -> npt.NDArray[Any] | None:
+    """Return the values of the layouts that official clients send, at little cost, or None."""
+    if dtype not in _VALUE_FIELDS:
+        return None
+    if dtype == tf.string:
+        whole = len(proto.string_val) == count and not proto.tensor_content
+        return np.array([*proto.string_val, None], object)[:-1] if whole else None
+    if len(proto.tensor_content) == count * dtype.size:
+        return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)
+    values = getattr(proto, _VALUE_FIELDS[dtype])
+    return np.array(values).astype(dtype.as_numpy_dtype) if len(values) == count and not proto.tensor_content else None
 
 
 def _check_size(name: str, proto: Any, dtype: Any, count: int) -> None:
@@ -109,7 +130,9 @@ def encode_tensor(array: npt.NDArray[Any], *, as_content: bool) -> Any:
         else:
             proto.string_val.extend(strings)
     elif as_content or dtype not in _VALUE_FIELDS:
-        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+        proto.tensor_content = array.tobytes()
+    elif dtype in _PACKED_FIELDS:
+        proto.MergeFromString(_packed(_PACKED_FIELDS[dtype], array.tobytes()))
     else:
         getattr(proto, _VALUE_FIELDS[dtype]).extend(array.ravel().tolist())
     return proto
@@ -119,16 +142,23 @@ def _as_bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def _string_content(strings: Iterable[bytes]) -> bytes:
+def _packed(field: int, values: bytes) -> bytes:
+    """Return a packed repeated field on the wire, a hundred times as fast as `extend` does it."""
+    return bytes([field << 3 | _LENGTH_DELIMITED]) + _varint(len(values)) + values
+
+
+def _string_content(strings: list[bytes]) -> bytes:
     """Lay strings out as `tensorflow::port::EncodeStringList` does: all lengths as varints, then all bytes."""
-    lengths, strings = bytearray(), list(strings)
-    for string in strings:
-        rest = len(string)
-        while rest >= 0x80:
-            lengths.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        lengths.append(rest)
-    return bytes(lengths) + b"".join(strings)
+    return b"".join([*(_varint(len(string)) for string in strings), *strings])
+
+
+def _varint(number: int) -> bytes:
+    groups = bytearray()
+    while number >= 0x80:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 def _malformed(name: str, why: str) -> RequestRefused:

@@ -1,7 +1,8 @@
-"""The versions under one base path: which there are, which one is served, what became of the others."""
+"""The versions under one base path: which there are, which are served, what became of the others."""
 
 import logging
 import threading
+import weakref
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
-from ae_search.model_server.servable import SAVED_MODEL, Servable
+from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
+from ae_search.model_server.policy import VersionPolicy
+from ae_search.model_server.servable import Servable
 
 log = logging.getLogger(__name__)
 
-MAX_VERSION = 2**63 - 1
 FAILED_CODE: int = grpc.StatusCode.UNKNOWN.value[0]
 
 
@@ -44,53 +46,22 @@ class VersionStatus:
     error: str = ""
 
 
-def version_folders(base_path: Path) -> dict[int, Path]:
-    """Return the version folders of a base path: those named by a whole number, leading zeros allowed.
-
-    Raises:
-        ConfigurationError: The base path is no folder that can be read.
-    """
-    found: dict[int, Path] = {}
-    try:
-        # The longest name first, so that of `7` and `007` the plain one is taken.
-        for folder in sorted(base_path.iterdir(), key=lambda path: -len(path.name)):
-            named = folder.name.isascii() and folder.name.isdigit()
-            if named and int(folder.name) <= MAX_VERSION and folder.is_dir():
-                found[int(folder.name)] = folder
-    except OSError as error:
-        raise ConfigurationError(f"The model base path {base_path} cannot be read: {error.strerror}.") from error
-    return found
-
-
-def require_version_folders(base_path: Path) -> dict[int, Path]:
-    """Return the version folders of a base path, at least one.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    found = version_folders(base_path)
-    if not found and (base_path / SAVED_MODEL).is_file():
-        raise ConfigurationError(
-            f"{base_path} is a SavedModel and no model base path; expected the folder above its versions."
-        )
-    if not found:
-        raise ConfigurationError(f"The model base path {base_path} has no version folder such as {base_path / '1'}.")
-    return found
-
-
 class ModelVersions:
-    """Serve the newest version that loads, and follow what appears and disappears under the base path.
+    """Serve the versions that a policy wants, and follow what appears and disappears under the base path.
 
-    While a version loads, the one before it answers. A version that fails to load is not tried again until its folder
-    is gone. When the folder of the served version is removed, the next older one takes over; when all are, or the base
-    path cannot be read, the version in memory keeps answering.
+    A version is unloaded after those that take its place have been loaded. A version that fails to load is not tried
+    again until its folder is gone; `latest:N` goes on to the next older one. When the folders of all served versions
+    are removed, or the base path cannot be read, the versions in memory keep answering.
     """
 
-    def __init__(self, base_path: Path, *, poll_interval_s: float = 1.0) -> None:
+    def __init__(self, base_path: Path, *, policy: VersionPolicy | None = None, poll_interval_s: float = 1.0) -> None:
         self._base_path = base_path
+        self._policy = policy or VersionPolicy()
         self._interval_s = poll_interval_s
-        self._lock = threading.Lock()
-        self._live: Servable | None = None
+        # Re-entrant: a version may be let go of, and noted as ended, wherever memory is freed.
+        self._lock = threading.RLock()
+        # Replaced and never changed, so that requests read it without the lock. Newest first.
+        self._live: dict[int, Servable] = {}
         self._statuses: dict[int, VersionStatus] = {}
         self._failed: set[int] = set()
         self._incomplete: set[int] = set()
@@ -98,33 +69,40 @@ class ModelVersions:
         self._thread = threading.Thread(target=self._watch, name="model-versions", daemon=True)
 
     def start(self) -> None:
-        """Load the newest version that can be loaded, then watch the base path.
+        """Load the wanted versions that can be loaded, then watch the base path.
 
         Raises:
-            ConfigurationError: The base path does not exist or has no version folder.
-            ExportError: None of its versions can be loaded.
+            ConfigurationError: The base path does not exist or has none of the wanted versions.
+            ExportError: None of them can be loaded.
         """
-        require_version_folders(self._base_path)
+        found = require_version_folders(self._base_path)
+        if not self._policy.wanted(found):
+            there = ", ".join(map(str, sorted(found)))
+            raise ConfigurationError(f"{self._base_path} has none of {self._policy}; there: {there}.")
         self._poll()
-        if self._live is None and self._incomplete:
+        if not self._live and self._incomplete:
             self._stopping.wait(self._interval_s)
             self._poll()
-        if self._live is None:
+        if not self._live:
             causes = [status.error for status in self.statuses() if status.error]
             raise ExportError(causes[0] if causes else f"No version in {self._base_path} can be loaded.")
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; the version in memory keeps answering whoever holds it."""
+        """Stop watching; the versions in memory keep answering whoever holds them."""
         self._stopping.set()
 
     def servable(self, version: int | None = None) -> Servable | None:
-        """Return the served version, or None when another one is asked for.
+        """Return a served version, the newest when none is asked for, or None when it is not served.
 
         Whoever holds the answer can run it to its end, also after a newer version took over.
         """
         live = self._live
-        return live if live is not None and version in (None, live.version) else None
+        return next(iter(live.values()), None) if version is None else live.get(version)
+
+    def available(self) -> list[int]:
+        """Return the served versions, newest first."""
+        return list(self._live)
 
     def statuses(self) -> list[VersionStatus]:
         """Return what became of every version seen, newest first."""
@@ -144,46 +122,64 @@ class ModelVersions:
         """Bring what is served in line with the folders that are there now."""
         found = version_folders(self._base_path)
         self._failed &= found.keys()
-        waiting = self._newly_incomplete(found)
-        for version in sorted(found.keys() - self._failed - waiting, reverse=True):
-            if self._live is not None and version == self._live.version:
-                return
-            if self._load(version, found[version]):
-                return
+        usable = found.keys() - self._newly_incomplete(found)
+        while missing := self._policy.wanted(usable - self._failed) - self._live.keys():
+            for version in missing:
+                self._note(VersionStatus(version, State.START))
+            version = max(missing)
+            # Of several that `latest:N` wants, one that fails makes room for the next older one.
+            self._load(version, found[version])
+        wanted = self._policy.wanted(usable - self._failed)
+        if wanted:
+            for version in self._live.keys() - wanted:
+                self._unload(version)
 
     def _newly_incomplete(self, found: dict[int, Path]) -> set[int]:
         """Return the folders seen for the first time without their SavedModel: somebody may still be copying."""
-        served = -1 if self._live is None else self._live.version
         incomplete = {
             version
-            for version in found.keys() - self._failed
-            if version > served and not (found[version] / SAVED_MODEL).is_file()
+            for version in found.keys() - self._failed - self._live.keys()
+            if version in self._policy.wanted({version, *self._live}) and not (found[version] / SAVED_MODEL).is_file()
         }
         waiting, given_up = incomplete - self._incomplete, self._incomplete - found.keys()
         with self._lock:
             self._statuses.update({version: VersionStatus(version, State.START) for version in waiting})
             for version in given_up:
                 self._statuses.pop(version, None)
-        # Those that failed meanwhile have a status to keep.
-        self._incomplete = incomplete - self._failed
+        self._incomplete = incomplete
         return waiting
 
-    def _load(self, version: int, folder: Path) -> bool:
+    def _load(self, version: int, folder: Path) -> None:
         self._note(VersionStatus(version, State.LOADING))
         try:
             servable = Servable.load(folder, version)
         except ExportError as error:
             self._failed.add(version)
+            # Those that failed have a status to keep.
+            self._incomplete.discard(version)
             self._note(VersionStatus(version, State.END, FAILED_CODE, str(error)))
             log.error("%s", error)
-            return False
+            return
         with self._lock:
-            before, self._live = self._live, servable
+            live = {**self._live, version: servable}
+            self._live = {number: live[number] for number in sorted(live, reverse=True)}
             self._statuses[version] = VersionStatus(version, State.AVAILABLE)
-            if before is not None:
-                self._statuses[before.version] = VersionStatus(before.version, State.END)
-        log.info("serving version %d%s", version, f" after {before.version}" if before else "")
-        return True
+        log.info("serving version %d", version)
+
+    def _unload(self, version: int) -> None:
+        """Let go of a version, which ends when the last request that runs it has ended."""
+        with self._lock:
+            servable = self._live[version]
+            self._live = {number: value for number, value in self._live.items() if number != version}
+            unloading = self._statuses[version] = VersionStatus(version, State.UNLOADING)
+        weakref.finalize(servable, self._end, unloading).atexit = False
+        log.info("unloading version %d", version)
+
+    def _end(self, unloading: VersionStatus) -> None:
+        with self._lock:
+            # Its number may have come back meanwhile.
+            if self._statuses.get(unloading.version) is unloading:
+                self._statuses[unloading.version] = VersionStatus(unloading.version, State.END)
 
     def _note(self, status: VersionStatus) -> None:
         with self._lock:

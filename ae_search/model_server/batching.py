@@ -1,0 +1,231 @@
+"""Requests that arrive together for the same version and signature run together."""
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import grpc
+import numpy as np
+
+from ae_search.model_server.options import Batching, cores
+from ae_search.model_server.refusal import RequestRefused
+from ae_search.model_server.servable import Inputs, Outputs, Servable
+
+MICROSECONDS = 1_000_000
+# Of the recent number of callers. Fewer make smaller runs, which cost more than the waiting; the last ones may be slow.
+COMPANY = 0.8
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
+
+Form = tuple[tuple[str, tuple[int, ...]], ...]
+Result = Outputs | BaseException
+
+
+@dataclass(eq=False)
+class Task:
+    """One request that waits for its outputs."""
+
+    servable: Servable
+    signature: str
+    inputs: Inputs
+    rows: int
+    outputs: "asyncio.Future[Outputs]"
+
+    @property
+    def form(self) -> Form:
+        """What must be equal for two requests to be joined: the shapes of their rows."""
+        return tuple(sorted((name, array.shape[1:]) for name, array in self.inputs.items()))
+
+
+@dataclass(eq=False)
+class Queue:
+    """The requests of one signature of one loaded version.
+
+    Attributes:
+        waiting: Requests in order of arrival.
+        rows: Their rows.
+        running: Runs under way.
+        unanswered: Requests that wait or run.
+        expected: The most that were unanswered at a time, of late.
+        timer: Ends the wait for company.
+    """
+
+    waiting: deque[Task] = field(default_factory=deque)
+    rows: int = 0
+    running: int = 0
+    unanswered: int = 0
+    expected: float = 1.0
+    timer: asyncio.Handle | None = None
+
+    def add(self, task: Task) -> None:
+        """Take one more request."""
+        self.waiting.append(task)
+        self.rows += task.rows
+        self.unanswered += 1
+        self.expected = max(self.expected, self.unanswered)
+
+    def pop(self) -> None:
+        """Take the first request out."""
+        self.rows -= self.waiting.popleft().rows
+
+    @property
+    def in_company(self) -> bool:
+        """Whether most of those that use to come are here."""
+        return len(self.waiting) >= COMPANY * self.expected
+
+
+class Batcher:
+    """Joins requests; all but the runs themselves happens in one event loop and needs no lock.
+
+    While a run is under way, what arrives is gathered for the next one; only full batches are run beside it. An idle
+    queue runs when most of its recent callers wait, at the latest after `batch_timeout_micros`: a lone caller waits for
+    nobody, and many callers are not run one by one.
+    """
+
+    def __init__(self, options: Batching, executor: Executor, *, on_run: Callable[[int], None] | None = None) -> None:
+        """Take the options.
+
+        Args:
+            options: Sizes and time.
+            executor: What the batches are run on.
+            on_run: Called with the rows of each run, on the executor's thread.
+        """
+        self._options = options
+        self._executor = executor
+        self._on_run = on_run
+        self._most_running = cores()
+        self._queues: WeakKeyDictionary[Servable, dict[str, Queue]] = WeakKeyDictionary()
+
+    async def run(self, servable: Servable, signature: str, inputs: Inputs) -> Outputs:
+        """Return the outputs of one request, run together with others.
+
+        Args:
+            servable: The version that it asks for.
+            signature: One whose inputs have rows.
+            inputs: What `Servable.prepare` returned.
+
+        Raises:
+            RequestRefused: It has too many rows, the queue is full, or the model refuses it.
+        """
+        rows = _rows(inputs)
+        if rows > (most := self._options.max_batch_size):
+            raise RequestRefused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Task size {rows} is larger than maximum input batch size {most}"
+            )
+        queue = self._queues.setdefault(servable, {}).setdefault(signature, Queue())
+        if queue.rows + rows > most * self._options.max_enqueued_batches:
+            raise RequestRefused(grpc.StatusCode.UNAVAILABLE, QUEUE_FULL)
+        task = Task(servable, signature, inputs, rows, asyncio.get_running_loop().create_future())
+        queue.add(task)
+        self._start(queue)
+        return await task.outputs
+
+    def _start(self, queue: Queue, *, waited: bool = False) -> None:
+        """Start a run on what waits, or see to it that one will start."""
+        full = queue.rows >= self._options.max_batch_size
+        if not queue.waiting or queue.running >= (self._most_running if full else 1):
+            return
+        loop = asyncio.get_running_loop()
+        if not (full or waited or queue.in_company):
+            if queue.timer is None:
+                wait_s = self._options.batch_timeout_micros / MICROSECONDS
+                queue.timer = loop.call_later(wait_s, self._end_of_wait, queue)
+            return
+        if queue.timer is not None:
+            queue.timer.cancel()
+            queue.timer = None
+        queue.expected = max(queue.unanswered, (queue.expected + queue.unanswered) / 2)
+        if batch := self._take(queue):
+            queue.running += 1
+            finish = functools.partial(self._finish, queue, batch)
+            self._executor.submit(self._work, batch, lambda results: loop.call_soon_threadsafe(finish, results))
+
+    def _end_of_wait(self, queue: Queue) -> None:
+        queue.timer = None
+        self._start(queue, waited=True)
+
+    def _take(self, queue: Queue) -> list[Task]:
+        """Return the next requests that fit one batch, without those whose caller has gone."""
+        batch: list[Task] = []
+        rows = 0
+        while queue.waiting:
+            task = queue.waiting[0]
+            if not task.outputs.done():
+                if batch and (rows + task.rows > self._options.max_batch_size or task.form != batch[0].form):
+                    break
+                batch.append(task)
+                rows += task.rows
+            else:
+                queue.unanswered -= 1
+            queue.pop()
+        return batch
+
+    def _work(self, batch: list[Task], done: Callable[[list[Result]], object]) -> None:
+        """Run a batch, on the executor's thread."""
+        if self._on_run is not None:
+            self._on_run(sum(task.rows for task in batch))
+        done(_run_joined(batch))
+
+    def _finish(self, queue: Queue, batch: list[Task], results: list[Result]) -> None:
+        queue.running -= 1
+        queue.unanswered -= len(batch)
+        for task, result in zip(batch, results, strict=True):
+            if task.outputs.done():
+                continue
+            if isinstance(result, BaseException):
+                task.outputs.set_exception(result)
+            else:
+                task.outputs.set_result(result)
+        self._start(queue)
+
+
+def _run_joined(batch: list[Task]) -> list[Result]:
+    """Run a batch in one go, or request by request where that fails: a bad image must not spoil its neighbours."""
+    if len(batch) > 1:
+        try:
+            joined = {name: np.concatenate([task.inputs[name] for task in batch]) for name in batch[0].inputs}
+            return _split(batch[0].servable.execute(batch[0].signature, joined), [task.rows for task in batch])
+        except Exception:
+            pass
+    return [_run_alone(task) for task in batch]
+
+
+def _run_alone(task: Task) -> Result:
+    try:
+        return task.servable.execute(task.signature, task.inputs)
+    except Exception as error:
+        return error
+
+
+def _split(outputs: Outputs, rows: list[int]) -> list[Result]:
+    """Deal the rows of the outputs out to the requests.
+
+    Raises:
+        ValueError: The outputs have not as many rows as the inputs.
+    """
+    total = sum(rows)
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != total:
+            raise ValueError(f"The output {name!r} has not one row for each of the {total} rows of the inputs.")
+    ends = np.cumsum(rows).tolist()
+    return [
+        {name: array[end - count : end] for name, array in outputs.items()}
+        for end, count in zip(ends, rows, strict=True)
+    ]
+
+
+def _rows(inputs: Inputs) -> int:
+    """Return the rows of a request.
+
+    Raises:
+        RequestRefused: Its inputs have different numbers of rows.
+    """
+    counts = {len(array) for array in inputs.values()}
+    if len(counts) != 1:
+        raise RequestRefused(
+            grpc.StatusCode.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size"
+        )
+    return counts.pop()
