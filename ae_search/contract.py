@@ -161,7 +161,7 @@ def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tup
         raise ImageError(f"The model takes images of shape {('n', *image_shape)}. Received: shape={array.shape}.")
     if array.dtype == np.uint8:
         return SIGNATURE_UINT8, array
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind != "f":
         raise ImageError(f"Images must be uint8 or floats in [0, 1]. Received: dtype={array.dtype}.")
     # NaN fails both comparisons, so this also refuses non-finite values.
     if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):

@@ -109,12 +109,14 @@ class Access:
             _read_pem(self.certificate_file, "--tls-cert"),
         )
 
-    def call_metadata(self) -> Metadata:
-        """Return what to send with a call.
+    def call_metadata(self) -> Metadata | None:
+        """Return what to send with a call, None for nothing.
 
         Raises:
             ConfigurationError: The token file cannot be read.
         """
+        if not (self.metadata or self.token or self.token_file):
+            return None
         token = self.token if self.token_file is None else _read_token(Path(self.token_file))
         sent = tuple(self.metadata.items())
         return sent if token is None else (*sent, ("authorization", f"Bearer {token}"))

@@ -15,7 +15,7 @@ from ae_search.client.channels import open_channel
 from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
 from ae_search.client.latent_client import model_talk
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Deadline, check_timeouts, is_overloaded, wait_s
+from ae_search.client.retrying import Attempts, Deadline, check_timeouts
 from ae_search.client.rpc_errors import closed, from_rpc
 from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
 from ae_search.errors import ImageError
@@ -143,17 +143,17 @@ class AsyncLatentClient:
 
     async def _outcome(self, request: Request, until: Deadline) -> Outcome:
         """Return what a request comes to, after as many attempts as its deadline has room for."""
-        deadline, repetition = until.sooner(self.timeout_s), 0
+        deadline = until.sooner(self.timeout_s)
+        attempts = Attempts(deadline)
         while True:
             try:
                 return await self._line.call(request, deadline)
             except grpc.RpcError as error:
                 if self._line.is_closed:
                     return closed(request.asked)
-                repetition += 1
-                pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
+                pause_s = attempts.pause_s(error)
                 if pause_s is None:
-                    return from_rpc(error, request.asked, deadline.allowed_s)
+                    return from_rpc(attempts.reason(error), request.asked, deadline.allowed_s)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():

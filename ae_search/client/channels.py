@@ -61,8 +61,9 @@ def _options(target: str, access: Access) -> list[tuple[str, Any]]:
         ("grpc.per_rpc_retry_buffer_size", MAX_ANSWER_BYTES + 2**20),
         # Its default of up to two minutes would outlast a server's restart.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        # In spite of its name the time that one attempt to connect, with its TLS handshake, may take.
+        ("grpc.min_reconnect_backoff_ms", 10_000),
         # Pings only while a call waits: servers end connections that ping without one.
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -17,7 +17,7 @@ from ae_search.client.channels import open_channel
 from ae_search.client.chunks import Limits
 from ae_search.client.conversation import Ask, Conversation, ModelTalk, Send, Step, VersionStatus
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Deadline, check_timeouts, is_overloaded, wait_s
+from ae_search.client.retrying import Attempts, Deadline, check_timeouts
 from ae_search.client.rpc_errors import Asked, closed, from_rpc
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
 from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
@@ -28,8 +28,8 @@ from ae_search.image_file import MAX_MEGAPIXELS
 class LatentClient:
     """Fetches latents from TensorFlow Serving, or from the embedded model server, over one gRPC channel.
 
-    Safe to use from several threads. Requests that do not reach a server, or that a server has no room for, are sent
-    again until their time is up.
+    Safe to use from several threads. Requests that a server has no room for are sent again until their time is up,
+    those that reach none up to four times, over about three seconds.
 
     Args:
         target: "HOST:PORT" or a gRPC target such as "dns:///serving:8500", whose addresses take turns.
@@ -210,17 +210,16 @@ class LatentClient:
     def _outcome(self, request: Request, deadline: Deadline, first: Callable[[], bytes] | None = None) -> Outcome:
         """Return what a request comes to, after as many attempts as its deadline has room for."""
         again = partial(self._call, request, deadline)
-        attempt, repetition = first or again, 0
+        attempt, attempts = first or again, Attempts(deadline)
         while True:
             try:
                 return attempt()
             except grpc.RpcError as error:
                 if self._closed.is_set():
                     return closed(request.asked)
-                repetition += 1
-                pause_s = wait_s(repetition, deadline) if is_overloaded(error) else None
+                pause_s = attempts.pause_s(error)
                 if pause_s is None:
-                    return from_rpc(error, request.asked, deadline.allowed_s)
+                    return from_rpc(attempts.reason(error), request.asked, deadline.allowed_s)
             except grpc.FutureCancelledError:
                 return closed(request.asked)
             time.sleep(pause_s)
@@ -233,13 +232,15 @@ def model_talk(
     """Return the conversations of a client.
 
     Raises:
-        ConfigurationError: Both version and label are given.
+        ConfigurationError: Both version and label are given, or the version is none.
         ValueError: `max_in_flight` is below 1.
     """
     if version is not None and label is not None:
         raise ConfigurationError(
             f"Pin a version or a label, one of them. Received: version {version}, label {label!r}."
         )
+    if version is not None and not 0 <= version < 2**63:
+        raise ConfigurationError(f"A version is a number from 0 to 2**63 - 1. Received: version {version}.")
     if max_in_flight < 1:
         raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
     asked = Asked(target, model, version, label)

@@ -79,9 +79,9 @@ def card_of(data: bytes, asked: Asked) -> ModelCard:
 def _strict_card(text: bytes) -> ModelCard:
     """Read a card whose numbers are used as they are: in requests, and as the size of arrays."""
     try:
-        card = ModelCard.from_json(text)
-    except (RecursionError, OverflowError) as error:
-        raise ServerAnswerError(f"Expected a model card, received JSON that is none ({error}).") from error
+        card = ModelCard.from_json(text.decode())
+    except (UnicodeDecodeError, RecursionError, OverflowError) as error:
+        raise ServerAnswerError(f"Expected a model card, received none ({type(error).__name__}).") from error
     whole = type(card.version) is int and type(card.latent_dim) is int
     if not whole or card.version >= 2**63 or card.latent_dim > MAX_LATENT_DIM or not isinstance(card.name, str):
         raise ServerAnswerError(

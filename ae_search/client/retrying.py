@@ -61,6 +61,34 @@ class Deadline:
         return max(0.001, self.at - time.monotonic())
 
 
+@dataclass
+class Attempts:
+    """What became of the attempts at one request.
+
+    Attributes:
+        deadline: The request's.
+        failed: How many failed.
+        refusal: The last time that the server said that it has no room.
+    """
+
+    deadline: Deadline
+    failed: int = 0
+    refusal: grpc.RpcError | None = None
+
+    def pause_s(self, error: grpc.RpcError) -> float | None:
+        """Take note of a failure; return how long to wait before the next attempt, None if there is to be none."""
+        self.failed += 1
+        if not is_overloaded(error):
+            return None
+        self.refusal = error
+        return wait_s(self.failed, self.deadline)
+
+    def reason(self, error: grpc.RpcError) -> grpc.RpcError:
+        """Return why the last error ended the request: the refusals before it, where it only says that time is up."""
+        late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return self.refusal if late and self.refusal is not None else error
+
+
 def is_overloaded(error: grpc.RpcError) -> bool:
     """Return whether the server said that it takes no more work right now; gRPC itself retries plain UNAVAILABLE."""
     text = _OVERLOAD.get(error.code())

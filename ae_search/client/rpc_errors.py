@@ -44,6 +44,7 @@ ADVICE: dict[type[AeSearchError], str] = {
     ServerAnswerError: "{target} answered what TensorFlow Serving would not; is it a TensorFlow Serving gRPC port?",
 }
 MAX_DETAILS = 300
+TLS_FAILED = re.compile(r"handshak|certificate|verification check", re.IGNORECASE)
 TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d{1,9})")
 
 
@@ -102,7 +103,7 @@ def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: fl
         return BatchTooLargeError(_told(f"{asked.target} takes no message of that size.", code, details), 0)
     if code is Code.INVALID_ARGUMENT and (found := TOO_MANY.search(details)):
         return BatchTooLargeError(_told(f"{asked.target} takes fewer images at once.", code, details), int(found[1]))
-    if code is Code.UNAVAILABLE and re.search(r"handshak|certificate", details, re.IGNORECASE):
+    if code is Code.UNAVAILABLE and TLS_FAILED.search(details):
         kind = AccessDeniedError
     if code is Code.INVALID_ARGUMENT and "servable version label" in details:
         kind = ModelNotServedError
@@ -115,7 +116,9 @@ def _told(advice: str, code: grpc.StatusCode, details: str) -> str:
 
 def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: str) -> str:
     target = asked.target
-    if kind is AccessDeniedError and "handshak" in details.lower():
+    if kind is AccessDeniedError and "hostname verification" in details.lower():
+        return f"The certificate of {target} carries another name; if it is the right one, give --tls-server-name."
+    if kind is AccessDeniedError and TLS_FAILED.search(details):
         return f"The TLS handshake with {target} failed; `ae-search doctor` says more."
     if kind is ModelNotServedError and "signature" in details.lower():
         return f"{asked} on {target} lacks a signature; was it exported by ae-search?"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import time
 from concurrent import futures
 
@@ -34,17 +35,37 @@ class Script(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
         self.spoil = None  # changes a good PredictResponse for latents
         self.code = None  # what to abort with
         self.delay_s = 0.0
+        self.refuse = None  # called with request and context before they are answered
         self.card = CARD.to_json()
         self.served = [3]
-        self.requests = []
+        self.labels = {}
+        self.requests, self.metadata = [], []
+        self.running = self.most_running = 0
+        self.lock = threading.Lock()
 
     def Predict(self, request, context):
-        self.requests.append(request)
+        with self.lock:
+            self.requests.append(request)
+            self.metadata.append(dict(context.invocation_metadata()))
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+        try:
+            return self.answer(request, context)
+        finally:
+            with self.lock:
+                self.running -= 1
+
+    def answer(self, request, context):
         time.sleep(self.delay_s)
         if self.code is not None:
             context.abort(self.code, "as the test said")
+        if self.refuse is not None:
+            self.refuse(request, context)
         spec = request.model_spec
-        version = spec.version.value or max(self.served)
+        label = spec.version_label
+        if label and label not in self.labels:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+        version = self.labels[label] if label else spec.version.value or max(self.served)
         if spec.name != "pixels" or version not in self.served:
             context.abort(
                 grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific({spec.name}, {version})"
@@ -56,7 +77,7 @@ class Script(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
             response.outputs["model_card"].dtype = STRING
             response.outputs["model_card"].string_val.append(json.dumps(card).encode() if card else self.card.encode())
             return response
-        latents = latents_of(self._pixels(request, context))
+        latents = self.latents(self._pixels(request, context), version)
         tensor = response.outputs["latents"]
         tensor.dtype = FLOAT
         for size in latents.shape:
@@ -68,6 +89,13 @@ class Script(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
         if self.spoil:
             self.spoil(response)
         return response
+
+    def latents(self, pixels, version):
+        return latents_of(pixels)
+
+    def asked_for(self, signature):
+        """The requests for a signature, of all so far."""
+        return [request for request in self.requests if request.model_spec.signature_name == signature]
 
     def _pixels(self, request, context):
         import tensorflow as tf
@@ -95,11 +123,16 @@ class Script(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
         return response
 
 
-def start(script, address="127.0.0.1:0"):
+def rows_of(request):
+    """How many images a request carries."""
+    return sum(tensor.tensor_shape.dim[0].size for tensor in request.inputs.values())
+
+
+def start(script, address="127.0.0.1:0", *, credentials=None, options=()):
     """Start a server for a script; return it and its port."""
-    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(script, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(script, server)
-    port = server.add_insecure_port(address)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
     return server, port

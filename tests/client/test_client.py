@@ -10,12 +10,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import scripted_server
 from pictures import coloured_picture, encoded
-from scripted_server import CARD, Script, latents_of
+from scripted_server import CARD, latents_of
 
 from ae_search import errors
-from ae_search.client import LatentClient, VersionStatus, chunks
+from ae_search.client import VersionStatus, chunks
 from ae_search.client.rpc_errors import ERRORS
 from ae_search.errors import (
     ConfigurationError,
@@ -27,24 +26,6 @@ from ae_search.errors import (
 )
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def script():
-    return Script()
-
-
-@pytest.fixture
-def client(script):
-    server, port = scripted_server.start(script)
-    with LatentClient(f"127.0.0.1:{port}", "pixels", timeout_s=20) as client:
-        yield client
-    server.stop(None).wait()
-
-
-@pytest.fixture
-def pixels():
-    return np.random.default_rng(0).integers(0, 256, (1000, 4, 4, 1), np.uint8)
 
 
 @pytest.mark.parametrize("as_content", [False, True])
@@ -85,8 +66,10 @@ def test_one_image_and_none(client, script, pixels):
 def test_images_that_do_not_fit_are_refused_before_they_are_sent(client, script, images):
     client.describe()
     with pytest.raises(ImageError, match="Received"):
+        client.at_version(3).encode(images)
+    with pytest.raises(ImageError, match="Received"):
         client.encode(images)
-    assert len(script.requests) == 1
+    assert {request.model_spec.signature_name for request in script.requests} == {"describe"}
 
 
 def test_files_as_paths_and_bytes(client, tmp_path):
@@ -165,16 +148,14 @@ def test_every_status_becomes_one_error_of_ours(client, script, code):
     assert isinstance(caught.value, errors.AeSearchError)
 
 
-def test_a_dead_server_and_a_slow_one(client, script):
+def test_a_dead_server_and_a_slow_one(client, script, connect):
     began = time.monotonic()
     with pytest.raises(ServerUnavailableError, match="cannot be reached"):
-        LatentClient("127.0.0.1:1", "pixels", timeout_s=5).describe()
+        connect(1, timeout_s=5).describe()
     assert time.monotonic() - began < 10
     script.delay_s = 1.0
-    slow = LatentClient(client.target, "pixels", timeout_s=0.2)
     with pytest.raises(ServerTimeoutError, match=r"within 0.2 s"):
-        slow.describe()
-    slow.close()
+        connect(client.target, timeout_s=0.2).describe()
 
 
 def _dtype(response):
@@ -238,33 +219,14 @@ def test_twenty_threads_share_one_client(client, pixels):
 
 
 @pytest.mark.parametrize("target", ["", "host", "host:port", "http//x", "host:123456", "a b:80", "127.0.0.1:8500/x"])
-def test_what_is_no_target(target):
+def test_what_is_no_target(target, connect):
     with pytest.raises(ConfigurationError, match="HOST:PORT"):
-        LatentClient(target)
+        connect(target)
 
 
 def test_wire_messages_are_the_official_ones():
     checked = subprocess.run([sys.executable, TOOLS / "wire_descriptors.py", "--check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
-
-
-ORDERS = {
-    "ours first": "from ae_search.client import wire\nfrom tensorflow_serving.apis import predict_pb2",
-    "theirs first": "from tensorflow_serving.apis import predict_pb2\nfrom ae_search.client import wire",
-}
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_lives_beside_the_official_stubs(order):
-    code = ORDERS[order] + (
-        "\nimport numpy as np\nrequest = wire.PredictRequest()\nrequest.model_spec.name = 'm'\n"
-        "wire.put_tensor(request, 'images', np.ones((2, 3), np.float32))\n"
-        "theirs = predict_pb2.PredictRequest.FromString(request.SerializeToString())\n"
-        "assert theirs.model_spec.name == 'm'\n"
-        "assert theirs.inputs['images'].tensor_content == np.ones((2, 3), np.float32).tobytes()\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("text", [b"", b"short", b"x" * 1000, "ü".encode() * 9000])

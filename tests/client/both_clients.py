@@ -1,0 +1,59 @@
+"""AsyncLatentClient behind the verbs of LatentClient, so that one test is about both."""
+
+import asyncio
+import copy
+import threading
+
+from ae_search.client import AsyncLatentClient, LatentClient
+
+
+class OnEventLoop:
+    """An AsyncLatentClient on the event loop of a thread of its own."""
+
+    def __init__(self, *args, **options):
+        self.client = AsyncLatentClient(*args, **options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def _run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    @property
+    def target(self):
+        return self.client.target
+
+    def describe(self):
+        return self._run(self.client.describe())
+
+    def status(self):
+        return self._run(self.client.status())
+
+    def encode(self, images):
+        return self._run(self.client.encode(images))
+
+    def encode_files(self, files, *, on_bad=None):
+        return self._run(self.client.encode_files(files, on_bad=on_bad))
+
+    def at_version(self, version):
+        pinned = copy.copy(self)
+        pinned.client = self.client.at_version(version)
+        return pinned
+
+    def close(self):
+        """Close the client; its loop goes on, so that what is under way can end."""
+        self._run(self.client.close())
+
+    def end(self):
+        self.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Blocking(LatentClient):
+    def end(self):
+        self.close()
+
+
+KINDS = {"blocking": Blocking, "asyncio": OnEventLoop}
