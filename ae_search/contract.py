@@ -23,6 +23,8 @@ MODEL_CARD = "model_card"
 ROWS = "rows"
 
 CARD_FORMAT = 1
+# No latent with more floats fits into an answer.
+MAX_LATENT_DIM = 2**24
 # tensorflow_model_server's own default for --model_name.
 DEFAULT_MODEL_NAME = "default"
 
@@ -93,7 +95,7 @@ class ModelCard:
             ServerAnswerError: It is no model card, or one of a newer format.
         """
         try:
-            raw = json.loads(text)
+            raw = json.loads(text.decode() if isinstance(text, bytes) else text)
             if raw["format"] > CARD_FORMAT:
                 raise ServerAnswerError(
                     f"The model card has format {raw['format']}, this ae-search reads up to {CARD_FORMAT}; upgrade it."
@@ -102,11 +104,15 @@ class ModelCard:
             height, width, channels = (int(side) for side in card.image_shape)
             card = replace(card, image_shape=(height, width, channels))
             sane = min(height, width, card.latent_dim, card.version) >= 1 and channels in (1, 3)
-            if not sane or card.metric not in METRICS or not isinstance(card.fingerprint, str):
+            # The numbers are used as they are: in requests, and as the size of arrays.
+            sane &= type(card.version) is int and card.version < 2**63
+            sane &= type(card.latent_dim) is int and card.latent_dim <= MAX_LATENT_DIM
+            sane &= isinstance(card.name, str) and isinstance(card.fingerprint, str)
+            if not sane or card.metric not in METRICS:
                 raise ValueError("a field is out of range")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ServerAnswerError(
-                f"The model's {SIGNATURE_DESCRIBE!r} signature did not return a model card ({error!r}); "
+                f"The model's {SIGNATURE_DESCRIBE!r} signature did not return a model card ({error!r:.200}); "
                 "was the model exported by ae-search?"
             ) from error
         return card

@@ -171,7 +171,8 @@ def photograph(address: str, photo: Path, folder: Path) -> dict[str, float]:
             found = search.search(photo, 10)
             whole_ms.append((time.perf_counter() - began) * 1e3)
             assert len(found) == 10 and found[0].key
-    return {"whole_ms": median(whole_ms[100:]), "bare_ms": median(bare_ms[100:]), "items": float(len(index))}
+        items = float(len(index))
+    return {"whole_ms": median(whole_ms[100:]), "bare_ms": median(bare_ms[100:]), "items": items}
 
 
 def make_photo_index(export: Path, photos: Path, folder: Path, items: int = 60_000) -> None:

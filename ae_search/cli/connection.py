@@ -156,7 +156,7 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
 def _header(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigurationError(f"--header must be KEY=VALUE or KEY=@FILE. Received: {text!r}.")
+        raise ConfigurationError("--header must be KEY=VALUE or KEY=@FILE; one of them has no '='.")  # it may be secret
     if value.startswith("@"):
         try:
             value = Path(value[1:]).read_text(encoding="ascii").strip()

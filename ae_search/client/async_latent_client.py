@@ -144,7 +144,7 @@ class AsyncLatentClient:
     async def _outcome(self, request: Request, until: Deadline) -> Outcome:
         """Return what a request comes to, after as many attempts as its deadline has room for."""
         deadline = until.sooner(self.timeout_s)
-        attempts = Attempts(deadline)
+        attempts = Attempts(deadline, patient=self._line.has_answered)
         while True:
             try:
                 return await self._line.call(request, deadline)
@@ -173,6 +173,7 @@ class _Line:
     target: str
     access: Access
     is_closed: bool = False
+    has_answered: bool = False
     _channel: Any = None
     _methods: dict[str, Any] = field(default_factory=dict)
 
@@ -184,6 +185,7 @@ class _Line:
             method = self._methods[request.method] = self._channel.unary_unary(request.method)
         metadata = self.access.call_metadata()
         answer: bytes = await method(request.message, timeout=deadline.left_s(), metadata=metadata)
+        self.has_answered = True
         return answer
 
     async def close(self) -> None:

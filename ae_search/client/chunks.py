@@ -57,6 +57,10 @@ class Chunk:
         """Return the number of images."""
         return len(self.positions)
 
+    def __lt__(self, other: "Chunk") -> bool:
+        """Return whether this stands before the other in the call."""
+        return self.positions[0] < other.positions[0]
+
     def parts(self, error: ImageError) -> list["Chunk"]:
         """Return smaller chunks of the same images: as many as the error asks for."""
         rows = error.limit if isinstance(error, BatchTooLargeError) else 0

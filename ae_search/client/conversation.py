@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heappop, heappush
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Self
 
 import numpy as np
@@ -177,20 +177,21 @@ class ModelTalk:
 
     def _pump(self, chunks: Iterator[Chunk], call: Call) -> Conversation:
         """Send chunks, a bounded number at a time, and again in parts what is refused."""
-        again: list[tuple[int, Chunk]] = []
-        under_way: deque[Chunk] = deque()
-        ahead = [chunk for _, chunk in zip(range(2), chunks, strict=False)]
+        again: list[Chunk] = []
+        ahead = list(islice(chunks, 2))
         if len(ahead) == 1:  # a blocking call costs half of one that others run beside
-            for part in call.settle(ahead[0], (yield Ask(call.request(ahead.pop())))):
-                heappush(again, (part.positions[0], part))
-        chunks = chain(ahead, chunks)
+            again = call.settle(ahead[0], (yield Ask(call.request(ahead.pop()))))
+            if not again:
+                return
+        fresh = chain(ahead, chunks)
+        under_way: deque[Chunk] = deque()
         while True:
             while len(under_way) < self.max_in_flight and (
-                chunk := heappop(again)[1] if again else None if call.is_over else next(chunks, None)
+                chunk := heappop(again) if again else None if call.is_over else next(fresh, None)
             ):
                 yield Send(call.request(chunk))
                 under_way.append(chunk)
             if not under_way:
                 return
             for part in call.settle(under_way.popleft(), (yield Step.TAKE)):
-                heappush(again, (part.positions[0], part))
+                heappush(again, part)

@@ -28,8 +28,8 @@ from ae_search.image_file import MAX_MEGAPIXELS
 class LatentClient:
     """Fetches latents from TensorFlow Serving, or from the embedded model server, over one gRPC channel.
 
-    Safe to use from several threads. Requests that a server has no room for are sent again until their time is up,
-    those that reach none up to four times, over about three seconds.
+    Safe to use from several threads. Requests that a server has no room for, or that a server which has answered before
+    is away for, are sent again until their time is up; where no server ever answered, for about three seconds.
 
     Args:
         target: "HOST:PORT" or a gRPC target such as "dns:///serving:8500", whose addresses take turns.
@@ -68,7 +68,8 @@ class LatentClient:
         check_timeouts(timeout_s, total_timeout_s)
         self._access = access or Access()
         self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
-        self._channel, self._closed = open_channel(target, self._access), threading.Event()
+        self._channel = open_channel(target, self._access)
+        self._closed, self._has_answered = threading.Event(), threading.Event()
         # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
         self._methods = {method: self._channel.unary_unary(method) for method in (PREDICT, GET_MODEL_STATUS)}
 
@@ -210,10 +211,12 @@ class LatentClient:
     def _outcome(self, request: Request, deadline: Deadline, first: Callable[[], bytes] | None = None) -> Outcome:
         """Return what a request comes to, after as many attempts as its deadline has room for."""
         again = partial(self._call, request, deadline)
-        attempt, attempts = first or again, Attempts(deadline)
+        attempt, attempts = first or again, Attempts(deadline, patient=self._has_answered.is_set())
         while True:
             try:
-                return attempt()
+                answer = attempt()
+                self._has_answered.set()
+                return answer
             except grpc.RpcError as error:
                 if self._closed.is_set():
                     return closed(request.asked)

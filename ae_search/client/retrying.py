@@ -7,6 +7,7 @@ from typing import Self
 
 import grpc
 
+from ae_search.client.rpc_errors import TLS_FAILED
 from ae_search.errors import ConfigurationError
 
 # A server that has no thread left, or whose batching queue is full, is alive and will take the request soon.
@@ -67,18 +68,21 @@ class Attempts:
 
     Attributes:
         deadline: The request's.
+        patient: Whether to wait for a server that is away: it has answered before, so that it may be starting anew.
+            gRPC itself tries for about three seconds, which is enough where there was never one.
         failed: How many failed.
-        refusal: The last time that the server said that it has no room.
+        refusal: The last time that the server had no room, or was away.
     """
 
     deadline: Deadline
+    patient: bool = False
     failed: int = 0
     refusal: grpc.RpcError | None = None
 
     def pause_s(self, error: grpc.RpcError) -> float | None:
         """Take note of a failure; return how long to wait before the next attempt, None if there is to be none."""
         self.failed += 1
-        if not is_overloaded(error):
+        if not (is_overloaded(error) or (self.patient and is_away(error))):
             return None
         self.refusal = error
         return wait_s(self.failed, self.deadline)
@@ -93,6 +97,11 @@ def is_overloaded(error: grpc.RpcError) -> bool:
     """Return whether the server said that it takes no more work right now; gRPC itself retries plain UNAVAILABLE."""
     text = _OVERLOAD.get(error.code())
     return text is not None and text in str(error.details() or "")
+
+
+def is_away(error: grpc.RpcError) -> bool:
+    """Return whether nobody answers at the address; a certificate that does not fit will not fit later either."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and not TLS_FAILED.search(str(error.details() or ""))
 
 
 def wait_s(attempt: int, deadline: Deadline) -> float | None:

@@ -20,8 +20,6 @@ GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
 DT_FLOAT, DT_INT32, DT_UINT8, DT_STRING = 1, 3, 4, 7
-# NumPy's own limit is 64, and the size of a forged shape of a million dimensions takes minutes to work out.
-MAX_RANK = 8
 NUMBERS = {np.dtype("<f4"): DT_FLOAT, np.dtype("<i4"): DT_INT32, np.dtype("u1"): DT_UINT8}
 
 
@@ -74,31 +72,25 @@ def parsed(message: Any, data: bytes, target: str) -> Any:
         raise ServerAnswerError(f"{target} answered {len(data)} bytes that are no {message.__name__}.") from error
 
 
-def to_floats(tensor: Any) -> npt.NDArray[np.float32]:
-    """Read a float32 tensor from float_val or tensor_content.
+def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float32]:
+    """Read a float32 tensor `[rows, latent_dim]` from float_val or tensor_content.
 
     Raises:
-        ServerAnswerError: It has another dtype, or not as many values as its shape says.
+        ServerAnswerError: It has another dtype or shape, or not as many values as its shape says.
     """
     if tensor.dtype != DT_FLOAT:
         raise ServerAnswerError(f"Expected a float32 tensor, received DataType {tensor.dtype}.")
+    dims = tensor.tensor_shape.dim
+    if len(dims) != 2 or dims[0].size != rows or dims[1].size != latent_dim:
+        shape = [dim.size for dim in dims[:4]]
+        raise ServerAnswerError(f"Expected latents of shape {[rows, latent_dim]}, received rank {len(dims)}, {shape}.")
     content = tensor.tensor_content
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
     values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)
-    rank = len(tensor.tensor_shape.dim)
-    if rank > MAX_RANK:
-        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {rank}.")
-    shape = [dim.size for dim in tensor.tensor_shape.dim]
-    count = 1
-    for size in shape:
-        count *= size  # Python's integers: a forged shape cannot overflow
-    if min(shape, default=0) < 0 or count != values.size:
-        raise ServerAnswerError(f"Expected {shape} values, received {values.size}.")
-    try:
-        return values.reshape(shape)
-    except ValueError as error:  # [0, 2**62] has as many values as it says, but NumPy cannot hold it
-        raise ServerAnswerError(f"Expected a tensor of usable shape, received rank {rank} ({error}).") from error
+    if values.size != rows * latent_dim:
+        raise ServerAnswerError(f"Expected {rows} x {latent_dim} values, received {values.size}.")
+    return values.reshape(rows, latent_dim)
 
 
 def to_bytes(tensor: Any) -> bytes:

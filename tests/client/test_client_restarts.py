@@ -115,6 +115,16 @@ def test_calls_bridge_a_kill_and_a_quick_restart(servers, connect):
     assert load.longest_s < 30
 
 
+def test_a_call_waits_for_a_server_that_answered_before(servers, connect):
+    client = connect(servers.port, timeout_s=30)
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 4, 4, 1), np.uint8)
+    client.encode(pixels)
+    servers.load()
+    servers.kill()
+    threading.Timer(4.0, servers.start).start()  # longer than gRPC's own attempts
+    np.testing.assert_array_equal(client.encode(pixels), latents_of(pixels))
+
+
 def test_calls_to_a_server_that_stays_away_fail_by_name_and_in_time(servers, connect):
     load = Load(connect(servers.port, timeout_s=2), 2)
     try:

@@ -180,5 +180,5 @@ def test_a_shape_that_no_array_can_have(shape):
     tensor = wire.TensorProto(dtype=1, float_val=[1.0] if 0 not in shape else [])
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
-    with pytest.raises(ServerAnswerError, match="usable shape"):
-        wire.to_floats(tensor)
+    with pytest.raises(ServerAnswerError, match="Expected latents of shape"):
+        wire.to_latents(tensor, 1, 1)
