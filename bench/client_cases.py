@@ -47,26 +47,49 @@ FIRST_LATENTS = {
 
 
 def cpu_of_single_calls(address: str, way: str) -> dict[str, float]:
-    """Return CPU and wall microseconds of one call with one image, floats."""
+    """Return CPU and wall microseconds of one call with one image, floats.
+
+    Args:
+        address: The server's.
+        way: "ours" or "official", one call after the other; "ours, 32 at once" with asyncio, "official, 32 at once"
+            with threads.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ae_search.client import AsyncLatentClient, LatentClient
+    from bench.official import OfficialClient
+
     images = [image[np.newaxis] / np.float32(255) for image in fashion(100)]
-    encode: Callable[[Any], Any]
-    if way == "ours":
-        from ae_search.client import LatentClient
+    calls = [images[at % 100] for at in range(CALLS)]
+    if way == "ours, 32 at once":
 
-        encode = LatentClient(address).encode
-    else:
-        from bench.official import OfficialClient
+        async def run() -> dict[str, float]:
+            async with AsyncLatentClient(address) as client:
 
+                async def caller(first: int) -> None:
+                    for image in calls[first::CALLERS]:
+                        await client.encode(image)
+
+                await asyncio.gather(*(caller(at) for at in range(CALLERS)))
+                began = time.perf_counter(), time.process_time()
+                await asyncio.gather(*(caller(at) for at in range(CALLERS)))
+                return _spent(*began)
+
+        return asyncio.run(run())
+    encode: Callable[[Any], Any] = LatentClient(address).encode
+    if way.startswith("official"):
         encode = OfficialClient(address, "default").encode
-    for image in images:
-        encode(image)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for at in range(CALLS):
-        encode(images[at % 100])
-    return {
-        "cpu_us": (time.process_time() - cpu) / CALLS * 1e6,
-        "wall_us": (time.perf_counter() - wall) / CALLS * 1e6,
-    }
+    with ThreadPoolExecutor(CALLERS if way.endswith("at once") else 1) as threads:
+        list(threads.map(encode, images))
+        began = time.perf_counter(), time.process_time()
+        list(threads.map(encode, calls))
+        return _spent(*began)
+
+
+def _spent(wall: float, cpu: float) -> dict[str, float]:
+    """Return microseconds a call since then."""
+    cpu_us, wall_us = time.process_time() - cpu, time.perf_counter() - wall
+    return {"cpu_us": cpu_us / CALLS * 1e6, "wall_us": wall_us / CALLS * 1e6}
 
 
 def cpu_of_parsing(as_content: bool) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ae_search.client.chunks import Chunk, Limits, name_of
-from ae_search.client.requests import Outcome, Request, latents_of, predict
+from ae_search.client.requests import Outcome, Request, latents_of, predict, predict_array
 from ae_search.client.rpc_errors import Asked, BatchTooLargeError
 from ae_search.contract import FileInputs, Latents, ModelCard
 from ae_search.errors import ImageError
@@ -39,6 +39,8 @@ class Call:
 
     def request(self, chunk: Chunk) -> Request:
         """Return the request for a chunk."""
+        if isinstance(chunk.images, np.ndarray):
+            return predict_array(self.asked, chunk.signature, chunk.key, chunk.images)
         return predict(self.asked, chunk.signature, {chunk.key: chunk.images})
 
     def settle(self, chunk: Chunk, outcome: Outcome) -> list[Chunk]:

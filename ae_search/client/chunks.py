@@ -37,7 +37,7 @@ class Limits:
         self.rows, self.files = min(self.rows, rows), min(self.files, rows)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Chunk:
     """The images of one request.
 

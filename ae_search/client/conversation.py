@@ -36,14 +36,14 @@ from ae_search.image_file import MAX_MEGAPIXELS
 _VERSIONS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Send:
     """Put a request on its way."""
 
     request: Request
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Ask:
     """Put a request on its way and give what became of it; none other is under way."""
 
