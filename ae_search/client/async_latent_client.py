@@ -1,7 +1,6 @@
 """Latents over gRPC, for programs on asyncio."""
 
 import asyncio
-import copy
 from collections import deque
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,16 +12,15 @@ import numpy.typing as npt
 from ae_search.client.access import Access
 from ae_search.client.channels import open_channel
 from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
-from ae_search.client.latent_client import model_talk
+from ae_search.client.model_client import ModelClient
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Attempts, Deadline, check_timeouts
+from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
-from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
+from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 from ae_search.errors import ImageError
-from ae_search.image_file import MAX_MEGAPIXELS
 
 
-class AsyncLatentClient:
+class AsyncLatentClient(ModelClient):
     """`LatentClient` for asyncio: the same options, behaviour and errors; one event loop, any number of tasks.
 
     Files are read in threads, so that the event loop goes on meanwhile.
@@ -35,40 +33,10 @@ class AsyncLatentClient:
             latents = await client.encode_files(["photo.jpg"])
     """
 
-    def __init__(
-        self,
-        target: str,
-        model: str = DEFAULT_MODEL_NAME,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        access: Access | None = None,
-        timeout_s: float = 30.0,
-        total_timeout_s: float | None = None,
-        max_in_flight: int = 4,
-        max_megapixels: float = MAX_MEGAPIXELS,
-    ) -> None:
-        self.talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
-        check_timeouts(timeout_s, total_timeout_s)
-        self._line = _Line(target, access or Access())
-        self._line.access.check(target)
-        self._line.access.tls_files()  # what is wrong with them is told now, not by the first call
-        self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
-
-    @property
-    def target(self) -> str:
-        """The gRPC target."""
-        return self.talk.asked.target
-
-    @property
-    def model(self) -> str:
-        """The name that the model is asked for by."""
-        return self.talk.asked.model
-
-    @property
-    def version(self) -> int | None:
-        """The pinned version, None where none is."""
-        return self.talk.asked.version
+    def _connect(self, target: str) -> None:
+        self._line = _Line(target, self._access)
+        self._access.check(target)
+        self._access.tls_files()  # what is wrong with them is told now, not by the first call
 
     async def close(self) -> None:
         """Close the channel; clients made by `at_version` share it."""
@@ -83,12 +51,6 @@ class AsyncLatentClient:
     ) -> None:
         """Close the channel."""
         await self.close()
-
-    def at_version(self, version: int) -> Self:
-        """Return a client of the same server, on the same channel, that asks for one version only."""
-        pinned = copy.copy(self)
-        pinned.talk = self.talk.at_version(version)
-        return pinned
 
     async def describe(self) -> ModelCard:
         """Return the model card; see `LatentClient.describe`."""

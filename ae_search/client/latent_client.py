@@ -1,6 +1,5 @@
 """Latents over gRPC, blocking."""
 
-import copy
 import threading
 import time
 from collections import deque
@@ -12,20 +11,17 @@ from typing import Any, Self
 import grpc
 import numpy.typing as npt
 
-from ae_search.client.access import Access
 from ae_search.client.channels import open_channel
-from ae_search.client.chunks import Limits
-from ae_search.client.conversation import Ask, Conversation, ModelTalk, Send, Step, VersionStatus
+from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
+from ae_search.client.model_client import ModelClient
 from ae_search.client.requests import Outcome, Request
-from ae_search.client.retrying import Attempts, Deadline, check_timeouts
-from ae_search.client.rpc_errors import Asked, closed, from_rpc
+from ae_search.client.retrying import Attempts, Deadline
+from ae_search.client.rpc_errors import closed, from_rpc
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
-from ae_search.contract import DEFAULT_MODEL_NAME, FileInputs, Latents, ModelCard, OnBad
-from ae_search.errors import ConfigurationError
-from ae_search.image_file import MAX_MEGAPIXELS
+from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 
 
-class LatentClient:
+class LatentClient(ModelClient):
     """Fetches latents from TensorFlow Serving, or from the embedded model server, over one gRPC channel.
 
     Safe to use from several threads. Requests that a server has no room for, or that a server which has answered before
@@ -51,47 +47,11 @@ class LatentClient:
             latents = client.encode_files(["photo.jpg"])
     """
 
-    def __init__(
-        self,
-        target: str,
-        model: str = DEFAULT_MODEL_NAME,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        access: Access | None = None,
-        timeout_s: float = 30.0,
-        total_timeout_s: float | None = None,
-        max_in_flight: int = 4,
-        max_megapixels: float = MAX_MEGAPIXELS,
-    ) -> None:
-        self.talk = model_talk(target, model, version, label, max_in_flight, max_megapixels)
-        check_timeouts(timeout_s, total_timeout_s)
-        self._access = access or Access()
-        self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
+    def _connect(self, target: str) -> None:
         self._channel = open_channel(target, self._access)
         self._closed, self._has_answered = threading.Event(), threading.Event()
         # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
         self._methods = {method: self._channel.unary_unary(method) for method in (PREDICT, GET_MODEL_STATUS)}
-
-    @property
-    def target(self) -> str:
-        """The gRPC target."""
-        return self.talk.asked.target
-
-    @property
-    def model(self) -> str:
-        """The name that the model is asked for by."""
-        return self.talk.asked.model
-
-    @property
-    def version(self) -> int | None:
-        """The pinned version, None where none is."""
-        return self.talk.asked.version
-
-    @property
-    def limits(self) -> Limits:
-        """How many images a request carries; fewer once the server has said that it takes fewer."""
-        return self.talk.limits
 
     def close(self) -> None:
         """Close the channel; clients made by `at_version` share it."""
@@ -107,16 +67,6 @@ class LatentClient:
     ) -> None:
         """Close the channel."""
         self.close()
-
-    def at_version(self, version: int) -> Self:
-        """Return a client of the same server, on the same channel, that asks for one version only.
-
-        Raises:
-            ModelNotServedError: This client is pinned to another version.
-        """
-        pinned = copy.copy(self)
-        pinned.talk = self.talk.at_version(version)
-        return pinned
 
     def describe(self) -> ModelCard:
         """Return the model card, its version the one that answered.
@@ -227,27 +177,6 @@ class LatentClient:
                 return closed(request.asked)
             time.sleep(pause_s)
             attempt = again
-
-
-def model_talk(
-    target: str, model: str, version: int | None, label: str | None, max_in_flight: int, max_megapixels: float
-) -> ModelTalk:
-    """Return the conversations of a client.
-
-    Raises:
-        ConfigurationError: Both version and label are given, or the version is none.
-        ValueError: `max_in_flight` is below 1.
-    """
-    if version is not None and label is not None:
-        raise ConfigurationError(
-            f"Pin a version or a label, one of them. Received: version {version}, label {label!r}."
-        )
-    if version is not None and not 0 <= version < 2**63:
-        raise ConfigurationError(f"A version is a number from 0 to 2**63 - 1. Received: version {version}.")
-    if max_in_flight < 1:
-        raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
-    asked = Asked(target, model, version, label)
-    return ModelTalk(asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels)
 
 
 def _cancel(under_way: deque[tuple[Request, Any, Deadline]]) -> None:
