@@ -46,6 +46,7 @@ ROOMS = {
     "cli": Room(3),
     "web": Room(3),
     "pipelines": Room(3),
+    "testing": Room(3, TF | ANNOY),
     # `import ae_search` is for users, `python -m ae_search` for the shell; no room imports either.
     FRONT_DOOR: Room(4, TF | KERAS),
     "__main__": Room(4, TF | KERAS),

@@ -71,6 +71,13 @@ class Queue:
         """Take the first request out."""
         self.rows -= self.waiting.popleft().rows
 
+    def leave(self, task: Task) -> None:
+        """Forget a request whose caller has gone, if it still waits: its place is another's."""
+        if task in self.waiting:
+            self.waiting.remove(task)
+            self.rows -= task.rows
+            self.unanswered -= 1
+
     @property
     def in_company(self) -> bool:
         """Whether most of those that use to come are here."""
@@ -121,7 +128,11 @@ class Batcher:
         task = Task(servable, signature, inputs, rows, asyncio.get_running_loop().create_future())
         queue.add(task)
         self._start(queue)
-        return await task.outputs
+        try:
+            return await task.outputs
+        except asyncio.CancelledError:
+            queue.leave(task)
+            raise
 
     def _start(self, queue: Queue, *, waited: bool = False) -> None:
         """Start a run on what waits, or see to it that one will start."""

@@ -5,6 +5,9 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+# What is left of answered requests needs an iteration or two of the loop.
+MOMENT_S = 1.0
+
 T = TypeVar("T")
 
 
@@ -21,7 +24,18 @@ class EventLoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
-        """End the thread; what is still running in the loop is dropped."""
+        """End the thread; what is still running in the loop is given a moment to end, then cancelled."""
+        self.run(_end_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_others() -> None:
+    """End all other tasks: one that is dropped with its loop writes a traceback."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, late = await asyncio.wait(others, timeout=MOMENT_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from ae_search.errors import AeSearchError, ConfigurationError
+from ae_search.errors import ConfigurationError
 from ae_search.model_server.batching import Batcher
 from ae_search.model_server.event_loop import EventLoopThread
 from ae_search.model_server.health import HealthServicer
@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 MAX_MESSAGE_MIB = 64
+# gRPC takes the number of bytes as int32, and a port of 70000 for one of 4464.
+MAX_MAX_MESSAGE_MIB = 2047
+MAX_PORT = 65535
+MAX_THREADS = 10_000
 
 
 class ModelServer:
@@ -75,11 +79,18 @@ class ModelServer:
             labels: Names for versions.
             batching: Join requests that arrive together; each runs on its own when left out.
             tls: Files for TLS; plain text when left out.
-            max_message_mib: MiB of the largest request and answer, at least 1.
+            max_message_mib: MiB of the largest request and answer, 1 to 2047.
             drain_s: Seconds that requests under way have to end when the `with` block is left.
             metrics_port: Port for Prometheus on `host`; 0 picks a free one; none when left out.
             interceptors: `grpc.aio.ServerInterceptor`s, the first one outermost.
+
+        Raises:
+            ValueError: A number is out of its range.
         """
+        _check_range("port", port, 0, MAX_PORT)
+        _check_range("metrics_port", metrics_port, 0, MAX_PORT)
+        _check_range("workers", workers, 1, MAX_THREADS)
+        _check_range("max_message_mib", max_message_mib, 1, MAX_MAX_MESSAGE_MIB)
         self._base_path = Path(base_path).absolute()
         self.model_name = model_name or self._base_path.name
         self.host = host
@@ -96,6 +107,7 @@ class ModelServer:
         self._interceptors = list(interceptors)
         self._metrics: ServerMetrics | None = None
         self._health = HealthServicer()
+        self._started = False
         self._server: Any = None
         self._executor: ThreadPoolExecutor | None = None
         self._loop: EventLoopThread | None = None
@@ -118,6 +130,9 @@ class ModelServer:
                 available, the TLS files are wrong, or a port cannot be listened on.
             ExportError: None of the versions can be loaded.
         """
+        if self._started:
+            raise RuntimeError("A ModelServer is started once, also where that failed; make another one.")
+        self._started = True
         credentials = self._tls.credentials() if self._tls else None
         if credentials is None and not _is_loopback(self.host):
             log.warning("listening on %s without TLS: whoever can reach it can read and send everything", self.host)
@@ -127,7 +142,7 @@ class ModelServer:
             self._start_metrics()
             self._loop = EventLoopThread("model-server")
             self._loop.run(self._listen(credentials))
-        except AeSearchError:
+        except BaseException:
             self.stop(0)
             raise
         served = ", ".join(map(str, self._versions.available()))
@@ -204,6 +219,11 @@ class ModelServer:
         self._health.end()
         if self._server is not None:
             await self._server.stop(grace_s)
+
+
+def _check_range(name: str, number: int | None, least: int, most: int) -> None:
+    if number is not None and not least <= number <= most:
+        raise ValueError(f"{name} must be from {least} to {most}. Received: {name}={number}.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -53,7 +53,8 @@ def command(
         metrics_port: Port for Prometheus, 1 to 65535; REST answers there too.
 
     Raises:
-        ConfigurationError: The binary is not on PATH, the base path has no version folder, or a file cannot be read.
+        ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, or a file
+            cannot be read.
     """
     base_path = Path(base_path).absolute()
     require_version_folders(base_path)
@@ -63,6 +64,8 @@ def command(
             f"{BINARY} is not on PATH; install TensorFlow Serving (apt package tensorflow-model-server, "
             "or the image tensorflow/serving), or use the embedded backend."
         )
+    if port == 0 or metrics_port == 0:
+        raise ConfigurationError(f"{BINARY} cannot pick a free port; give --port and --metrics-port a number.")
     if host != ANY_HOST:
         log.warning("TensorFlow Serving cannot listen on %s only: port %d is open on every interface.", host, port)
     arguments = [binary, f"--port={port}", f"--rest_api_port={metrics_port or 0}"]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import urllib.request
 from types import SimpleNamespace
 
 import grpc
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     predict_pb2,
@@ -92,7 +94,7 @@ def exports(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def publish(exports):
     """Put encoder `seed` in place as a version folder, with one rename as an export does."""
 
@@ -118,7 +120,8 @@ def connect():
     channels = []
 
     def connect(server):
-        channel = grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", 64 * 2**20)])
+        options = [("grpc.max_receive_message_length", 64 * 2**20)]
+        channel = getattr(server, "channel", None) or grpc.insecure_channel(server.address, options)
         channels.append(channel)
         return SimpleNamespace(
             channel=channel,
@@ -168,3 +171,19 @@ def eventually():
             time.sleep(0.02)
 
     return eventually
+
+
+@pytest.fixture(scope="session")
+def scrape():
+    """Read a server's figures as Prometheus does: value by name and the values of its labels, in order of the label."""
+
+    def scrape(server):
+        url = f"http://127.0.0.1:{server.metrics_port}/metrics"
+        text = urllib.request.urlopen(url, timeout=30).read().decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {
+            (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+            for sample in samples
+        }
+
+    return scrape

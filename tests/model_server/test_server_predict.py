@@ -1,4 +1,4 @@
-"""The embedded server's gRPC API, code by code, through the official stubs."""
+"""The embedded server's gRPC API, where it goes beyond what `test_contract` holds against the real one."""
 
 import grpc
 import numpy as np
@@ -13,7 +13,7 @@ from tensorflow_serving.apis import (
     model_management_pb2,
 )
 
-from ae_search.model_server import ModelServer
+from ae_search.model_server import Batching, ModelServer
 
 C = grpc.StatusCode
 IMAGES = np.random.default_rng(3).random((5, 2, 2, 3), np.float32)
@@ -28,9 +28,9 @@ def base(exports, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def server(base):
-    with ModelServer(base) as server:
+@pytest.fixture(scope="module", params=[None, Batching()], ids=["alone", "joined"])
+def server(base, request):
+    with ModelServer(base, batching=request.param) as server:
         yield server
 
 
@@ -119,19 +119,6 @@ def test_tensor_content_when_asked_for(base, connect, predict_request, oracle):
     assert b'"fingerprint": "f1"' in tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy()
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "text"),
-    [
-        ({"model": "nomodel"}, C.NOT_FOUND, "Servable not found for request: Latest(nomodel)"),
-        ({"version": 99}, C.NOT_FOUND, "Servable not found for request: Specific(m, 99)"),
-        ({"model": ""}, C.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-        ({"signature": "nosig"}, C.FAILED_PRECONDITION, 'Serving signature key "nosig" not found.'),
-    ],
-)
-def test_what_is_not_served(refusal, predict_request, options, code, text):
-    assert refusal(predict_request(images=IMAGES, **options)) == (code, text)
-
-
 @pytest.mark.usefixtures("still_answers")
 @pytest.mark.parametrize(
     ("signature", "inputs", "named"),
@@ -191,12 +178,6 @@ def test_a_string_repeated_without_end_is_refused(refusal, predict_request):
     assert code == C.INVALID_ARGUMENT and "bytes when decoded" in text
 
 
-def test_version_label(refusal, predict_request):
-    request = predict_request(images=IMAGES)
-    request.model_spec.version_label = "canary"
-    assert refusal(request) == (C.INVALID_ARGUMENT, "Unrecognized servable version label: canary")
-
-
 def test_metadata(stubs):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "m"
@@ -245,9 +226,20 @@ def test_unimplemented_calls(stubs):
         assert caught.value.code() == C.UNIMPLEMENTED
 
 
-def test_health(stubs):
-    answer = stubs.health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_S)
+@pytest.mark.parametrize("service", ["", "tensorflow.serving.PredictionService"])
+def test_health(stubs, service):
+    answer = stubs.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=DEADLINE_S)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_of_an_unknown_service(stubs):
+    request = health_pb2.HealthCheckRequest(service="no.such.Service")
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.health.Check(request, timeout=DEADLINE_S)
+    assert caught.value.code() == C.NOT_FOUND
+    watch = stubs.health.Watch(request, timeout=DEADLINE_S)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
 
 
 def test_the_unforeseen_is_internal_and_logged(server, refusal, predict_request, monkeypatch, caplog):
