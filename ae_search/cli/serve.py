@@ -108,6 +108,10 @@ def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Ev
         print(f"serving {server.model_name} version {server.version} on {server.address}", flush=True)
         stopping.wait()
         log.info("stopping: waiting for the requests under way")
+    # Not by returning: that waits for runs of the model that outlast the drain, and nothing can interrupt them.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _become_tensorflow_serving(model: Path, options: dict[str, Any]) -> None:

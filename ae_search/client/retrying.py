@@ -100,7 +100,12 @@ def is_overloaded(error: grpc.RpcError) -> bool:
 
 
 def is_away(error: grpc.RpcError) -> bool:
-    """Return whether nobody answers at the address; a certificate that does not fit will not fit later either."""
+    """Return whether nobody answers at the address, or a server that stops has cancelled the request.
+
+    A certificate that does not fit will not fit later either.
+    """
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return True
     return error.code() is grpc.StatusCode.UNAVAILABLE and not TLS_FAILED.search(str(error.details() or ""))
 
 
