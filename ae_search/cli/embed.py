@@ -17,6 +17,9 @@ def embed(
     source: SourceName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")],
     shard_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to a file.")] = 8192,
+    retry_left_out: Annotated[
+        bool, typer.Option("--retry-left-out", help="Do those files again that left out an image.")
+    ] = False,
 ) -> None:
     """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
 
@@ -28,7 +31,9 @@ def embed(
     images = named_source(source)
     encoder = connection.encoder()
     with progress("encoding", len(images)) as advance:
-        report = embed_source(images, encoder, out, shard_items=shard_size, on_progress=advance)
+        report = embed_source(
+            images, encoder, out, shard_items=shard_size, retry_left_out=retry_left_out, on_progress=advance
+        )
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
     typer.echo(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")

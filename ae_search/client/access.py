@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -50,20 +51,24 @@ class Access:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read AE_SEARCH_TLS, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_SERVER_NAME, _TOKEN, _TOKEN_FILE and _INSECURE."""
+        """Read AE_SEARCH_TLS, _TLS_CA, _TLS_CERT, _TLS_KEY, _TLS_SERVER_NAME, _TOKEN, _TOKEN_FILE and _INSECURE.
+
+        Raises:
+            ConfigurationError: A flag is neither 1 nor 0.
+        """
 
         def text(name: str) -> str | None:
             return os.environ.get(f"AE_SEARCH_{name}", "").strip() or None
 
         return cls(
-            tls=_is_true(text("TLS")),
+            tls=_flag("AE_SEARCH_TLS"),
             ca_file=text("TLS_CA"),
             certificate_file=text("TLS_CERT"),
             key_file=text("TLS_KEY"),
             server_name=text("TLS_SERVER_NAME"),
             token=text("TOKEN"),
             token_file=text("TOKEN_FILE"),
-            insecure=_is_true(text("INSECURE")),
+            insecure=_flag("AE_SEARCH_INSECURE"),
         )
 
     @property
@@ -98,13 +103,16 @@ class Access:
                 raise ConfigurationError(f"Metadata are a lower-case key and printable ASCII. Received: key {key!r}.")
 
     def tls_files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Return the contents of the authorities', key and certificate files, None for those not given.
+        """Return the contents of the authorities', key and certificate files, None for those that are not there.
+
+        Without authorities of its own it is the system's, which Python's `ssl` uses too; gRPC would take a list that it
+        brings along.
 
         Raises:
             ConfigurationError: One cannot be read, or is no PEM file.
         """
         return (
-            _read_pem(self.ca_file, "--tls-ca"),
+            _read_pem(self.ca_file, "--tls-ca") if self.ca_file else _system_authorities(),
             _read_pem(self.key_file, "--tls-key"),
             _read_pem(self.certificate_file, "--tls-cert"),
         )
@@ -143,8 +151,13 @@ def _is_local_host(address: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _is_true(text: str | None) -> bool:
-    return (text or "").lower() in ("1", "true", "yes", "on")
+def _flag(name: str) -> bool:
+    text = os.environ.get(name, "").strip().lower()
+    if text in ("1", "true", "yes", "on", "t", "y"):
+        return True
+    if text in ("", "0", "false", "no", "off", "f", "n"):
+        return False
+    raise ConfigurationError(f"{name} must be 1 or 0. Received: {text!r}.")
 
 
 def _read_pem(path: Path | str | None, option: str) -> bytes | None:
@@ -157,6 +170,11 @@ def _read_pem(path: Path | str | None, option: str) -> bytes | None:
     if b"-----BEGIN " not in data:
         raise ConfigurationError(f"{option} {path} must be a PEM file, with -----BEGIN ...; it is not.")
     return data
+
+
+def _system_authorities() -> bytes | None:
+    file = ssl.get_default_verify_paths().cafile
+    return Path(file).read_bytes() if file else None
 
 
 def _read_token(path: Path) -> str:

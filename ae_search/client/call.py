@@ -58,6 +58,7 @@ class Call:
         assert self.files is not None
         position = chunk.positions[0]
         self.bad[position] = ImageError(f"{name_of(self.files, position)}: {outcome}")
+        self.bad[position].__cause__ = outcome
         return []
 
     def latents(self) -> Latents:

@@ -2,9 +2,6 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +14,7 @@ from ae_search.client.model_client import ModelClient
 from ae_search.client.requests import Outcome, Request
 from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
+from ae_search.client.under_way import UnderWay
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 
@@ -117,24 +115,22 @@ class LatentClient(ModelClient):
         return latents
 
     def _carry_out(self, conversation: Conversation) -> Any:
-        under_way: deque[tuple[Request, Any, Deadline]] = deque()
         if self._closed.is_set():
             raise ValueError("The client is closed.")
+        under_way = UnderWay(self._start)
         until = Deadline.after(self.total_timeout_s)
         answer: Outcome | None = None
         try:
             while True:
                 step, answer = conversation.send(answer), None
                 if isinstance(step, Send):
-                    deadline = until.sooner(self.timeout_s)
-                    under_way.append((step.request, self._start(step.request, deadline), deadline))
+                    under_way.send(step.request, self._attempts(until))
                 elif isinstance(step, Ask):
                     answer = self.outcome(step.request, until)
                 elif step is Step.TAKE:
-                    request, call, deadline = under_way.popleft()
-                    answer = self._outcome(request, deadline, call.result)
+                    answer = self._noted(under_way.take())
                 else:
-                    _cancel(under_way)
+                    under_way.drop()
         except StopIteration as done:
             return done.value
         except ValueError as error:
@@ -142,44 +138,35 @@ class LatentClient(ModelClient):
                 raise closed(self.talk.asked) from error
             raise
         finally:
-            _cancel(under_way)
+            under_way.drop()
 
     def outcome(self, request: Request, until: Deadline | None = None) -> Outcome:
         """Send one request and return the bytes of its answer, or the error that it comes to."""
-        deadline = Deadline.after(self.timeout_s) if until is None else until.sooner(self.timeout_s)
-        return self._outcome(request, deadline)
-
-    def _start(self, request: Request, deadline: Deadline) -> Any:
-        metadata = self._access.call_metadata()
-        return self._methods[request.method].future(request.message, timeout=deadline.left_s(), metadata=metadata)
-
-    def _call(self, request: Request, deadline: Deadline) -> bytes:
-        metadata = self._access.call_metadata()
-        answer: bytes = self._methods[request.method](request.message, timeout=deadline.left_s(), metadata=metadata)
-        return answer
-
-    def _outcome(self, request: Request, deadline: Deadline, first: Callable[[], bytes] | None = None) -> Outcome:
-        """Return what a request comes to, after as many attempts as its deadline has room for."""
-        again = partial(self._call, request, deadline)
-        attempt, attempts = first or again, Attempts(deadline, patient=self._has_answered.is_set())
+        attempts = self._attempts(until)
+        method, metadata = self._methods[request.method], self._access.call_metadata()
         while True:
             try:
-                answer = attempt()
-                self._has_answered.set()
-                return answer
+                return self._noted(method(request.message, timeout=attempts.deadline.left_s(), metadata=metadata))
             except grpc.RpcError as error:
+                pause_s = attempts.pause_s(error)
                 if self._closed.is_set():
                     return closed(request.asked)
-                pause_s = attempts.pause_s(error)
                 if pause_s is None:
-                    return from_rpc(attempts.reason(error), request.asked, deadline.allowed_s)
-            except grpc.FutureCancelledError:
-                return closed(request.asked)
+                    return from_rpc(attempts.reason(error), request.asked, attempts.deadline.allowed_s)
             time.sleep(pause_s)
-            attempt = again
 
+    def _attempts(self, until: Deadline | None) -> Attempts:
+        deadline = Deadline.after(self.timeout_s) if until is None else until.sooner(self.timeout_s)
+        return Attempts(deadline, patient=self._has_answered.is_set())
 
-def _cancel(under_way: deque[tuple[Request, Any, Deadline]]) -> None:
-    for _, call, _ in under_way:
-        call.cancel()
-    under_way.clear()
+    def _start(self, request: Request, attempts: Attempts) -> Any:
+        timeout, metadata = attempts.deadline.left_s(), self._access.call_metadata()
+        return self._methods[request.method].future(request.message, timeout=timeout, metadata=metadata)
+
+    def _noted(self, outcome: Outcome) -> Outcome:
+        """Take note of that a server is there, and of that the client was closed meanwhile."""
+        if isinstance(outcome, bytes):
+            self._has_answered.set()
+        elif self._closed.is_set():
+            return closed(self.talk.asked)
+        return outcome

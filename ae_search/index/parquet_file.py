@@ -137,12 +137,19 @@ def read_folder(path: Path, keys: Path | None) -> Table:
     shards = [shard for shard in sorted(path.glob("*.parquet")) if _rows(shard)]
     if not shards:
         raise ConfigurationError(f"{path} holds no *.parquet file with rows.")
-    tables = [read_parquet(shard, keys) for shard in shards]
-    first = tables[0]
-    for shard, table in zip(shards, tables, strict=True):
-        if table.latent_dim != first.latent_dim or table.about.get("model") != first.about.get("model"):
+    first = read_parquet(shards[0], keys)
+    for shard in shards[1:]:
+        table = read_parquet(shard, keys)
+        if table.latent_dim != first.latent_dim or _fingerprint(table) != _fingerprint(first):
             raise ConfigurationError(f"{shard} holds latents of another model than {shards[0]}.")
-    return Table(first.latent_dim, first.about, chain.from_iterable(table.blocks for table in tables))
+    # Opened one by one: a folder may hold more files than a process may have open.
+    blocks = chain.from_iterable(read_parquet(shard, keys).blocks for shard in shards)
+    return Table(first.latent_dim, first.about, blocks)
+
+
+def _fingerprint(table: Table) -> object:
+    model = table.about.get("model")
+    return model.get("fingerprint") if isinstance(model, dict) else None
 
 
 def _rows(path: Path) -> int:

@@ -9,7 +9,7 @@ OUT/
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ def embed_source(
     out: Path,
     *,
     shard_items: int = SHARD_ITEMS,
+    retry_left_out: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> EmbedReport:
     """Write the latents of every image of a source as Parquet files.
@@ -66,46 +67,60 @@ def embed_source(
         encoder: Served or in this process.
         out: The folder to write; new, empty, or of the same source and model.
         shard_items: Images to a shard, at least 1.
+        retry_left_out: Do those shards again that left out an image.
         on_progress: Called with the number of images done since the last call.
 
     Raises:
-        ConfigurationError: `out` holds something else, cannot be written, or is being written; pyarrow is missing.
+        ConfigurationError: `out` holds something else, cannot be written, or is being written; none of the images of the
+            first shard can be encoded; pyarrow is missing.
         ModelMismatchError: The shards there are of a model that the encoder does not have.
         ServerError: The encoder does not answer.
     """
     make_folder(out, "output")
     with _only_writer(out):
-        card = _pinned_card(source, encoder, out, shard_items)
+        card, model = _pinned(source, encoder, out, shard_items)
         images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, thumbnails=False)
         found = done = 0
         left_out: dict[str, str] = {}
         for number, start in enumerate(range(0, len(source), shard_items)):
             positions = range(start, min(start + shard_items, len(source)))
             path = out / f"latents-{number:05}.parquet"
-            if path.exists():
+            if path.exists() and not (retry_left_out and _left_out_of(path)):
                 found += 1
                 on_progress(len(positions))
             else:
                 images.damaged.clear()
-                _write(path, images, positions, card, on_progress)
+                _write(path, images, positions, (card, model), on_progress)
             told = _left_out_of(path)
             left_out |= told
             done += len(positions) - len(told)
+            if not done:  # rather a server or a folder that is not as it should be than so many bad images
+                path.unlink()
+                key, reason = next(iter(told.items()))
+                raise ConfigurationError(f"None of the first {len(told)} images can be encoded; {key}: {reason}")
         lines = (json.dumps({"key": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in left_out.items())
-        write_atomically(out / LEFT_OUT, "".join(lines))
-    return EmbedReport(_ref(card), done, -(-len(source) // shard_items), found, left_out)
+        _write_file(out / LEFT_OUT, "".join(lines))
+    return EmbedReport(model, done, -(-len(source) // shard_items), found, left_out)
 
 
-def _write(path: Path, images: SourceEncoder, positions: range, card: ModelCard, on_progress: OnProgress) -> None:
+def _write(
+    path: Path, images: SourceEncoder, positions: range, of: tuple[ModelCard, ModelRef], on_progress: OnProgress
+) -> None:
+    card, model = of
+
     def write_shard(temporary: Path) -> None:
         about: dict[str, Any] = {}
-        with parquet_writer(temporary, _ref(card), card.metric, card.latent_dim, about=about) as write:
+        with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
                 write(block.latents, block.keys, block.labels)
             about[_LEFT_OUT_KEY] = dict(images.damaged)
 
+    _write_file(path, write_shard)
+
+
+def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
     try:
-        write_atomically(path, write_shard)
+        write_atomically(path, write)
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
 
@@ -117,8 +132,11 @@ def _left_out_of(path: Path) -> dict[str, str]:
     return {str(key): str(reason) for key, reason in told.items()}
 
 
-def _pinned_card(source: Source, encoder: Encoder, out: Path, shard_items: int) -> ModelCard:
-    """Return the card of the model that the shards are of, after writing or checking what they are of."""
+def _pinned(source: Source, encoder: Encoder, out: Path, shard_items: int) -> tuple[ModelCard, ModelRef]:
+    """Return the card of the version to ask, and the model that the shards are of, after writing or checking it.
+
+    The same model may have another version number by now; its first one stays in the files.
+    """
     card = encoder.describe()
     wanted = {
         "format": _FORMAT,
@@ -131,8 +149,9 @@ def _pinned_card(source: Source, encoder: Encoder, out: Path, shard_items: int) 
     if not path.exists():
         if any(out.glob("*.parquet")):
             raise ConfigurationError(f"{out} holds Parquet files of something else; choose another --out.")
-        write_atomically(path, json.dumps({**wanted, "model": asdict(_ref(card))}, indent=2) + "\n")
-        return card
+        model = ModelRef(card.name, card.version, card.fingerprint)
+        _write_file(path, json.dumps({**wanted, "model": asdict(model)}, indent=2) + "\n")
+        return card, model
     begun, model = _read_about(path)
     for name, value in wanted.items():
         if name != "source" and begun.get(name) != value:
@@ -140,7 +159,7 @@ def _pinned_card(source: Source, encoder: Encoder, out: Path, shard_items: int) 
                 f"{out} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; choose another --out, or "
                 "remove this one."
             )
-    return _card_of(model, card, encoder, out)
+    return _card_of(model, card, encoder, out), model
 
 
 def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
@@ -167,10 +186,6 @@ def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) ->
     return card
 
 
-def _ref(card: ModelCard) -> ModelRef:
-    return ModelRef(card.name, card.version, card.fingerprint)
-
-
 def _digest(source: Source) -> str:
     digest = hashlib.sha256()
     for position in range(len(source)):
@@ -181,12 +196,16 @@ def _digest(source: Source) -> str:
 @contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
     try:
-        with (out / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for abandoned in out.glob(".tmp-*"):  # by a process that was killed
-                abandoned.unlink(missing_ok=True)
-            yield
-    except BlockingIOError as error:
-        raise ConfigurationError(f"Another process writes {out}.") from error
-    except PermissionError as error:
+        lock = (out / ".lock").open("w")
+    except OSError as error:
         raise ConfigurationError(f"Cannot write in {out}: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"Another process writes {out}.") from error
+        except OSError as error:
+            raise ConfigurationError(f"{out} cannot be locked ({error.strerror}); choose another --out.") from error
+        for abandoned in out.glob(".tmp-*"):  # by a process that was killed
+            abandoned.unlink(missing_ok=True)
+        yield

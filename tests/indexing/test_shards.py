@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -107,6 +108,54 @@ def test_shards_of_two_models_are_never_mixed(tmp_path):
     np.testing.assert_array_equal(rows(out)[2], source.images.reshape(25, 4) / np.float32(255))
     report = embed_source(source, PixelEncoder(at(5)), out, shard_items=10)
     assert report.found == 3
+
+
+def test_a_shard_keeps_the_first_version_number_of_its_model(tmp_path):
+    source, out = source_of(), tmp_path / "out"
+    embed_source(source, PixelEncoder(at(2)), out, shard_items=10)
+    (out / "latents-00002.parquet").unlink()
+    report = embed_source(source, PixelEncoder(at(5)), out, shard_items=10)
+    assert (report.model.version, report.found) == (2, 2)
+    assert import_latents(out, tmp_path / "index").items == 25
+
+
+def test_left_out_images_can_be_tried_again(folder, tmp_path):
+    source, out = open_source(str(folder)), tmp_path / "out"
+    embed_source(source, PixelEncoder(at(2)), out, shard_items=16)
+    Image.fromarray(np.full((2, 2), 8, np.uint8)).save(folder / "a" / "07.png")
+    assert embed_source(source, PixelEncoder(at(2)), out, shard_items=16).images == 38
+    report = embed_source(source, PixelEncoder(at(2)), out, shard_items=16, retry_left_out=True)
+    assert (report.images, report.found, list(report.left_out)) == (39, 1, ["a/39.png"])
+
+
+def test_a_first_shard_of_bad_images_only_is_an_error_and_not_finished(folder, tmp_path):
+    out = tmp_path / "out"
+    for position in range(3):
+        (folder / "a" / f"{position:02}.png").write_text("text")
+    with pytest.raises(ConfigurationError, match=r"None of the first 3 images can be encoded; a/00\.png"):
+        embed_source(open_source(str(folder)), PixelEncoder(at(2)), out, shard_items=3)
+    assert not list(out.glob("*.parquet"))
+    Image.fromarray(np.full((2, 2), 8, np.uint8)).save(folder / "a" / "01.png")
+    report = embed_source(open_source(str(folder)), PixelEncoder(at(2)), out, shard_items=3)
+    assert list(report.left_out) == ["a/00.png", "a/02.png", "a/07.png", "a/39.png"]
+
+
+def test_more_shards_than_a_process_may_open_files(tmp_path):
+    source, out = source_of(300), tmp_path / "out"
+    embed_source(source, PixelEncoder(at(2)), out, shard_items=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
+    try:
+        assert import_latents(out, tmp_path / "index").items == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    out = tmp_path / "out"
+    (out / "left-out.jsonl").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"Cannot write .*left-out\.jsonl"):
+        embed_source(source_of(), PixelEncoder(at(2)), out)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
