@@ -158,7 +158,12 @@ def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tup
     Raises:
         ImageError: Shape, dtype or values do not fit.
     """
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except ValueError as error:
+        raise ImageError(f"Images must be of one shape, {image_shape}. Received: {error}.") from error
+    if array.shape == (0,):  # an empty list
+        array = np.zeros((0, *image_shape), np.uint8)
     if array.shape[-2:] == image_shape[:2] and image_shape[2] == 1 and array.shape[-3:] != image_shape:
         array = array[..., np.newaxis]
     if array.shape == image_shape:

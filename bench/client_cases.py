@@ -4,6 +4,7 @@ import asyncio
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,11 +53,14 @@ def cpu_of_single_calls(address: str, way: str) -> dict[str, float]:
     Args:
         address: The server's.
         way: "ours" or "official", one call after the other; "ours, 32 at once" with asyncio, "official, 32 at once"
-            with threads.
+            with threads; "bare gRPC" sends the same bytes again and again and reads nothing.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    import grpc
 
-    from ae_search.client import AsyncLatentClient, LatentClient
+    from ae_search.client import AsyncLatentClient, LatentClient, wire
+    from ae_search.client.requests import predict
+    from ae_search.client.rpc_errors import Asked
+    from ae_search.contract import IMAGES, SIGNATURE_FLOAT
     from bench.official import OfficialClient
 
     images = [image[np.newaxis] / np.float32(255) for image in fashion(100)]
@@ -79,6 +83,10 @@ def cpu_of_single_calls(address: str, way: str) -> dict[str, float]:
     encode: Callable[[Any], Any] = LatentClient(address).encode
     if way.startswith("official"):
         encode = OfficialClient(address, "default").encode
+    elif way == "bare gRPC":
+        message = predict(Asked(address, "default"), SIGNATURE_FLOAT, {IMAGES: images[0]}).message
+        bare = grpc.insecure_channel(address).unary_unary(wire.PREDICT)
+        encode = lambda _: bare(message, timeout=30)  # noqa: E731
     with ThreadPoolExecutor(CALLERS if way.endswith("at once") else 1) as threads:
         list(threads.map(encode, images))
         began = time.perf_counter(), time.process_time()
@@ -213,82 +221,3 @@ def make_photo_index(export: Path, photos: Path, folder: Path, items: int = 60_0
             moved = latents + (random.normal(size=latents.shape) * spread if start else 0.0)
             keys = [f"{start // len(latents)}/{file.name}" for file in files]
             builder.add(moved.astype(np.float32), keys, [file.parent.name for file in files])
-
-
-def many_callers(address: str, seconds: float) -> dict[str, float]:
-    """Return the answers a second that 32 callers get, one image a call, all at once, and the slowest of a hundred."""
-    from ae_search.client import AsyncLatentClient
-
-    images = fashion(100)
-    waits: list[float] = []
-
-    async def caller(client: AsyncLatentClient, until: float) -> None:
-        at = 0
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            await client.encode(images[at % 100])
-            waits.append(time.perf_counter() - began)
-            at += 1
-
-    async def run() -> float:
-        async with AsyncLatentClient(address) as client:
-            await client.describe()
-            for warm, length in ((True, 1.0), (False, seconds)):
-                waits.clear()
-                began = time.perf_counter()
-                await asyncio.gather(*(caller(client, began + length) for _ in range(CALLERS)))
-                if not warm:
-                    return len(waits) / (time.perf_counter() - began)
-        raise AssertionError
-
-    per_s = asyncio.run(run())
-    return {"per_s": per_s, "p99_ms": float(np.percentile(waits, 99)) * 1e3, "median_ms": median(waits) * 1e3}
-
-
-def roll_over(address: str, base: Path, next_version: Path, seconds: float) -> dict[str, float]:
-    """Publish version 2 while four threads ask for the newest and two for version 1; return what went wrong."""
-    import shutil
-    import threading
-
-    from ae_search.client import LatentClient
-    from ae_search.errors import AeSearchError
-    from ae_search.model_server import LocalEncoder
-
-    images = fashion(600)
-    wanted = {1: LocalEncoder(base / "1").encode(images), 2: LocalEncoder(next_version).encode(images)}
-    counts = {"calls": 0, "failed": 0, "wrong": 0, "of_version_2": 0}
-    waits: list[float] = []
-    lock = threading.Lock()
-    until = time.perf_counter() + seconds
-
-    def load(pinned: int | None, step: int) -> None:
-        with LatentClient(address, version=pinned) as client:
-            newest, at = 1, step
-            while time.perf_counter() < until:
-                rows = slice(at % 500, at % 500 + (step % 7) * 90 % 100 + 1)
-                at += step
-                began = time.perf_counter()
-                try:
-                    latents = client.encode(images[rows])
-                except AeSearchError:
-                    with lock:
-                        counts["failed"] += 1
-                    continue
-                of = next((v for v in (1, 2) if np.allclose(latents, wanted[v][rows], rtol=1e-3, atol=1e-4)), 0)
-                with lock:
-                    waits.append(time.perf_counter() - began)
-                    counts["calls"] += 1
-                    counts["of_version_2"] += of == 2
-                    counts["wrong"] += of == 0 or of < newest or (pinned is not None and of != pinned)
-                newest = max(newest, of)
-
-    pins = [None] * 4 + [1] * 2
-    threads = [threading.Thread(target=load, args=(pinned, 11 + 2 * at)) for at, pinned in enumerate(pins)]
-    for thread in threads:
-        thread.start()
-    time.sleep(seconds / 3)
-    shutil.copytree(next_version, base / ".next")
-    (base / ".next").rename(base / "2")
-    for thread in threads:
-        thread.join()
-    return {**counts, "p99_ms": float(np.percentile(waits, 99)) * 1e3, "slowest_ms": max(waits) * 1e3}

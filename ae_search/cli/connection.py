@@ -47,6 +47,10 @@ class Connection:
         float,
         _option("--timeout", env="TIMEOUT", min=0.001, help="Seconds allowed for each request, repetitions included."),
     ] = 30.0
+    total_timeout: Annotated[
+        float | None,
+        _option("--total-timeout", env="TOTAL_TIMEOUT", min=0.001, help="Seconds for a call of many requests."),
+    ] = None
     tls: Annotated[bool, _option("--tls", env="TLS", help="Speak TLS, trusting the system's authorities.")] = False
     tls_ca: Annotated[
         Path | None, _option("--tls-ca", env="TLS_CA", metavar="PEM", help="Speak TLS, trusting these authorities.")
@@ -88,6 +92,8 @@ class Connection:
             raise ConfigurationError("Give either --server HOST:PORT or --model EXPORT, one of them.")
         if self.server is not None:
             return self.client(default_name)
+        if self.model_label is not None:
+            raise ConfigurationError("--model runs a folder, which has no labels; name the version by --model-version.")
         load_tensorflow()
         from ae_search.model_server import LocalEncoder
 
@@ -110,6 +116,7 @@ class Connection:
             label=self.model_label,
             access=self.access(),
             timeout_s=self.timeout,
+            total_timeout_s=self.total_timeout,
         )
 
     def access(self) -> Access:
@@ -143,14 +150,41 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     ]
     parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "connection"]
 
+    takes_context = any(one.name == "context" for one in parameters)
+    if not takes_context:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.insert(0, inspect.Parameter("context", kind, annotation=typer.Context))
+
     @functools.wraps(command)
     def expanded(**given: Any) -> None:
-        connection = Connection(**{field.name: given.pop(field.name) for field in fields(Connection)})
-        command(connection=connection, **given)
+        context = given["context"] if takes_context else given.pop("context")
+        chosen = {field.name: given.pop(field.name) for field in fields(Connection)}
+        command(connection=Connection(**_give_way(context, chosen)), **given)
 
     expanded.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in [*parameters, *shared]}
     return expanded
+
+
+def _give_way(context: typer.Context, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Drop what the environment says where the command line says the opposite."""
+
+    def typed(*names: str) -> bool:
+        sources = [context.get_parameter_source(name) for name in names]
+        return any(source is not None and source.name == "COMMANDLINE" for source in sources)
+
+    tls = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name")
+    dropped: tuple[str, ...] = ()
+    if typed("model") and not typed("server"):
+        dropped += ("server",)
+    if typed("server") and not typed("model"):
+        dropped += ("model",)
+    if typed("insecure") and not typed(*tls):
+        dropped += tls
+    if typed(*tls) and not typed("insecure"):
+        dropped += ("insecure",)
+    defaults = {field.name: field.default for field in fields(Connection)}
+    return {name: defaults[name] if name in dropped else value for name, value in chosen.items()}
 
 
 def _header(text: str) -> tuple[str, str]:

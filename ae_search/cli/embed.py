@@ -7,6 +7,7 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source, progress
+from ae_search.errors import ServerError
 
 LEFT_OUT_EXIT_CODE = 3
 
@@ -23,17 +24,22 @@ def embed(
 ) -> None:
     """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
 
-    Killed, the same command goes on with the first file that is not finished. Images that cannot be read are listed in
-    DIR/left-out.jsonl, and the exit code is 3 if there are any.
+    Killed, the same command goes on with the first file that is not finished; it does not notice images that change
+    under the same name meanwhile. Images that cannot be read are listed in DIR/_left-out.jsonl, and the exit code is 3
+    if there are any.
     """
     from ae_search.indexing.shards import LEFT_OUT, embed_source
 
     images = named_source(source)
     encoder = connection.encoder()
     with progress("encoding", len(images)) as advance:
-        report = embed_source(
-            images, encoder, out, shard_items=shard_size, retry_left_out=retry_left_out, on_progress=advance
-        )
+        try:
+            report = embed_source(
+                images, encoder, out, shard_items=shard_size, retry_left_out=retry_left_out, on_progress=advance
+            )
+        except (ServerError, KeyboardInterrupt):
+            typer.echo(f"{len(list(out.glob('*.parquet')))} files are finished; the same command goes on", err=True)
+            raise
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
     typer.echo(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")

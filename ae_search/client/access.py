@@ -14,6 +14,7 @@ from ae_search.errors import ConfigurationError
 
 # HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
 TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.%\w]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
+_PORT = re.compile(r":(\d+)(?=,|$)")
 # What HTTP/2 and gRPC allow (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata").
 METADATA_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 METADATA_VALUE = re.compile(r"[\x20-\x7e]+")
@@ -85,6 +86,9 @@ class Access:
         """
         if not TARGET.fullmatch(target):
             raise ConfigurationError(f"The server must be HOST:PORT, for example 127.0.0.1:8500. Received: {target!r}.")
+        for port in _PORT.findall("" if target.startswith(("unix", "xds")) else target):
+            if not 0 < int(port) < 2**16:  # gRPC would take the rest of a division by 65536
+                raise ConfigurationError(f"A port is from 1 to 65535. Received: {target!r}.")
         if bool(self.certificate_file) != bool(self.key_file):
             raise ConfigurationError("Mutual TLS needs both files, --tls-cert and --tls-key.")
         if self.token and self.token_file:
@@ -111,11 +115,31 @@ class Access:
         Raises:
             ConfigurationError: One cannot be read, or is no PEM file.
         """
+        self._check_files()
         return (
             _read_pem(self.ca_file, "--tls-ca") if self.ca_file else _system_authorities(),
             _read_pem(self.key_file, "--tls-key"),
             _read_pem(self.certificate_file, "--tls-cert"),
         )
+
+    def _check_files(self) -> None:
+        """Try the files with OpenSSL: gRPC would say no more than that a handshake failed."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        for path, option in ((self.ca_file, "--tls-ca"), (self.certificate_file, "--tls-cert")):
+            try:
+                if path is not None and _read_pem(path, option):
+                    context.load_verify_locations(path)
+            except ssl.SSLError as error:
+                raise ConfigurationError(f"{option} {path} has no certificate that can be read: {error}.") from error
+        if self.certificate_file is None or self.key_file is None:
+            return
+        _read_pem(self.key_file, "--tls-key")
+        try:
+            context.load_cert_chain(self.certificate_file, self.key_file, password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigurationError(
+                f"--tls-cert {self.certificate_file} and --tls-key {self.key_file} are no pair: {error}."
+            ) from error
 
     def call_metadata(self) -> Metadata | None:
         """Return what to send with a call, None for nothing.

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,6 +70,8 @@ class AsyncLatentClient(ModelClient):
 
     async def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files; see `LatentClient.encode_files`."""
+        if not isinstance(files, str | bytes | bytearray | Path):
+            files = list(files)  # type: ignore[assignment]
         reads = any(not isinstance(file, bytes) for file in files)
         bad: dict[int, ImageError] = {}
         take_note = None if on_bad is None else bad.__setitem__
@@ -130,17 +133,20 @@ class AsyncLatentClient(ModelClient):
 
 @dataclass
 class _Line:
-    """The channel, opened within the event loop that uses it."""
+    """The channel, opened within the event loop that uses it; another loop, one at a time, gets another channel."""
 
     target: str
     access: Access
     is_closed: bool = False
     has_answered: bool = False
     _channel: Any = None
+    _loop: asyncio.AbstractEventLoop | None = None
     _methods: dict[str, Any] = field(default_factory=dict)
 
     async def call(self, request: Request, deadline: Deadline) -> bytes:
-        if self._channel is None:
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is not loop:  # a channel belongs to the loop that it was opened in
+            self._loop, self._methods = loop, {}
             self._channel = open_channel(self.target, self.access, asynchronous=True)
         method = self._methods.get(request.method)
         if method is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heappop, heappush
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -91,6 +92,8 @@ class ModelTalk:
         Raises:
             ModelNotServedError: Another one is pinned.
         """
+        if type(version) is not int:
+            raise TypeError(f"A version is a whole number. Received: {version!r}.")
         if self.asked.version not in (None, version):
             raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self.asked} only.")
         pinned = object.__new__(type(self))
@@ -138,7 +141,14 @@ class ModelTalk:
         return self._at_one_version(rows)
 
     def encode_files(self, files: FileInputs, on_bad: OnBad | None) -> Conversation:
-        """Ask for the latents of image files; end with those of the good ones, `[n, d]`, in order."""
+        """Ask for the latents of image files; end with those of the good ones, `[n, d]`, in order.
+
+        Raises:
+            TypeError: `files` is one file and no list.
+        """
+        if isinstance(files, str | bytes | bytearray | Path):
+            raise TypeError(f"files must be a list of paths or bytes. Received: {type(files).__name__}.")
+        files = [bytes(file) if isinstance(file, bytearray | memoryview) else file for file in files]  # type: ignore
 
         def all_files(card: ModelCard, asked: Asked) -> Conversation:
             call = Call(card, asked, self.limits, files, stop_at_bad=on_bad is None)

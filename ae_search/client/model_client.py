@@ -42,6 +42,8 @@ class ModelClient(ABC):
             )
         if version is not None and not 0 <= version < 2**63:
             raise ConfigurationError(f"A version is a number from 0 to 2**63 - 1. Received: version {version}.")
+        if not model:
+            raise ConfigurationError("The model's name must not be empty; a server's own default is 'default'.")
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
         check_timeouts(timeout_s, total_timeout_s)

@@ -16,7 +16,8 @@ _OVERLOAD = {
     grpc.StatusCode.UNAVAILABLE: "batch scheduling queue",
 }
 FIRST_WAIT_S = 0.01
-LONGEST_WAIT_S = 1.0
+# Longer waits starve those who waited, while newcomers find room.
+LONGEST_WAIT_S = 0.25
 # With less time an attempt would only turn "no room" into "too slow".
 SHORTEST_ATTEMPT_S = 0.05
 # gRPC takes a deadline beyond its clock for one that has passed; nobody waits for years.

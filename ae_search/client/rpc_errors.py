@@ -37,7 +37,7 @@ ERRORS: dict[grpc.StatusCode, type[AeSearchError]] = {
 }
 ADVICE: dict[type[AeSearchError], str] = {
     ServerUnavailableError: "{target} cannot be reached or takes no more work; is the model server running there?",
-    ServerTimeoutError: "{target} did not answer within {timeout_s:g} s; allow more with --timeout or send less.",
+    ServerTimeoutError: "{target} did not answer within {timeout_s:g} s; is it there? Allow more with --timeout.",
     ModelNotServedError: "{target} does not serve {model} as asked; name the model with --model-name.",
     AccessDeniedError: "{target} wants other credentials.",
     ImageError: "{target} refused the images.",
@@ -120,6 +120,8 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
         return f"The certificate of {target} carries another name; if it is the right one, give --tls-server-name."
     if kind is AccessDeniedError and TLS_FAILED.search(details):
         return f"The TLS handshake with {target} failed; `ae-search doctor` says more."
+    if kind is ServerUnavailableError and ("Threadpool" in details or "queue" in details):
+        return f"{target} is overloaded, and was until the time was up; more threads, batching or servers would help."
     if kind is ModelNotServedError and "signature" in details.lower():
         return f"{asked} on {target} lacks a signature; was it exported by ae-search?"
     if kind is ModelNotServedError and asked.version is not None:

@@ -1,13 +1,14 @@
 """All checks, in the order in which they depend on each other."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from ae_search.client import Access, LatentClient
 from ae_search.contract import DEFAULT_MODEL_NAME, ModelCard
-from ae_search.diagnosis.finding import Finding, Verdict, ok, wrong
+from ae_search.diagnosis.finding import Finding, Verdict, ok, warning, wrong
 from ae_search.diagnosis.latency import measure_latency
-from ae_search.diagnosis.model import check_card, check_signatures, check_sizes, check_versions
+from ae_search.diagnosis.model import advice_for, check_card, check_signatures, check_sizes, check_versions
 from ae_search.diagnosis.network import check_network
 from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.handshake import matching
@@ -40,39 +41,56 @@ def diagnose(
         timeout_s: Seconds allowed for each request.
 
     Raises:
-        ConfigurationError: The target is none, or the options do not go together.
+        ConfigurationError: The target is none, a file cannot be read, or the options do not go together.
     """
     access = access or Access()
     access.check(target)
+    # What is wrong with the files is told before anything is tried.
+    access.tls_files()
+    access.call_metadata()
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
     try:
-        with LatentClient(target, name, version=version, label=label, access=access, timeout_s=timeout_s) as client:
-            findings = _reach(client, target, access)
-            card: ModelCard | None = None
-            for finding in findings:
-                yield finding
-                if finding.verdict is Verdict.WRONG:
-                    return
-            finding, card = check_card(client)
-            yield finding
-            if card is None:
-                return
-            yield check_signatures(client, card)
-            yield from check_sizes(client, card)
-            if trouble is not None:
-                yield trouble
-            elif opened is not None:
-                yield _match(client, opened)
-            yield _latency(client, card, opened)
+        with LatentClient(target, name, access=access, timeout_s=timeout_s) as client:
+            yield from _reach(client, access, version)
+            pinned = LatentClient(target, name, version=version, label=label, access=access, timeout_s=timeout_s)
+            with pinned:
+                yield from _ask(pinned, label, opened, trouble)
+    except _StopError:
+        return
     finally:
         if opened is not None:
             opened.close()
 
 
-def _reach(client: LatentClient, target: str, access: Access) -> Iterator[Finding]:
-    yield from check_network(target, access)
-    yield check_versions(client)
+class _StopError(Exception):
+    """What follows depends on what was found wrong."""
+
+
+def _reach(client: LatentClient, access: Access, version: int | None) -> Iterator[Finding]:
+    for finding in chain(check_network(client.target, access), [check_versions(client, version)]):
+        yield finding
+        if finding.verdict is Verdict.WRONG:
+            raise _StopError
+
+
+def _ask(
+    client: LatentClient, label: str | None, index: LatentIndex | None, trouble: Finding | None
+) -> Iterator[Finding]:
+    finding, card = check_card(client, label)
+    yield finding
+    if card is None:
+        return
+    yield check_signatures(client, card)
+    yield from check_sizes(client, card)
+    encoder: LatentClient | None = client
+    if trouble is not None:
+        yield trouble
+    elif index is not None:
+        finding, encoder = _match(client, card, index)
+        yield finding
+    fits = index is not None and encoder is not None
+    yield _latency(encoder or client, card, index if fits else None)
 
 
 def _open(index: Path | None) -> tuple[LatentIndex | None, Finding | None]:
@@ -84,21 +102,26 @@ def _open(index: Path | None) -> tuple[LatentIndex | None, Finding | None]:
         return None, wrong(INDEX, str(error), "Name the folder of an index, or build one: `ae-search index build`.")
 
 
-def _match(client: LatentClient, index: LatentIndex) -> Finding:
+def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[Finding, LatentClient | None]:
+    """Return whether queries can be answered, and the client of the version that they use."""
     try:
         encoder = matching(client, index.model, index.path)
     except ModelMismatchError as error:
         advice = "Serve the version that the index was built with, or `ae-search index rebuild`."
-        return wrong(INDEX, str(error), advice)
+        return wrong(INDEX, str(error), advice), None
     except AeSearchError as error:
-        return wrong(INDEX, str(error), "Look at the server's log.")
+        return wrong(INDEX, str(error), advice_for(error, "Look at the server's log.")), None
+    assert isinstance(encoder, LatentClient)
     version = encoder.describe().version
-    return ok(INDEX, f"{index.path} holds {len(index)} latents of the same model, version {version} on the server")
+    told = f"{index.path} holds {len(index)} latents of version {version}"
+    if version != card.version:
+        advice = "Queries use the version that the index was built with; `ae-search index rebuild` moves it on."
+        return warning(INDEX, f"{told}, while {client.talk.asked} is version {card.version}", advice), encoder
+    return ok(INDEX, f"{told}, the same model"), encoder
 
 
 def _latency(client: LatentClient, card: ModelCard, index: LatentIndex | None) -> Finding:
-    fits = index is not None and index.model.fingerprint == card.fingerprint
     try:
-        return ok(LATENCY, str(measure_latency(client, card, index if fits else None)))
+        return ok(LATENCY, str(measure_latency(client, card, index)))
     except AeSearchError as error:
-        return wrong(LATENCY, str(error), "The server stopped answering; look at its log and load.")
+        return wrong(LATENCY, str(error), advice_for(error, "Look at the server's log."))

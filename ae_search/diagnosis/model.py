@@ -9,7 +9,7 @@ from PIL import Image
 from ae_search.client import LatentClient
 from ae_search.client.chunks import MAX_REQUEST_BYTES, MAX_ROWS
 from ae_search.contract import ModelCard
-from ae_search.diagnosis.finding import Finding, ok, warning, wrong
+from ae_search.diagnosis.finding import Finding, ok, skipped, warning, wrong
 from ae_search.errors import (
     AccessDeniedError,
     ImageError,
@@ -17,53 +17,70 @@ from ae_search.errors import (
     ServerAnswerError,
     ServerError,
     ServerTimeoutError,
+    ServerUnavailableError,
 )
 from ae_search.image_file import pixels_to_png
 
-MODEL, VERSION, CARD, SIGNATURES = "model", "version", "model card", "signatures"
+MODEL, VERSION, LABEL, CARD, SIGNATURES = "model", "version", "label", "model card", "signatures"
 BATCH, MESSAGE = "batch size", "message size"
 # Latents of one image by different signatures, relative to the largest value; float32 sums differ by about 1e-6.
 TOLERANCE = 1e-3
 
 
-def check_versions(client: LatentClient) -> Finding:
-    """Return what the server says of the model's versions."""
+def check_versions(client: LatentClient, version: int | None) -> Finding:
+    """Return what the server says of the model's versions.
+
+    Args:
+        client: Pinned to nothing, so that all are shown.
+        version: The one that is wanted, None for the newest.
+    """
     try:
         statuses = client.status()
     except ModelNotServedError as error:
         return wrong(MODEL, str(error), "Name the model with --model-name, as the server's model config does.")
-    except AccessDeniedError as error:
-        return wrong(
-            MODEL, str(error), "Give --token-file FILE, or --header KEY=VALUE, as the server's proxy wants it."
-        )
-    except ServerTimeoutError as error:
-        return wrong(MODEL, str(error), "The server accepts connections but hangs; look at its log and load.")
     except ServerAnswerError as error:
         told = f"{client.target} does not answer ModelService/GetModelStatus ({error})"
         return warning(MODEL, told, "A proxy may let Predict through only; version states cannot be shown.")
     except ServerError as error:
-        return wrong(MODEL, str(error), "Look at the server's log.")
+        return wrong(MODEL, str(error), advice_for(error, "Look at the server's log."))
     told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses)
-    if not any(one.state == "AVAILABLE" for one in statuses):
-        return wrong(
-            VERSION,
-            f"no version of {client.model} is available: {told}",
-            "Look at the server's log; export the model anew if it is broken.",
-        )
+    available = [one.version for one in statuses if one.state == "AVAILABLE"]
+    if not available:
+        advice = "Look at the server's log; export the model anew if it is broken."
+        return wrong(VERSION, f"no version of {client.model} is available: {told}", advice)
+    if version is not None and version not in available:
+        advice = "Serve that version too (model_version_policy), or ask for one that is available."
+        return wrong(VERSION, f"version {version} of {client.model} is not available; there: {told}", advice)
     return ok(VERSION, f"versions of {client.model}: {told}")
 
 
-def check_card(client: LatentClient) -> tuple[Finding, ModelCard | None]:
+def advice_for(error: Exception, otherwise: str) -> str:
+    """Return what to do about an error that has nothing to do with what was being checked, or `otherwise`."""
+    text = str(error)
+    if isinstance(error, AccessDeniedError):
+        return "Give --token-file FILE, or --header KEY=VALUE, as the server or the proxy before it wants it."
+    if isinstance(error, ServerTimeoutError):
+        return "The server is there but slow or hangs: look at its log and load, or allow more with --timeout."
+    if isinstance(error, ServerUnavailableError) and "overloaded" in text:
+        return "More threads (--grpc_max_threads), batching or servers; the client waits and asks again meanwhile."
+    if isinstance(error, ServerUnavailableError):
+        return "The server stopped answering; look at its log and load."
+    if "UNIMPLEMENTED" in text:
+        return "A proxy may not route /tensorflow.serving.PredictionService/Predict, or this is no model server."
+    return otherwise
+
+
+def check_card(client: LatentClient, label: str | None) -> tuple[Finding, ModelCard | None]:
     """Return what the model says of itself."""
     try:
         card = client.describe()
     except ModelNotServedError as error:
-        advice = "Ask for a version that is AVAILABLE, and for a model that `ae-search export` wrote."
-        return wrong(VERSION, str(error), advice), None
-    except ServerError as error:
-        return wrong(CARD, str(error), "Was the model written by `ae-search export`?"), None
-    except ImageError as error:
-        return wrong(CARD, str(error), "Was the model written by `ae-search export`?"), None
+        if label is not None and "label" in str(error):
+            advice = "Define it in version_labels (`serve --label`), or give --model-version."
+            return wrong(LABEL, str(error), advice), None
+        return wrong(SIGNATURES, str(error), "Was the model written by `ae-search export`?"), None
+    except (ServerError, ImageError) as error:
+        return wrong(CARD, str(error), advice_for(error, "Was the model written by `ae-search export`?")), None
     shape = " x ".join(map(str, card.image_shape))
     model = f"{card.name} version {card.version}, fingerprint {card.fingerprint[:12]}"
     return ok(CARD, f"{model}: images {shape}, latents of {card.latent_dim} floats"), card
@@ -79,7 +96,7 @@ def check_signatures(client: LatentClient, card: ModelCard) -> Finding:
             client.encode_files([pixels_to_png(pixels)]),
         ]
     except (ServerError, ImageError) as error:
-        return wrong(SIGNATURES, str(error), "Export the model anew with `ae-search export`.")
+        return wrong(SIGNATURES, str(error), advice_for(error, "Export the model anew with `ae-search export`."))
     scale = float(np.abs(latents[0]).max()) or 1.0
     apart = max(float(np.abs(other - latents[0]).max()) / scale for other in latents[1:])
     if apart > TOLERANCE:
@@ -95,7 +112,9 @@ def check_sizes(client: LatentClient, card: ModelCard) -> Iterator[Finding]:
     try:
         client.encode(np.zeros((rows, *card.image_shape), np.uint8))
     except (ServerError, ImageError) as error:
-        yield wrong(BATCH, f"{rows} images in one request: {error}", "Raise max_batch_size in the batching parameters.")
+        advice = advice_for(error, "Raise max_batch_size in the batching parameters.")
+        yield wrong(BATCH, f"{rows} images in one request: {error}", advice)
+        yield skipped(MESSAGE, "not tried, after what came before")
         return
     if client.limits.rows < rows:
         yield warning(
@@ -118,9 +137,8 @@ def _check_message_size(client: LatentClient) -> Finding:
     try:
         client.encode_files([data])
     except (ServerError, ImageError) as error:
-        return wrong(
-            MESSAGE,
-            f"a file of {megabytes:.1f} MiB: {error}",
-            "Raise the message limit of the server or of the proxy before it to at least 4 MiB, more for larger files.",
+        limit = (
+            "Raise the message limit of the server or of the proxy before it to at least 4 MiB, more for larger files."
         )
+        return wrong(MESSAGE, f"a file of {megabytes:.1f} MiB: {error}", advice_for(error, limit))
     return ok(MESSAGE, f"a file of {megabytes:.1f} MiB is taken")

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterator
 
 from ae_search.client import Access
-from ae_search.diagnosis.finding import Finding, ok, skipped, wrong
+from ae_search.diagnosis.finding import Finding, Verdict, ok, skipped, wrong
 
 NAME, PORT, TLS = "name resolution", "port", "TLS"
 SOCKET_TIMEOUT_S = 5.0
@@ -23,12 +23,12 @@ def check_network(target: str, access: Access) -> Iterator[Finding]:
         return
     for host, port in addresses:
         findings = [_resolve(host, port)]
-        if findings[-1].advice == "":
+        if findings[-1].verdict is Verdict.OK:
             findings.append(_connect(host, port))
-        if findings[-1].advice == "":
+        if findings[-1].verdict is Verdict.OK:
             findings.append(_speak_tls(host, port, access) if access.uses_tls else _speak_plain(host, port))
         yield from findings
-        if findings[-1].advice:
+        if findings[-1].verdict is Verdict.WRONG:
             return
 
 

@@ -1,14 +1,15 @@
 """From a source to Parquet files of latents, a shard at a time; what is finished is never done again.
 
-OUT/
-  embed.json               what the shards are of
-  latents-00000.parquet    key, label, metadata and latent; which images were left out is written in the file too
-  left-out.jsonl           key and reason of each image that was left out, at the end
+OUT/                       readers of Parquet folders pass over names that begin with _
+  _embed.json              what the shards are of
+  latents-00000.parquet    key, label, metadata and latent; its place and what was left out are written in the file too
+  _left-out.jsonl          key and reason of each image that was left out, at the end
 """
 
 import fcntl
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,17 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.contract import Encoder, ModelCard, ModelRef
-from ae_search.data import Source, source_name
+from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
 from ae_search.files import make_folder, write_atomically
 from ae_search.index.parquet_file import about_parquet, parquet_writer
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
 
-ABOUT = "embed.json"
-LEFT_OUT = "left-out.jsonl"
+log = logging.getLogger(__name__)
+
+ABOUT = "_embed.json"
+LEFT_OUT = "_left-out.jsonl"
 SHARD_ITEMS = 8192
 _FORMAT = 1
-_LEFT_OUT_KEY = "left_out"
+_LEFT_OUT_KEY, _KEYS_KEY = "left_out", "keys"
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,13 @@ def embed_source(
         on_progress: Called with the number of images done since the last call.
 
     Raises:
-        ConfigurationError: `out` holds something else, cannot be written, or is being written; none of the images of the
-            first shard can be encoded; pyarrow is missing.
+        ConfigurationError: `out` holds something else, cannot be written, or is being written; none of the first
+            shard's images can be encoded; pyarrow is missing.
         ModelMismatchError: The shards there are of a model that the encoder does not have.
         ServerError: The encoder does not answer.
     """
+    if isinstance(source, FolderSource) and out.resolve().is_relative_to(source.root.resolve()):
+        raise ConfigurationError(f"{out} lies among the images of {source.root}; choose another --out.")
     make_folder(out, "output")
     with _only_writer(out):
         card, model = _pinned(source, encoder, out, shard_items)
@@ -85,13 +90,12 @@ def embed_source(
         for number, start in enumerate(range(0, len(source), shard_items)):
             positions = range(start, min(start + shard_items, len(source)))
             path = out / f"latents-{number:05}.parquet"
-            if path.exists() and not (retry_left_out and _left_out_of(path)):
+            told = _finished(path, _digest(source, positions))
+            if told is not None and not (retry_left_out and told):
                 found += 1
                 on_progress(len(positions))
             else:
-                images.damaged.clear()
-                _write(path, images, positions, (card, model), on_progress)
-            told = _left_out_of(path)
+                told = _write(path, images, positions, (card, model), on_progress)
             left_out |= told
             done += len(positions) - len(told)
             if not done:  # rather a server or a folder that is not as it should be than so many bad images
@@ -105,17 +109,20 @@ def embed_source(
 
 def _write(
     path: Path, images: SourceEncoder, positions: range, of: tuple[ModelCard, ModelRef], on_progress: OnProgress
-) -> None:
+) -> dict[str, str]:
+    """Write a shard; return key and reason of the images that it leaves out."""
     card, model = of
+    images.damaged.clear()
 
     def write_shard(temporary: Path) -> None:
-        about: dict[str, Any] = {}
+        about: dict[str, Any] = {_KEYS_KEY: _digest(images.source, positions)}
         with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
                 write(block.latents, block.keys, block.labels)
             about[_LEFT_OUT_KEY] = dict(images.damaged)
 
     _write_file(path, write_shard)
+    return dict(images.damaged)
 
 
 def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
@@ -125,10 +132,19 @@ def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _left_out_of(path: Path) -> dict[str, str]:
-    told = about_parquet(path).get(_LEFT_OUT_KEY)
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"{path} was not written by this command; move it away.")
+def _finished(path: Path, keys: str) -> dict[str, str] | None:
+    """Return what a shard leaves out, None where it is not there or is not the one of these keys."""
+    if not path.exists():
+        return None
+    try:
+        about = about_parquet(path)
+    except ConfigurationError as error:
+        log.warning("doing %s again: %s", path, error)
+        return None
+    told = about.get(_LEFT_OUT_KEY)
+    if about.get(_KEYS_KEY) != keys or not isinstance(told, dict):
+        log.warning("doing %s again: it holds something else", path)
+        return None
     return {str(key): str(reason) for key, reason in told.items()}
 
 
@@ -142,7 +158,7 @@ def _pinned(source: Source, encoder: Encoder, out: Path, shard_items: int) -> tu
         "format": _FORMAT,
         "source": source_name(source),
         "images": len(source),
-        "keys": _digest(source),
+        "keys": _digest(source, range(len(source))),
         "shard_items": shard_items,
     }
     path = out / ABOUT
@@ -157,7 +173,7 @@ def _pinned(source: Source, encoder: Encoder, out: Path, shard_items: int) -> tu
         if name != "source" and begun.get(name) != value:
             raise ConfigurationError(
                 f"{out} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; choose another --out, or "
-                "remove this one."
+                "remove this one. (New images go to an index that exists with `ae-search index add`.)"
             )
     return _card_of(model, card, encoder, out), model
 
@@ -186,9 +202,9 @@ def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) ->
     return card
 
 
-def _digest(source: Source) -> str:
+def _digest(source: Source, positions: range) -> str:
     digest = hashlib.sha256()
-    for position in range(len(source)):
+    for position in positions:
         digest.update(source.key(position).encode() + b"\0")
     return digest.hexdigest()
 

@@ -17,8 +17,10 @@ from ae_search.client import Access
 from ae_search.diagnosis import Verdict, diagnose
 from ae_search.diagnosis.network import addresses_of
 from ae_search.errors import ConfigurationError
+from ae_search.export import export_encoder
 from ae_search.index import IndexBuilder
 from ae_search.model_server import LocalEncoder, ModelServer
+from ae_search.testing import Faults, serving
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,45 @@ def test_the_command(server, tmp_path):
     bad = CliRunner().invoke(app, ["doctor", "--server", server.address, "--model-name", "nomodel", "--json"])
     assert bad.exit_code == 1
     assert json.loads(bad.stdout)[-1]["verdict"] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "check", "advice"),
+    [
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", "model card", "grpc_max_threads"),
+        ("UNAUTHENTICATED", "who are you?", "model card", "--token-file"),
+        ("UNIMPLEMENTED", "Received http2 header with status: 404", "model card", "proxy"),
+        ("FAILED_PRECONDITION", 'Serving signature key "describe" not found.', "signatures", "ae-search export"),
+    ],
+)
+def test_the_advice_fits_the_error(tiny_export, code, text, check, advice):
+    faults = Faults()
+    faults.fail(code, text)
+    with serving(tiny_export, faults=faults) as server:
+        finding = only_wrong(found(server.address, timeout_s=1.0))
+    assert (finding.check, advice in finding.advice) == (check, True), finding
+
+
+def test_versions_and_labels(tiny_encoder, tmp_path):
+    base = tmp_path / "tiny"
+    for _ in range(2):
+        export_encoder(tiny_encoder, base)
+    card = dataclasses.replace(LocalEncoder(base).describe(), version=1)
+    with serving(base, version_policy="latest:2", labels={"stable": 2}) as server:
+        finding = only_wrong(found(server.address, version=9))
+        assert finding.check == "version" and "2 AVAILABLE, 1 AVAILABLE" in finding.told
+        finding = only_wrong(found(server.address, label="gold"))
+        assert finding.check == "label" and "gold" in finding.told
+        findings = found(server.address, label="stable", index=index_of(tmp_path / "index", card))
+    assert findings["index"].verdict is Verdict.WARNING
+    assert "version 1" in findings["index"].told and "version 2" in findings["index"].told
+    assert "index" in findings["latency"].told
+
+
+def test_files_are_read_before_anything_is_tried(server, tmp_path):
+    for access in (Access(token_file=tmp_path / "none"), Access(ca_file=tmp_path / "none")):
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            next(diagnose(server.address, access=access))
 
 
 @pytest.mark.parametrize(

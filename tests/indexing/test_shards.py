@@ -55,7 +55,8 @@ def test_shards_hold_every_image_in_order(tmp_path):
     assert keys == [source.key(position) for position in range(25)]
     assert labels == source.labels
     np.testing.assert_array_equal(latents, source.images.reshape(25, 4) / np.float32(255))
-    assert (out / "left-out.jsonl").read_text() == ""
+    assert pyarrow.parquet.read_table(out).num_rows == 25
+    assert (out / "_left-out.jsonl").read_text() == ""
 
 
 def test_bad_images_are_listed_whichever_shard_they_are_in(folder, tmp_path):
@@ -63,7 +64,7 @@ def test_bad_images_are_listed_whichever_shard_they_are_in(folder, tmp_path):
     report = embed_source(open_source(str(folder)), PixelEncoder(at(2)), out, shard_items=16)
     assert list(report.left_out) == ["a/07.png", "a/39.png"]
     assert report.images == 38
-    listed = [json.loads(line) for line in (out / "left-out.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (out / "_left-out.jsonl").read_text().splitlines()]
     assert [line["key"] for line in listed] == ["a/07.png", "a/39.png"]
     assert all(line["reason"] for line in listed)
     keys, labels, latents = rows(out)
@@ -88,11 +89,15 @@ def test_what_is_finished_is_not_done_again(tmp_path):
     before = {path: path.read_bytes() for path in out.glob("*.parquet")}
     (out / "latents-00001.parquet").unlink()
     (out / ".tmp-1-latents-00001.parquet").write_text("of a process that was killed")
+    (out / "latents-00002.parquet").write_bytes(b"damaged")
     Counting.encoded = 0
     done = []
     report = embed_source(source, Counting(at(2)), out, shard_items=10, on_progress=done.append)
-    assert Counting.encoded == 10
-    assert (report.images, report.found, sum(done)) == (25, 2, 25)
+    assert Counting.encoded == 15
+    assert (report.images, report.found, sum(done)) == (25, 1, 25)
+    assert {path: path.read_bytes() for path in out.glob("*.parquet")} == before
+    (out / "latents-00001.parquet").write_bytes(before[out / "latents-00000.parquet"])
+    assert embed_source(source, Counting(at(2)), out, shard_items=10).found == 2
     assert {path: path.read_bytes() for path in out.glob("*.parquet")} == before
     assert not list(out.glob(".tmp-*"))
 
@@ -153,24 +158,26 @@ def test_more_shards_than_a_process_may_open_files(tmp_path):
 
 def test_what_cannot_be_written_is_told(tmp_path):
     out = tmp_path / "out"
-    (out / "left-out.jsonl").mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match=r"Cannot write .*left-out\.jsonl"):
+    (out / "_left-out.jsonl").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"Cannot write .*_left-out\.jsonl"):
         embed_source(source_of(), PixelEncoder(at(2)), out)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_of_something_else_is_refused(folder, tmp_path):
     out = tmp_path / "out"
     embed_source(source_of(), PixelEncoder(at(2)), out, shard_items=10)
     with pytest.raises(ConfigurationError, match="images = 25, now it is 24"):
         embed_source(source_of(24), PixelEncoder(at(2)), out, shard_items=10)
     with pytest.raises(ConfigurationError, match="shard_items = 10, now it is 11"):
         embed_source(source_of(), PixelEncoder(at(2)), out, shard_items=11)
-    (out / "embed.json").write_text("{")
+    (out / "_embed.json").write_text("{")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         embed_source(source_of(), PixelEncoder(at(2)), out, shard_items=10)
-    (out / "embed.json").unlink()
+    (out / "_embed.json").unlink()
     with pytest.raises(ConfigurationError, match="something else"):
         embed_source(source_of(), PixelEncoder(at(2)), out, shard_items=10)
+    with pytest.raises(ConfigurationError, match="lies among the images"):
+        embed_source(open_source(str(folder)), PixelEncoder(at(2)), folder / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Cannot make"):
         embed_source(source_of(), PixelEncoder(at(2)), tmp_path / "file", shard_items=10)
