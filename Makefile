@@ -40,7 +40,7 @@ demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; 
 
 test: lint  ## everything that must pass: lint, types, tests
 	$(BIN)/python tools/wire_descriptors.py --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes

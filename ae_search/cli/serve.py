@@ -15,7 +15,7 @@ from ae_search.cli.options import load_tensorflow
 from ae_search.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ae_search.model_server import ServerTls
+    from ae_search.model_server import Batching, ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +55,38 @@ def serve(
         int | None, typer.Option(min=1, help="Predict requests run at a time; 4 for each core when left out.")
     ] = None,
     batching: Annotated[bool, typer.Option("--batching", help="Run requests that arrive together together.")] = False,
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Rows of one joined run.")] = 256,
+    max_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="With --batching: rows of one joined run; 256 when left out.")
+    ] = None,
     batch_timeout_micros: Annotated[
-        int, typer.Option(min=0, help="The longest that requests wait for others, microseconds.")
-    ] = 2000,
-    max_enqueued_batches: Annotated[int, typer.Option(min=1, help="Full batches that may wait.")] = 16,
+        int | None,
+        typer.Option(
+            min=0, help="With --batching: the longest that requests wait for others, microseconds; 2000 when left out."
+        ),
+    ] = None,
+    max_enqueued_batches: Annotated[
+        int | None, typer.Option(min=1, help="With --batching: full batches that may wait; 16 when left out.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of --tls-cert, PEM.")] = None,
     tls_client_ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Accept only clients with a certificate signed by these, PEM.")
     ] = None,
-    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB of the largest request and answer.")] = 64,
+    max_message_mib: Annotated[
+        int | None, typer.Option(min=1, max=2047, help="MiB of the largest request and answer; 64 when left out.")
+    ] = None,
     drain_s: Annotated[
-        float, typer.Option(min=0, help="Seconds that requests under way have to end when told to stop.")
-    ] = 10.0,
+        float | None,
+        typer.Option(min=0, help="Seconds that requests under way have to end when told to stop; 10 when left out."),
+    ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port for Prometheus; 0 picks a free one; none when left out.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port for Prometheus; 0 picks a free one; none when left out. tensorflow-serving answers REST there "
+            "too, in plain text also with --tls-cert.",
+        ),
     ] = None,
 ) -> None:
     """Serve the wanted versions of an exported model over gRPC, and newer ones as they appear."""
@@ -79,7 +95,7 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
     load_tensorflow()
-    from ae_search.model_server import Batching, Labels, VersionPolicy
+    from ae_search.model_server import Labels, VersionPolicy
 
     options = {
         "model_name": name,
@@ -89,12 +105,13 @@ def serve(
         "enable_serialization_as_tensor_content": enable_serialization_as_tensor_content,
         "version_policy": VersionPolicy.parse(version_policy),
         "labels": Labels.parse(label or [], allow_unavailable=allow_version_labels_for_unavailable_models),
-        "batching": Batching(max_batch_size, batch_timeout_micros, max_enqueued_batches) if batching else None,
+        "batching": _batching(batching, max_batch_size, batch_timeout_micros, max_enqueued_batches),
         "tls": _tls(tls_cert, tls_key, tls_client_ca),
         "max_message_mib": max_message_mib,
         "drain_s": drain_s,
         "metrics_port": metrics_port,
     }
+    options = {option: value for option, value in options.items() if value is not None}
     if backend is Backend.EMBEDDED:
         _serve_embedded(model, options, stopping)
     else:
@@ -117,12 +134,23 @@ def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Ev
 def _become_tensorflow_serving(model: Path, options: dict[str, Any]) -> None:
     from ae_search.model_server.tensorflow_serving import command
 
-    if options.pop("max_message_mib") != 64 or options.pop("drain_s") != 10.0:
-        raise ConfigurationError("tensorflow_model_server has no option for --max-message-mib or --drain-s.")
+    if "drain_s" in options:
+        raise ConfigurationError("tensorflow_model_server has no option for --drain-s.")
     arguments = command(model, **options)
     sys.stdout.flush()
     # In place of this process, so that signals and exit code are TensorFlow Serving's own.
     os.execv(arguments[0], arguments)
+
+
+def _batching(wanted: bool, rows: int | None, timeout_micros: int | None, enqueued: int | None) -> "Batching | None":
+    from ae_search.model_server import Batching
+
+    chosen = {"max_batch_size": rows, "batch_timeout_micros": timeout_micros, "max_enqueued_batches": enqueued}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if given and not wanted:
+        option = next(iter(given)).replace("_", "-")
+        raise ConfigurationError(f"--{option} says how to join requests; give --batching as well.")
+    return Batching(**given) if wanted else None
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> "ServerTls | None":

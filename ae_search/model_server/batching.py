@@ -2,86 +2,27 @@
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 
 from ae_search.model_server.options import Batching, cores
+from ae_search.model_server.queueing import Queue, Task
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Inputs, Outputs, Servable
 
 MICROSECONDS = 1_000_000
-# Of the recent number of callers. Fewer make smaller runs, which cost more than the waiting; the last ones may be slow.
-COMPANY = 0.8
+# Each of many rows may be a whole image file.
+MAX_WAITING_BYTES = 256 * 2**20
+STOPPED = "The server is stopping"
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 
-Form = tuple[tuple[str, tuple[int, ...]], ...]
 Result = Outputs | BaseException
-
-
-@dataclass(eq=False)
-class Task:
-    """One request that waits for its outputs."""
-
-    servable: Servable
-    signature: str
-    inputs: Inputs
-    rows: int
-    outputs: "asyncio.Future[Outputs]"
-
-    @property
-    def form(self) -> Form:
-        """What must be equal for two requests to be joined: the shapes of their rows."""
-        return tuple(sorted((name, array.shape[1:]) for name, array in self.inputs.items()))
-
-
-@dataclass(eq=False)
-class Queue:
-    """The requests of one signature of one loaded version.
-
-    Attributes:
-        waiting: Requests in order of arrival.
-        rows: Their rows.
-        running: Runs under way.
-        unanswered: Requests that wait or run.
-        expected: The most that were unanswered at a time, of late.
-        timer: Ends the wait for company.
-    """
-
-    waiting: deque[Task] = field(default_factory=deque)
-    rows: int = 0
-    running: int = 0
-    unanswered: int = 0
-    expected: float = 1.0
-    timer: asyncio.Handle | None = None
-
-    def add(self, task: Task) -> None:
-        """Take one more request."""
-        self.waiting.append(task)
-        self.rows += task.rows
-        self.unanswered += 1
-        self.expected = max(self.expected, self.unanswered)
-
-    def pop(self) -> None:
-        """Take the first request out."""
-        self.rows -= self.waiting.popleft().rows
-
-    def leave(self, task: Task) -> None:
-        """Forget a request whose caller has gone, if it still waits: its place is another's."""
-        if task in self.waiting:
-            self.waiting.remove(task)
-            self.rows -= task.rows
-            self.unanswered -= 1
-
-    @property
-    def in_company(self) -> bool:
-        """Whether most of those that use to come are here."""
-        return len(self.waiting) >= COMPANY * self.expected
 
 
 class Batcher:
@@ -117,15 +58,16 @@ class Batcher:
         Raises:
             RequestRefused: It has too many rows, the queue is full, or the model refuses it.
         """
-        rows = _rows(inputs)
+        rows, n_bytes = _rows(inputs), sum(map(_bytes, inputs.values()))
         if rows > (most := self._options.max_batch_size):
             raise RequestRefused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"Task size {rows} is larger than maximum input batch size {most}"
             )
         queue = self._queues.setdefault(servable, {}).setdefault(signature, Queue())
-        if queue.rows + rows > most * self._options.max_enqueued_batches:
+        most_rows = most * self._options.max_enqueued_batches
+        if queue.rows + rows > most_rows or queue.n_bytes + n_bytes > MAX_WAITING_BYTES:
             raise RequestRefused(grpc.StatusCode.UNAVAILABLE, QUEUE_FULL)
-        task = Task(servable, signature, inputs, rows, asyncio.get_running_loop().create_future())
+        task = Task(servable, signature, inputs, rows, n_bytes, asyncio.get_running_loop().create_future())
         queue.add(task)
         self._start(queue)
         try:
@@ -152,7 +94,10 @@ class Batcher:
         if batch := self._take(queue):
             queue.running += 1
             finish = functools.partial(self._finish, queue, batch)
-            self._executor.submit(self._work, batch, lambda results: loop.call_soon_threadsafe(finish, results))
+            try:
+                self._executor.submit(self._work, batch, lambda results: loop.call_soon_threadsafe(finish, results))
+            except RuntimeError:  # it has been shut down
+                loop.call_soon(finish, [RequestRefused(grpc.StatusCode.UNAVAILABLE, STOPPED)] * len(batch))
 
     def _end_of_wait(self, queue: Queue) -> None:
         queue.timer = None
@@ -175,10 +120,15 @@ class Batcher:
         return batch
 
     def _work(self, batch: list[Task], done: Callable[[list[Result]], object]) -> None:
-        """Run a batch, on the executor's thread."""
-        if self._on_run is not None:
-            self._on_run(sum(task.rows for task in batch))
-        done(_run_joined(batch))
+        """Run a batch, on the executor's thread; whatever goes wrong, nobody is left waiting."""
+        results: list[Result]
+        try:
+            if self._on_run is not None:
+                self._on_run(sum(task.rows for task in batch))
+            results = _run_joined(batch)
+        except Exception as error:
+            results = [error] * len(batch)
+        done(results)
 
     def _finish(self, queue: Queue, batch: list[Task], results: list[Result]) -> None:
         queue.running -= 1
@@ -226,6 +176,10 @@ def _split(outputs: Outputs, rows: list[int]) -> list[Result]:
         {name: array[end - count : end] for name, array in outputs.items()}
         for end, count in zip(ends, rows, strict=True)
     ]
+
+
+def _bytes(array: npt.NDArray[Any]) -> int:
+    return sum(map(len, array.ravel())) if array.dtype == object else array.nbytes
 
 
 def _rows(inputs: Inputs) -> int:

@@ -5,19 +5,28 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+
+from ae_search.model_server.registering import register
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
-SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
 
 
-class HealthServicer(health_pb2_grpc.HealthServicer):
+class HealthServicer:
     """Health of all services of one server at once: an open Watch ends with the server and does not hold it up."""
 
     def __init__(self) -> None:
         self._status = Status.Value("NOT_SERVING")
         self._ended = False
         self._changed = asyncio.Event()
+
+    def add_to(self, server: Any) -> None:
+        """Answer the requests to a server."""
+        request = health_pb2.HealthCheckRequest
+        register(server, "grpc.health.v1.Health", {self.Check: request, self.Watch: request})
 
     def serve(self) -> None:
         """Report SERVING. Call it, and `end`, in the server's event loop."""
@@ -30,15 +39,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     async def Check(self, request: Any, context: Any) -> Any:
         """Return the status now."""
-        if request.service not in SERVICES:
+        if not _is_known(request):
             await context.abort(grpc.StatusCode.NOT_FOUND, "")
-        return self._response(request.service)
+        return self._response(request)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Send the status now and whenever it changes."""
         sent = None
         while True:
-            changed, response = self._changed, self._response(request.service)
+            changed, response = self._changed, self._response(request)
             if response != sent:
                 sent = response
                 yield response
@@ -52,6 +61,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _response(self, service: str) -> Any:
-        known = service in SERVICES
-        return health_pb2.HealthCheckResponse(status=self._status if known else Status.Value("SERVICE_UNKNOWN"))
+    def _response(self, request: Any) -> Any:
+        status = self._status if _is_known(request) else Status.Value("SERVICE_UNKNOWN")
+        return health_pb2.HealthCheckResponse(status=status)
+
+
+def _is_known(request: Any) -> bool:
+    return request is not None and request.service in SERVICES

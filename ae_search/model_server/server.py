@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from ae_search.errors import ConfigurationError
 from ae_search.model_server.batching import Batcher
@@ -71,7 +69,8 @@ class ModelServer:
             host: Address to listen on.
             port: Port to listen on; 0 picks a free one.
             workers: Predict requests run at a time, at least 1; more are refused with RESOURCE_EXHAUSTED. 4 for each
-                core when left out. Requests that wait to be joined by `batching` do not count.
+                core when left out. Requests that wait to be joined by `batching` do not count, unless their inputs are
+                both large and slow to decode.
             poll_interval_s: Seconds between two looks at the base path.
             enable_serialization_as_tensor_content: Answer outputs as `tensor_content`, the flag of this name of
                 TensorFlow Serving.
@@ -209,11 +208,9 @@ class ModelServer:
         predicting = Predicting(
             model, self._executor, threads=self._threads, batcher=batcher, as_content=self._as_content
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionServicer(model, predicting, self._metrics), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(model, self._metrics), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        PredictionServicer(model, predicting, self._metrics).add_to(server)
+        ModelServicer(model, self._metrics).add_to(server)
+        self._health.add_to(server)
 
     async def _drain(self, grace_s: float) -> None:
         self._health.end()

@@ -8,22 +8,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import grpc
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+from ae_search.model_server.health import MODEL_SERVICE, PREDICTION_SERVICE
 from ae_search.model_server.metrics import ServerMetrics
 from ae_search.model_server.predicting import Predicting
 from ae_search.model_server.refusal import RequestRefused
+from ae_search.model_server.registering import register
 from ae_search.model_server.served_model import ServedModel
 from ae_search.model_server.versions import VersionStatus
 
 log = logging.getLogger(__name__)
 
 SIGNATURE_DEF = "signature_def"
+NO_MESSAGE = "The bytes of the request are no message of this method"
 
 
 class _Measured(Protocol):
@@ -36,6 +34,8 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
     @functools.wraps(method)
     async def answer(servicer: Any, request: Any, context: Any) -> Any:
         try:
+            if request is None:
+                raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
             return await method(servicer, request)
         except RequestRefused as refused:
             code, text = refused.code, refused.text
@@ -66,13 +66,21 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
     return measure
 
 
-class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the other calls stay UNIMPLEMENTED."""
+class PredictionServicer:
+    """Predict and GetModelMetadata."""
 
     def __init__(self, model: ServedModel, predicting: Predicting, metrics: ServerMetrics | None = None) -> None:
         self._model = model
         self._predicting = predicting
         self.metrics = metrics
+
+    def add_to(self, server: Any) -> None:
+        """Answer the requests to a server."""
+        methods = {
+            self.Predict: predict_pb2.PredictRequest,
+            self.GetModelMetadata: get_model_metadata_pb2.GetModelMetadataRequest,
+        }
+        register(server, PREDICTION_SERVICE, methods)
 
     @_answering
     async def Predict(self, request: Any) -> Any:
@@ -99,12 +107,16 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; HandleReloadConfigRequest stays UNIMPLEMENTED."""
+class ModelServicer:
+    """GetModelStatus."""
 
     def __init__(self, model: ServedModel, metrics: ServerMetrics | None = None) -> None:
         self._model = model
         self.metrics = metrics
+
+    def add_to(self, server: Any) -> None:
+        """Answer the requests to a server."""
+        register(server, MODEL_SERVICE, {self.GetModelStatus: get_model_status_pb2.GetModelStatusRequest})
 
     @_answering
     async def GetModelStatus(self, request: Any) -> Any:

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 BINARY = "tensorflow_model_server"
 ANY_HOST = "0.0.0.0"
+MIB = 2**20
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -30,6 +31,7 @@ def command(
     labels: Labels | None = None,
     batching: Batching | None = None,
     tls: ServerTls | None = None,
+    max_message_mib: int | None = None,
     metrics_port: int | None = None,
 ) -> list[str]:
     """Return the arguments that start `tensorflow_model_server` for a model.
@@ -50,7 +52,9 @@ def command(
             labels on versions that are not available.
         batching: Join requests that arrive together.
         tls: Files for TLS on the gRPC port.
-        metrics_port: Port for Prometheus, 1 to 65535; REST answers there too.
+        max_message_mib: MiB of the largest request and answer, 1 to 2047; without a limit when left out.
+        metrics_port: Port for Prometheus, 1 to 65535. REST answers there too, Predict included, and in plain text also
+            with `tls`: a warning is logged.
 
     Raises:
         ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, or a file
@@ -77,7 +81,13 @@ def command(
     if tls is not None:
         tls.credentials()
         arguments.append(_file("ssl_config_file", _ssl_text(tls)))
+    if max_message_mib is not None:
+        most = max_message_mib * MIB
+        lengths = ",".join(f"grpc.max_{way}_message_length={most}" for way in ("receive", "send"))
+        arguments.append(f"--grpc_channel_arguments={lengths}")
     if metrics_port:
+        if tls is not None:
+            log.warning("TensorFlow Serving has no TLS on port %d: REST answers there in plain text.", metrics_port)
         arguments.append(
             _file("monitoring_config_file", f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}\n')
         )

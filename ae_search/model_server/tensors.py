@@ -7,13 +7,18 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from ae_search.model_server.refusal import RequestRefused
 
 MAX_DECODED_BYTES = 256 * 2**20
 # sizeof(tensorflow::tstring)
 STRING_BYTES = 24
+
+# TensorFlow's own limit.
+MAX_RANK = 254
+# What is decoded or encoded in less than a millisecond.
+QUICK_VALUES = 2**16
 
 # Fields of TensorProto whose packed form is the array's own bytes.
 _PACKED_FIELDS: dict[Any, int] = {tf.float32: 5, tf.float64: 6}
@@ -59,6 +64,16 @@ def dtype_of(name: str, proto: Any) -> Any:
         raise _malformed(name, f"its dtype {proto.dtype} is unknown") from error
 
 
+def is_quick(proto: Any) -> bool:
+    """Return whether a TensorProto, right or wrong, is decoded quickly: it is small, or the array's own bytes."""
+    if len(proto.tensor_shape.dim) > MAX_RANK:
+        return False
+    count = math.prod(int(dim.size) for dim in proto.tensor_shape.dim)
+    if proto.dtype == types_pb2.DT_STRING:
+        return bool(len(proto.string_val) == count <= QUICK_VALUES)
+    return count <= QUICK_VALUES or bool(proto.tensor_content)
+
+
 def decode_tensor(name: str, proto: Any) -> npt.NDArray[Any]:
     """Return the values of a TensorProto; strings as objects.
 
@@ -90,10 +105,11 @@ def _common_layout(proto: Any, dtype: Any, count: int) -> npt.NDArray[Any] | Non
     if dtype == tf.string:
         whole = len(proto.string_val) == count and not proto.tensor_content
         return np.array([*proto.string_val, None], object)[:-1] if whole else None
-    if len(proto.tensor_content) == count * dtype.size:
-        return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)
+    content = proto.tensor_content  # a copy each time
+    if len(content) == count * dtype.size:
+        return np.frombuffer(content, dtype.as_numpy_dtype)
     values = getattr(proto, _VALUE_FIELDS[dtype])
-    return np.array(values).astype(dtype.as_numpy_dtype) if len(values) == count and not proto.tensor_content else None
+    return np.array(values).astype(dtype.as_numpy_dtype) if len(values) == count and not content else None
 
 
 def _check_size(name: str, proto: Any, dtype: Any, count: int) -> None:

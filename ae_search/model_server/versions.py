@@ -79,6 +79,8 @@ class ModelVersions:
         if not self._policy.wanted(found):
             there = ", ".join(map(str, sorted(found)))
             raise ConfigurationError(f"{self._base_path} has none of {self._policy}; there: {there}.")
+        for version in sorted(self._policy.specific - found.keys()):
+            log.warning("%s has no version %d yet; it is served when it appears", self._base_path, version)
         self._poll()
         if not self._live and self._incomplete:
             self._stopping.wait(self._interval_s)

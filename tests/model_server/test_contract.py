@@ -148,7 +148,7 @@ def test_health(target):
 
 def test_more_requests_than_threads(fresh, predict_request):
     with fresh(workers=4) as target:
-        slow = predict_request(target.name, signature="slow", n=np.int32(1000))
+        slow = predict_request(target.name, signature="slow", n=np.int32(400))
         calls = [target.prediction.Predict.future(slow, timeout=60) for _ in range(80)]
         refused = [call for call in calls if call.exception(timeout=60) is not None]
         assert 0 < len(refused) < len(calls)

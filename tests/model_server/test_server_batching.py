@@ -166,6 +166,54 @@ def test_a_full_queue_refuses_and_takes_again(bench):
     asyncio.run(scene())
 
 
+def test_waiting_files_are_bounded_by_their_bytes(bench):
+    async def scene():
+        one = bench()
+        one.doubling.execute = lambda _, inputs: (one.doubling.open.wait(30), {"y": np.ones((len(inputs["x"]), 1))})[1]
+        one.doubling.entered.release()
+        file = np.array([bytes(2**26)], object)
+        ask = lambda: asyncio.ensure_future(one.batcher.run(one.doubling, SIGNATURE, {"x": file}))  # noqa: E731
+        running = await one.occupied()
+        waiting = [ask() for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(RequestRefused, match="queue to which this task was submitted is full") as caught:
+            await ask()
+        assert caught.value.code == C.UNAVAILABLE
+        waiting.pop().cancel()
+        await asyncio.sleep(0)
+        waiting.append(ask())
+        await asyncio.sleep(0)
+        one.doubling.open.set()
+        await asyncio.gather(running, *waiting)
+        await ask()
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
+
+
+def test_whatever_fails_is_told_to_all_who_wait(executor):
+    """And the queue goes on."""
+
+    async def scene():
+        one = Bench(executor, batch_timeout_micros=SOON_MICROS)
+        one.batcher = Batcher(Batching(), executor, on_run=lambda rows: [][rows])
+        one.doubling.open.set()
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(one.ask(number) for number in range(3)), return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [IndexError] * 3
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
+
+
+def test_an_executor_that_was_shut_down(bench, executor):
+    async def scene():
+        one = bench()
+        executor.shutdown()
+        outcomes = await asyncio.gather(*(one.ask(1, width=1 + n % 2) for n in range(2000)), return_exceptions=True)
+        assert {(outcome.code, outcome.text) for outcome in outcomes} == {(C.UNAVAILABLE, "The server is stopping")}
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
+
+
 def test_more_rows_than_a_run_may_have(bench):
     async def scene():
         one = bench(max_batch_size=4)

@@ -35,25 +35,32 @@ def binary(tmp_path, monkeypatch):
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_told_to_stop(base, connect, predict_request, number):
-    with subprocess.Popen([*SERVE, str(base), "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+def test_ends_in_time_although_the_model_runs_on(base, connect, predict_request):
+    """A run cannot be interrupted: this one would take a minute."""
+    command = [*SERVE, str(base), "--port", "0", "--drain-s", "0.2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
         assert line.startswith("serving fashion version 1 on 127.0.0.1:")
         server = SimpleNamespace(address=line.split()[-1])
         images = np.zeros((1, 2, 2, 3), np.float32)
         answer = connect(server).prediction.Predict(predict_request("fashion", images=images), timeout=30)
         assert answer.model_spec.version.value == 1
-        process.send_signal(number)
-        assert process.wait(timeout=30) == 0
+        prediction = connect(server).prediction
+        running = prediction.Predict.future(predict_request("fashion", "slow", n=np.int32(100_000)), timeout=60)
+        # Answered after the long one was sent on the same connection, so that one has arrived.
+        prediction.Predict(predict_request("fashion", images=images), timeout=30)
+        assert not running.done()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
         assert process.stdout.read() == ""
 
 
 def test_becomes_tensorflow_serving(base, binary):
-    options = ["--backend", "tensorflow-serving", "--port", "8511", "--name", "clothes"]
+    options = ["--backend", "tensorflow-serving", "--port", "8511", "--name", "clothes", "--max-message-mib", "1"]
     run = subprocess.run([*SERVE, str(base), *options], capture_output=True, text=True, timeout=60, check=True)
     expected = ["--port=8511", "--rest_api_port=0", "--model_name=clothes", f"--model_base_path={base}"]
-    assert run.stdout.split() == expected
+    lengths = "grpc.max_receive_message_length=1048576,grpc.max_send_message_length=1048576"
+    assert run.stdout.split() == [*expected, f"--grpc_channel_arguments={lengths}"]
 
 
 def test_command(base, binary, monkeypatch, caplog):

@@ -79,7 +79,7 @@ def test_sigterm_lets_requests_under_way_end(base, publish, connect, predict_req
         large = stubs.prediction.Predict.future(predict_request("clothes", images=np.zeros((2**17, 2, 2, 3))))
         assert large.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
-        slow = predict_request("clothes", signature="slow", n=np.int32(1500))
+        slow = predict_request("clothes", signature="slow", n=np.int32(500))
         calls = [stubs.prediction.Predict.future(slow, timeout=DEADLINE_S) for _ in range(3)]
         # Refused because the three have arrived; on the same connection, after them.
         fourth = stubs.prediction.Predict.future(predict_request("clothes", images=IMAGES), timeout=DEADLINE_S)
@@ -129,7 +129,7 @@ def test_batching_tls_and_metrics(base, connect, predict_request, tmp_path, scra
         (["--tls-client-ca", "x.pem"], "TLS needs both --tls-cert and --tls-key"),
         (["--tls-cert", "no.pem", "--tls-key", "no.key"], "The TLS file no.pem cannot be read"),
         (["--backend", "tensorflow-serving"], "tensorflow_model_server is not on PATH"),
-        (["--backend", "tensorflow-serving", "--drain-s", "1"], "has no option for --max-message-mib or --drain-s"),
+        (["--backend", "tensorflow-serving", "--drain-s", "10"], "has no option for --drain-s"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

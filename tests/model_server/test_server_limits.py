@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from grpc_health.v1 import health_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from ae_search.model_server import Batching, ModelServer
 from ae_search.model_server.options import cores, default_threads
+from ae_search.model_server.tensors import is_quick
 
 C = grpc.StatusCode
 IMAGES = np.random.default_rng(8).random((2, 2, 2, 3), np.float32)
@@ -27,7 +30,7 @@ def base(exports, tmp_path_factory):
 
 @pytest.fixture
 def slow(predict_request):
-    return predict_request(signature="slow", n=np.int32(1000))
+    return predict_request(signature="slow", n=np.int32(500))
 
 
 def test_four_threads_for_each_core():
@@ -85,6 +88,51 @@ def test_joined_requests_need_no_thread_each(base, connect, predict_request):
         with ThreadPoolExecutor(16) as callers:
             calls = callers.map(lambda _: stub.Predict(predict_request(images=IMAGES), timeout=DEADLINE_S), range(64))
             assert all(answer.outputs for answer in calls)
+
+
+def test_what_takes_long_to_decode_is_given_to_a_thread(
+    base, connect, predict_request, slow, oracle, scrape, eventually
+):
+    """As the refusal shows where there is none; small requests need none."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20_000, 2, 2, 3), np.uint8)
+    large = predict_request(signature="encode_uint8", images=pixels)
+    large.inputs["images"].ClearField("tensor_content")
+    large.inputs["images"].int_val.extend(pixels.ravel().tolist())
+    with ModelServer(base, workers=1, batching=Batching(max_batch_size=20_000), metrics_port=0) as server:
+        stub = connect(server).prediction
+        running = stub.Predict.future(slow, timeout=DEADLINE_S)
+        eventually(lambda: scrape(server)["ae_search_requests_in_flight",] == 1)
+        assert stub.Predict.future(large, timeout=DEADLINE_S).code() == C.RESOURCE_EXHAUSTED
+        small = stub.Predict.future(predict_request(images=IMAGES), timeout=DEADLINE_S)
+        assert (small.code(), running.code()) == (C.OK, C.OK)
+        eventually(lambda: scrape(server)["ae_search_requests_in_flight",] == 0)
+        latents = tf.make_ndarray(stub.Predict(large, timeout=DEADLINE_S).outputs["latents"])
+    np.testing.assert_allclose(latents, oracle(pixels / 255), rtol=1e-4, atol=1e-5)
+
+
+FLOAT, STRING = types_pb2.DT_FLOAT, types_pb2.DT_STRING
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "values", "quick"),
+    [
+        (FLOAT, [2, 3], {"float_val": [0.0] * 6}, True),
+        (FLOAT, [-1, 3], {}, True),
+        (FLOAT, [2**20], {"tensor_content": bytes(2**22)}, True),
+        (FLOAT, [2**20], {"float_val": [0.0] * 2**20}, False),
+        (FLOAT, [2**20], {"float_val": [0.0]}, False),
+        (FLOAT, [2**62] * 100_000, {}, False),
+        (STRING, [2], {"string_val": [b"a", b"b"]}, True),
+        (STRING, [2], {"string_val": [b"a"]}, False),
+        (STRING, [2**20], {"string_val": [b"a"] * 2**20}, False),
+    ],
+    ids=["small", "wrong", "content", "values", "repeated", "rank", "strings", "a string repeated", "many strings"],
+)
+def test_what_is_decoded_quickly(dtype, shape, values, quick):
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    assert is_quick(proto) is quick
 
 
 def test_the_largest_message(base, connect, predict_request):

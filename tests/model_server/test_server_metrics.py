@@ -54,7 +54,7 @@ def test_requests_codes_and_latencies(base, connect, predict_request, scrape):
 
 def test_requests_in_flight_and_cancelled_ones(base, connect, predict_request, scrape, eventually):
     with ModelServer(base, metrics_port=0) as server:
-        slow = predict_request(signature="slow", n=np.int32(1500))
+        slow = predict_request(signature="slow", n=np.int32(500))
         calls = [connect(server).prediction.Predict.future(slow, timeout=DEADLINE_S) for _ in range(2)]
         eventually(lambda: scrape(server)["ae_search_requests_in_flight",] == 2)
         calls[0].cancel()

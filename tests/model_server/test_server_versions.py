@@ -48,7 +48,7 @@ def test_a_request_under_way_survives_the_swap(base, publish, connect, predict_r
     publish(base / "1")
     with ModelServer(base, poll_interval_s=POLL_S) as server:
         call = connect(server).prediction.Predict.future(
-            predict_request(signature="slow", n=np.int32(4000)), timeout=60
+            predict_request(signature="slow", n=np.int32(1500)), timeout=60
         )
         publish(base / "2", seed=2)
         eventually(lambda: server.version == 2)
@@ -104,7 +104,7 @@ def test_other_names_are_no_versions(base, publish, status):
 
 def test_a_version_without_saved_model_is_waited_for_once(base, publish, eventually, status, exports):
     publish(base / "1")
-    with ModelServer(base, poll_interval_s=1.0) as server:
+    with ModelServer(base, poll_interval_s=0.4) as server:
         shutil.copytree(exports / "2", base / "2", ignore=shutil.ignore_patterns("saved_model.pb"))
         (base / "3").mkdir()
         eventually(lambda: status(server).get(2, ("",))[0] == "START")
@@ -162,7 +162,7 @@ def test_drains(base, publish, connect, predict_request):
     stubs = connect(server)
     watch = stubs.health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-    call = stubs.prediction.Predict.future(predict_request(signature="slow", n=np.int32(2000)), timeout=60)
+    call = stubs.prediction.Predict.future(predict_request(signature="slow", n=np.int32(700)), timeout=60)
     # Answered after the slow one was sent on the same connection, so that one has arrived.
     stubs.prediction.Predict(predict_request(images=IMAGES), timeout=DEADLINE_S)
     assert not call.done()

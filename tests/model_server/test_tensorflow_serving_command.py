@@ -13,7 +13,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from ae_search.errors import ConfigurationError
 from ae_search.model_server import Batching, Labels, ServerTls, VersionPolicy
 from ae_search.model_server.options import cores
-from ae_search.model_server.tensorflow_serving import command
+from ae_search.model_server.tensorflow_serving import ANY_HOST, command
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_batching(flags):
     assert read.num_batch_threads.value == cores()
 
 
-@pytest.mark.parametrize("mutual", [False, True])
-def test_tls(flags, tmp_path, mutual):
+@pytest.fixture
+def pem_files(tmp_path):
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     for name, pem in (
@@ -116,11 +116,16 @@ def test_tls(flags, tmp_path, mutual):
         ("ca.pem", authority.cert_pem),
     ):
         pem.write_to_path(tmp_path / name)
-    tls = ServerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem" if mutual else None)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_tls(flags, pem_files, mutual):
+    tls = ServerTls(pem_files / "server.pem", pem_files / "server.key", pem_files / "ca.pem" if mutual else None)
     read = serving_messages.parse("SSLConfig", flags(tls=tls)["ssl_config_file"])
-    assert read.server_cert == (tmp_path / "server.pem").read_text()
-    assert read.server_key == (tmp_path / "server.key").read_text()
-    assert read.custom_ca == ((tmp_path / "ca.pem").read_text() if mutual else "")
+    assert read.server_cert == (pem_files / "server.pem").read_text()
+    assert read.server_key == (pem_files / "server.key").read_text()
+    assert read.custom_ca == ((pem_files / "ca.pem").read_text() if mutual else "")
     assert read.client_verify is mutual
 
 
@@ -137,6 +142,20 @@ def test_metrics_threads_and_content(flags):
     assert named["rest_api_port"] == "8501"
     assert named["grpc_max_threads"] == "3"
     assert named["enable_serialization_as_tensor_content"] == "true"
+
+
+def test_the_largest_message(flags):
+    most = str(3 * 2**20)
+    expected = f"grpc.max_receive_message_length={most},grpc.max_send_message_length={most}"
+    assert flags(max_message_mib=3)["grpc_channel_arguments"] == expected
+
+
+def test_a_warning_of_plain_text_beside_tls(flags, pem_files, caplog):
+    tls = ServerTls(pem_files / "server.pem", pem_files / "server.key")
+    flags(tls=tls, host=ANY_HOST)
+    assert caplog.text == ""
+    flags(tls=tls, host=ANY_HOST, metrics_port=8501)
+    assert "no TLS on port 8501: REST answers there in plain text" in caplog.text
 
 
 @pytest.mark.parametrize("option", ["port", "metrics_port"])

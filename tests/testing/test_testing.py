@@ -3,7 +3,6 @@
 import doctest
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
@@ -19,6 +18,9 @@ from ae_search.errors import ServerAnswerError
 from ae_search.model_server import LocalEncoder
 from ae_search.testing import Faults, When, serving, write_tiny_model
 
+pytest_plugins = ["pytester"]
+
+LOADED_ALREADY = "ignore::pytest.PytestAssertRewriteWarning"
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
 
 
@@ -140,8 +142,8 @@ def test_restart_on_the_same_port_cuts_what_is_under_way(model_server, predict, 
     assert outcome() == "UNAVAILABLE"
 
 
-def test_a_server_of_ones_own(serve_model, tmp_path):
-    write_tiny_model(tmp_path / "own")
+def test_a_server_of_ones_own(serve_model, tiny_model, tmp_path):
+    (tmp_path / "own").symlink_to(tiny_model)
     server = serve_model(tmp_path / "own")
     assert (server.model_name, server.version) == ("own", 1)
 
@@ -168,50 +170,44 @@ def test_faults_are_counted_rightly_from_many_threads():
     assert faults.requests() == 800
 
 
-def test_the_fixtures_in_a_project_of_a_user(tmp_path):
+@pytest.mark.usefixtures("tiny_model")
+def test_the_fixtures_in_a_project_of_a_user(pytester):
     """One server for the session, which each test finds healthy; also where the one before has stopped it."""
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ae_search.testing.fixtures"]\n')
-    (tmp_path / "test_service.py").write_text(
-        textwrap.dedent("""
-            import numpy as np
-            import pytest
-            from ae_search.client import LatentClient
-            from ae_search.testing import When
+    pytester.makeconftest('pytest_plugins = ["ae_search.testing.fixtures"]')
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+        from ae_search.client import LatentClient
+        from ae_search.testing import When
 
-            addresses = set()
+        addresses = set()
 
-            @pytest.fixture
-            def my_service(model_server):
-                addresses.add(model_server.address)
-                with LatentClient(model_server.address, model_server.model_name, timeout_s=20) as client:
-                    yield client
+        @pytest.fixture
+        def my_service(model_server):
+            addresses.add(model_server.address)
+            with LatentClient(model_server.address, model_server.model_name, timeout_s=20) as client:
+                yield client
 
-            def test_survives_a_busy_server(model_server, my_service):
-                model_server.faults.fail("UNAVAILABLE", when=When(times=2))
-                assert my_service.encode(np.zeros((16, 16, 3), np.uint8)).shape == (1, 8)
-                assert model_server.faults.requests() > 2
-                model_server.faults.fail("INTERNAL", when=When(method=""))
+        def test_survives_a_busy_server(model_server, my_service):
+            model_server.faults.fail("UNAVAILABLE", when=When(times=2))
+            assert my_service.encode(np.zeros((16, 16, 3), np.uint8)).shape == (1, 8)
+            assert model_server.faults.requests() > 2
+            model_server.faults.fail("INTERNAL", when=When(method=""))
 
-            def test_finds_no_fault_of_the_test_before(model_server, my_service):
-                assert model_server.faults.requests() == 0
-                assert my_service.describe().latent_dim == 8
-                model_server.stop()
+        def test_finds_no_fault_of_the_test_before(model_server, my_service):
+            assert model_server.faults.requests() == 0
+            assert my_service.describe().latent_dim == 8
+            model_server.stop()
 
-            def test_finds_it_running(my_service):
-                assert my_service.describe().latent_dim == 8
-                assert len(addresses) == 1
-        """)
+        def test_finds_it_running(my_service):
+            assert my_service.describe().latent_dim == 8
+            assert len(addresses) == 1
+        """
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::pytest.PytestWarning", "."],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 passed" in run.stdout
+    # In this process, where TensorFlow is loaded, and `ae_search` too early to be rewritten.
+    run = pytester.runpytest_inprocess("-W", "error::pytest.PytestWarning", "-W", LOADED_ALREADY)
+    run.assert_outcomes(passed=3)
 
 
 def test_the_examples_of_the_docstring(tmp_path, monkeypatch):
