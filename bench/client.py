@@ -37,6 +37,7 @@ def main() -> int:
     arguments = _arguments()
     quick = arguments.quick
     in_fresh_process(export_models)
+    in_fresh_process(cases.write_fashion)
     results: dict[str, Any] = {"machine": report.machine(PACKAGES)}
     parts = {
         "start": _start,

@@ -12,19 +12,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.datasets import CACHE
+
 CALLS = 1500
 TURNS = 5
 CALLERS = 32
 BATCH = 256
 
 
-def fashion(images: int) -> npt.NDArray[np.uint8]:
-    """Return the first images of Fashion-MNIST, `[n, 28, 28, 1]`."""
+IMAGES_FILE = CACHE / "fashion-images.npy"
+
+
+def write_fashion() -> None:
+    """Write the images of Fashion-MNIST where a process can read them without TensorFlow, which reads data sets."""
     from ae_search.data import ArraySource, open_source
 
     source = open_source("fashion_mnist/train")
     assert isinstance(source, ArraySource)
-    return source.images[:images]
+    np.save(IMAGES_FILE, source.images)
+
+
+def fashion(images: int) -> npt.NDArray[np.uint8]:
+    """Return the first images of Fashion-MNIST, `[n, 28, 28, 1]`."""
+    every: npt.NDArray[np.uint8] = np.load(IMAGES_FILE)
+    return every[:images]
 
 
 # Run by `python -c`: from the start of the process to latents in hand, and the memory that it takes then.
@@ -61,7 +72,6 @@ def cpu_of_single_calls(address: str, way: str) -> dict[str, float]:
     from ae_search.client.requests import predict
     from ae_search.client.rpc_errors import Asked
     from ae_search.contract import IMAGES, SIGNATURE_FLOAT
-    from bench.official import OfficialClient
 
     images = [image[np.newaxis] / np.float32(255) for image in fashion(100)]
     calls = [images[at % 100] for at in range(CALLS)]
@@ -82,6 +92,8 @@ def cpu_of_single_calls(address: str, way: str) -> dict[str, float]:
         return asyncio.run(run())
     encode: Callable[[Any], Any] = LatentClient(address).encode
     if way.startswith("official"):
+        from bench.official import OfficialClient
+
         encode = OfficialClient(address, "default").encode
     elif way == "bare gRPC":
         message = predict(Asked(address, "default"), SIGNATURE_FLOAT, {IMAGES: images[0]}).message
