@@ -5,6 +5,7 @@ oldest that is under way, `Ask` for both at once, and `DROP` to forget those und
 `AsyncLatentClient` carry conversations out, so that the two behave alike.
 """
 
+import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -96,8 +97,7 @@ class ModelTalk:
             raise TypeError(f"A version is a whole number. Received: {version!r}.")
         if self.asked.version not in (None, version):
             raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self.asked} only.")
-        pinned = object.__new__(type(self))
-        pinned.__dict__.update(self.__dict__)
+        pinned = copy.copy(self)
         pinned.asked, pinned._card = replace(self.asked, version=version, label=None), None
         return pinned
 
