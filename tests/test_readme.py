@@ -163,6 +163,7 @@ WRONG = {
     "query my-photo.jpg --index indexes/photos --server {address} --model-version 9": "does not serve",
     "query my-photo.jpg --index indexes/photos --server {address} --model-version 1 --model-label x": "one of them",
     "embed photos --out new": "--server",
+    "embed photos --out new --server 127.0.0.1:1": "cannot be reached",
     "embed missing --out new --server {address}": "SOURCE must be",
     "embed photos --out my-photo.jpg --server {address}": "Cannot make",
     "embed photos --out photos/cats/image\\ 01.PNG/x --server {address}": "lies among the images",

@@ -38,7 +38,8 @@ def embed(
                 images, encoder, out, shard_items=shard_size, retry_left_out=retry_left_out, on_progress=advance
             )
         except (ServerError, KeyboardInterrupt):
-            typer.echo(f"{len(list(out.glob('*.parquet')))} files are finished; the same command goes on", err=True)
+            if finished := len(list(out.glob("*.parquet"))):
+                typer.echo(f"{finished} files are finished; the same command goes on", err=True)
             raise
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""

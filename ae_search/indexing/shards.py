@@ -81,9 +81,10 @@ def embed_source(
     """
     if isinstance(source, FolderSource) and out.resolve().is_relative_to(source.root.resolve()):
         raise ConfigurationError(f"{out} lies among the images of {source.root}; choose another --out.")
+    newest = encoder.describe()  # first: a server that is not there leaves no folder behind
     make_folder(out, "output")
     with _only_writer(out):
-        card, model = _pinned(source, encoder, out, shard_items)
+        card, model = _pinned(source, encoder, newest, out, shard_items)
         images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, thumbnails=False)
         found = done = 0
         left_out: dict[str, str] = {}
@@ -148,12 +149,13 @@ def _finished(path: Path, keys: str) -> dict[str, str] | None:
     return {str(key): str(reason) for key, reason in told.items()}
 
 
-def _pinned(source: Source, encoder: Encoder, out: Path, shard_items: int) -> tuple[ModelCard, ModelRef]:
+def _pinned(
+    source: Source, encoder: Encoder, card: ModelCard, out: Path, shard_items: int
+) -> tuple[ModelCard, ModelRef]:
     """Return the card of the version to ask, and the model that the shards are of, after writing or checking it.
 
     The same model may have another version number by now; its first one stays in the files.
     """
-    card = encoder.describe()
     wanted = {
         "format": _FORMAT,
         "source": source_name(source),

@@ -204,6 +204,9 @@ def test_the_shards_make_an_index(tmp_path):
     (tmp_path / "other" / "latents-00000.parquet").rename(out / "latents-00009.parquet")
     with pytest.raises(ConfigurationError, match="another model"):
         import_latents(out, tmp_path / "mixed")
+    (out / "latents-00009.parquet").write_bytes(b"damaged")
+    with pytest.raises(ConfigurationError, match=r"latents-00009\.parquet cannot be read"):
+        import_latents(out, tmp_path / "mixed")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigurationError, match="holds no"):
         import_latents(tmp_path / "empty", tmp_path / "none")
