@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ae_search.cli import demo, doctor, embed, export, index, query, serve, train
+from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train
 from ae_search.errors import AeSearchError
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app.command()(export.export)
 app.command()(serve.serve)
 app.add_typer(index.app, name="index")
 app.command()(query.query)
+app.command()(evaluate.evaluate)
 app.command()(embed.embed)
 app.command()(doctor.doctor)
 app.command()(demo.demo)

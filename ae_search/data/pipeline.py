@@ -1,11 +1,13 @@
-"""`tf.data` over a source: parallel decode, seeded shuffle, batch, prefetch, optional cache."""
+"""`tf.data` over a source: parallel decode, seeded shuffle, batches, images kept in memory where they fit."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from ae_search.data.decode import decode_image, resize_image
@@ -22,6 +24,7 @@ SHUFFLE_BUFFER = 10_000
 SHUFFLE_BUFFER_BYTES = 2**28
 
 Dataset = Any
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,76 +36,78 @@ class Images:
         image_shape: `(h, w, c)`.
         positions: Positions in the source, without the damaged ones.
         damaged: What was left out: key and reason.
+        pixels: uint8 `[len(source), h, w, c]`, decoded and in memory; None where they are decoded anew for each epoch.
     """
 
     source: Source
     image_shape: tuple[int, int, int]
-    positions: np.ndarray[Any, np.dtype[np.int64]]
+    positions: Positions
     damaged: dict[str, str]
+    pixels: npt.NDArray[np.uint8] | None
 
     def __len__(self) -> int:
         """Return the number of readable images."""
         return len(self.positions)
 
-    def dataset(self, positions: np.ndarray[Any, Any]) -> Dataset:
-        """Return a dataset of float32 images `[h, w, c]` in [0, 1] at these positions, in their order."""
-        return _decoded(self.source, positions, self.image_shape).map(lambda _, image: image)
+    def batches(self, positions: Positions, batch_size: int) -> Dataset:
+        """Return batches `(positions [n], images [n, h, w, c] float32 in [0, 1])` in the order of `positions`."""
+        if self.pixels is None:
+            return _decoded(self.source, positions, self.image_shape).batch(batch_size)
+        return self._resident(tf.data.Dataset.from_tensor_slices(positions).batch(batch_size))
+
+    def shuffled(self, positions: Positions, batch_size: int, *, seed: int) -> Dataset:
+        """Return the same in another order in each epoch.
+
+        Args:
+            positions: Which images, for example without those held out.
+            batch_size: Images a batch; the last one may be smaller.
+            seed: Seed of the orders.
+        """
+        if self.pixels is not None:
+            # A permutation of positions is the perfect shuffle, and cheap.
+            at = tf.data.Dataset.from_tensor_slices(positions)
+            at = at.shuffle(len(positions), seed=seed, reshuffle_each_iteration=True)
+            return self._resident(at.batch(batch_size))
+        # Files are sorted by class: shuffle their names over the whole set before anything is decoded.
+        order = np.random.default_rng(seed).permutation(positions)
+        buffer = max(batch_size, min(SHUFFLE_BUFFER, SHUFFLE_BUFFER_BYTES // (4 * math.prod(self.image_shape))))
+        dataset = _decoded(self.source, order, self.image_shape)
+        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).batch(batch_size)
+
+    def _resident(self, batches: Dataset) -> Dataset:
+        pixels = tf.constant(self.pixels)
+        return batches.map(lambda at: (at, tf.cast(tf.gather(pixels, at), tf.float32) / 255.0), tf.data.AUTOTUNE)
 
 
-def readable_images(source: Source, image_shape: tuple[int, int, int]) -> Images:
+def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:
     """Read every image of a folder once and leave out the damaged ones, each reported by name.
+
+    Args:
+        source: The images.
+        image_shape: `(h, w, c)` to bring them to.
+        cache: Keep the decoded images in memory, a byte a value: "memory", "none", or "auto" when they take at most
+            1 GiB.
 
     Raises:
         ConfigurationError: None can be read.
     """
-    positions = np.arange(len(source), dtype=np.int64)
-    damaged: dict[str, str] = {}
+    if isinstance(source, ArraySource) and source.image_shape == image_shape:
+        return Images(source, image_shape, np.arange(len(source)), {}, source.images)
+    keep = cache == "memory" or (cache == "auto" and len(source) * math.prod(image_shape) <= AUTO_CACHE_BYTES)
+    pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
+    good = []
+    for position, image in _decoded(source, np.arange(len(source)), image_shape).as_numpy_iterator():
+        good.append(position)
+        if keep:
+            pixels[position] = np.rint(255.0 * image)
+    if not good:
+        raise ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
+    damaged = {}
     if isinstance(source, FolderSource):
-        decoded = _decoded(source, positions, image_shape).map(lambda position, _: position)
-        good = np.fromiter(decoded.as_numpy_iterator(), np.int64)
-        for position in np.setdiff1d(positions, good):
+        for position in np.setdiff1d(np.arange(len(source)), good):
             damaged[source.key(position)] = _reason(source, int(position))
             log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
-        positions = np.sort(good)
-    if not len(positions):
-        raise ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
-    return Images(source, image_shape, positions, damaged)
-
-
-def training_dataset(
-    images: Images, positions: np.ndarray[Any, Any], batch_size: int, *, seed: int, cache: Cache
-) -> Dataset:
-    """Return shuffled batches of `(image, image)`, the second being what the autoencoder has to reconstruct.
-
-    Args:
-        images: The readable images.
-        positions: Which of them, for example without those held out.
-        batch_size: Images a batch; the last one may be smaller.
-        seed: Seed of the shuffle, which differs from epoch to epoch.
-        cache: Keep decoded images in memory: always, never, or ("auto") when they take at most 1 GiB.
-    """
-    image_bytes = 4 * int(np.prod(images.image_shape))
-    if isinstance(images.source, ArraySource):
-        # The whole set lies in memory: a permutation of positions is the perfect shuffle, and cheap.
-        dataset = tf.data.Dataset.from_tensor_slices(positions)
-        dataset = dataset.shuffle(len(positions), seed=seed, reshuffle_each_iteration=True).batch(batch_size)
-        array = tf.constant(images.source.images)
-        dataset = dataset.map(lambda at: _scale(tf.gather(array, at), images.image_shape), tf.data.AUTOTUNE)
-    else:
-        # Files are sorted by class: shuffle their names over the whole set before anything is decoded.
-        order = np.random.default_rng(seed).permutation(positions)
-        dataset = images.dataset(order)
-        if cache == "memory" or (cache == "auto" and len(positions) * image_bytes <= AUTO_CACHE_BYTES):
-            dataset = dataset.cache()
-        buffer = max(batch_size, min(SHUFFLE_BUFFER, SHUFFLE_BUFFER_BYTES // image_bytes))
-        dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).batch(batch_size)
-    return dataset.map(lambda image: (image, image)).prefetch(tf.data.AUTOTUNE)
-
-
-def evaluation_dataset(images: Images, positions: np.ndarray[Any, Any], batch_size: int) -> Dataset:
-    """Return batches of `(image, image)` in the order of `positions`."""
-    dataset = images.dataset(positions).batch(batch_size)
-    return dataset.map(lambda image: (image, image)).prefetch(tf.data.AUTOTUNE)
+    return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None)
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:

@@ -6,12 +6,18 @@ from typing import Any
 import keras
 from keras import layers
 
+from ae_search.model.colours import ColourHistogram
+from ae_search.model.gradients import OrientedGradients
 from ae_search.model.halving import Size, crop_to, halvings
 
 FILTERS = (32, 64, 128)
 LARGEST_MAP_PX = 8
 # Keras's 0.99 needs hundreds of batches to settle; a folder of 1,000 photographs has 8 an epoch.
 MOMENTUM = 0.9
+HIDDEN_UNITS = 1024
+DECODER_UNITS = 512
+# Of each cell of the decoder's map.
+CELL_UNITS = 64
 
 
 def stage_filters(size: Size) -> list[int]:
@@ -21,34 +27,49 @@ def stage_filters(size: Size) -> list[int]:
 
 
 def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
-    """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`."""
+    """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`.
+
+    Histograms of gradients, and of colours where there are any, go in beside what the convolutions find: latents are a
+    sum of something linear in them, which is a strong representation untrained, and of what is learnt on top.
+    """
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
+    measured = [OrientedGradients(name="gradients")(image)]
+    if image_shape[2] == 3:
+        measured.append(ColourHistogram(name="colours")(image))
     x = image
     for stage, filters in enumerate(stage_filters(image_shape[:2]), start=1):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{stage}")(x)
         x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{stage}")(x)
         x = layers.ReLU(name=f"relu_{stage}")(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Concatenate(name="found")([layers.Flatten(name="flatten")(x), *measured])
+    x = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
+    x = layers.BatchNormalization(momentum=MOMENTUM, name="norm_hidden")(x)
+    x = layers.ReLU(name="relu_hidden")(x)
+    x = layers.Concatenate(name="all")([x, *measured])
     latents = layers.Dense(latent_dim, name="latents")(x)
     return keras.Model(image, latents, name="encoder")
 
 
 def decoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
-    """Build the decoder: `[n, latent_dim]` to logits `[n, h, w, c]`."""
+    """Build the decoder: `[n, latent_dim]` to logits `[n, h, w, c]`.
+
+    Dense layers make a small map, whose every cell then unfolds into a block of pixels, as in sub-pixel convolution
+    (Shi et al., 2016): transposed convolutions at full size would take five times the encoder's time.
+    """
     height, width, channels = image_shape
-    filters = stage_filters((height, width))
-    *sizes, (rows, columns) = halvings((height, width), len(filters))
+    stages = len(stage_filters((height, width)))
+    block = 2**stages
+    rows, columns = halvings((height, width), stages)[-1]
 
     # === Functional Model ===
     latents = keras.Input((latent_dim,), name="latents")
-    x = layers.Dense(rows * columns * filters[-1], activation="relu", name="expand")(latents)
-    x = layers.Reshape((rows, columns, filters[-1]), name="map")(x)
-    for stage in range(len(filters), 0, -1):
-        narrower = filters[max(stage - 2, 0)]
-        x = layers.Conv2DTranspose(narrower, 3, strides=2, padding="same", use_bias=False, name=f"deconv_{stage}")(x)
-        x = crop_to(x, sizes[stage - 1], name=f"crop_{stage}")
-        x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{stage}")(x)
-        x = layers.ReLU(name=f"relu_{stage}")(x)
-    logits = layers.Conv2D(channels, 3, padding="same", name="logits")(x)
+    x = layers.Dense(DECODER_UNITS, activation="relu", name="expand")(latents)
+    x = layers.Dense(rows * columns * CELL_UNITS, activation="relu", name="cells")(x)
+    x = layers.Reshape((rows, columns, CELL_UNITS), name="map")(x)
+    x = layers.Dense(block * block * channels, name="blocks")(x)
+    x = layers.Reshape((rows, columns, block, block, channels), name="unfold")(x)
+    x = layers.Permute((1, 3, 2, 4, 5), name="interleave")(x)
+    x = layers.Reshape((rows * block, columns * block, channels), name="pixels")(x)
+    logits = crop_to(x, (height, width), name="logits")
     return keras.Model(latents, logits, name="decoder")

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,38 @@ import keras
 from ae_search.files import write_atomically
 from ae_search.training.config import TrainingConfig
 
+# Below the run folder: the weights as `fit` leaves them, before they are scaled.
+EPOCHS = "epochs"
 
-def callbacks_for(run: Path, config: TrainingConfig, monitor: str) -> list[Any]:
+
+def callbacks_for(
+    run: Path, config: TrainingConfig, monitor: str, *, autoencoder: Any, steps: int, more: Sequence[Any] = ()
+) -> list[Any]:
     """Return the callbacks of one `fit`; a history with epochs that will be run again is trimmed.
 
     Args:
         run: The run folder.
         config: What is trained.
         monitor: "loss" or "val_loss", what the best weights are chosen by.
+        autoencoder: What is saved; its weights are those that are trained.
+        steps: Batches an epoch.
+        more: Callbacks that add figures to the history.
     """
     backup = run / "backup"
     epoch = _mend_backup(backup)
     rows = _trim_history(run / "history.csv", epoch)
     best = min((float(row[monitor]) for row in rows if row.get(monitor, "NA") != "NA"), default=math.inf)
     callbacks: list[Any] = [
-        _SaveBestAndLast(run, monitor, best),
+        *more,
+        _SaveBestAndLast(run / EPOCHS, monitor, best, autoencoder),
         keras.callbacks.CSVLogger(str(run / "history.csv"), append=epoch > 0),
         keras.callbacks.TensorBoard(str(run / "tensorboard"), profile_batch=0),
     ]
-    if config.time_limit_s is not None:
-        callbacks.append(_TimeLimit(config.time_limit_s))
+    limit = _TimeLimit(config.time_limit_s) if config.time_limit_s is not None else None
+    if limit:
+        callbacks.append(limit)
+    if config.recipe.schedule == "cosine":
+        callbacks.append(_Cosine(config.learning_rate, config.epochs, steps, limit))
     # Last, so that an epoch counts as done only when all others have written it down. Kept at the end, so that more
     # epochs can be asked for later.
     callbacks.append(keras.callbacks.BackupAndRestore(str(backup), double_checkpoint=True, delete_checkpoint=False))
@@ -71,10 +84,11 @@ def _trim_history(path: Path, epoch: int) -> list[dict[str, str]]:
 class _SaveBestAndLast(keras.callbacks.Callback):
     """Saves best.keras and last.keras, each by one rename: a kill leaves the file before."""
 
-    def __init__(self, run: Path, monitor: str, best: float) -> None:
+    def __init__(self, folder: Path, monitor: str, best: float, autoencoder: Any) -> None:
         super().__init__()
-        self.run, self.monitor, self.best = run, monitor, best
+        self.folder, self.monitor, self.best, self.autoencoder = folder, monitor, best, autoencoder
         self.began = 0.0
+        folder.mkdir(exist_ok=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock of the epoch."""
@@ -84,10 +98,10 @@ class _SaveBestAndLast(keras.callbacks.Callback):
         """Save, and add the epoch's seconds to what the history writes down."""
         logs = logs if logs is not None else {}
         logs["seconds"] = round(time.monotonic() - self.began, 3)
-        write_atomically(self.run / "last.keras", self.model.save)
-        if logs[self.monitor] < self.best or not (self.run / "best.keras").exists():
+        write_atomically(self.folder / "last.keras", self.autoencoder.save)
+        if logs[self.monitor] < self.best or not (self.folder / "best.keras").exists():
             self.best = logs[self.monitor]
-            write_atomically(self.run / "best.keras", self.model.save)
+            write_atomically(self.folder / "best.keras", self.autoencoder.save)
 
 
 class _TimeLimit(keras.callbacks.Callback):
@@ -97,6 +111,15 @@ class _TimeLimit(keras.callbacks.Callback):
         super().__init__()
         self.limit_s = limit_s
         self.spent_s = 0.0
+        self.began = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock of the epoch."""
+        self.began = time.monotonic()
+
+    def share(self) -> float:
+        """Return the share of the limit that is over, in [0, 1]."""
+        return min(1.0, (self.spent_s + time.monotonic() - self.began) / self.limit_s)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare the seconds spent with the limit."""
@@ -104,3 +127,23 @@ class _TimeLimit(keras.callbacks.Callback):
         self.spent_s += seconds
         if self.spent_s + seconds / 2 > self.limit_s:
             self.model.stop_training = True
+
+
+class _Cosine(keras.callbacks.Callback):
+    """Lets the learning rate fall along half a cosine to 0 at the last epoch or the time limit, whichever is first."""
+
+    def __init__(self, rate: float, epochs: int, steps: int, limit: _TimeLimit | None) -> None:
+        super().__init__()
+        self.rate, self.epochs, self.steps, self.limit = rate, epochs, steps, limit
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember which epoch it is: a resumed training does not begin with the first."""
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate for the batches that are run next."""
+        over = (self.epoch + batch / self.steps) / self.epochs
+        if self.limit:
+            over = max(over, self.limit.share())
+        self.model.optimizer.learning_rate.assign(self.rate * (1 + math.cos(math.pi * min(1.0, over))) / 2)

@@ -1,11 +1,13 @@
 """What a training is told: every option checked before any work starts."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, fields, replace
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.pipeline import CACHES, Cache
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
+from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_recipe
 
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
@@ -27,6 +29,7 @@ class TrainingConfig:
         seed: Of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
+        recipe: What the encoder is trained to.
     """
 
     source: str
@@ -40,6 +43,7 @@ class TrainingConfig:
     seed: int = 42
     cache: Cache = "auto"
     time_limit_s: float | None = None
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 def configure(
@@ -56,6 +60,7 @@ def configure(
     seed: int = 42,
     cache: Cache = "auto",
     time_limit_s: float | None = None,
+    **ingredients: object,
 ) -> TrainingConfig:
     """Fill in what the source and the architecture decide, and check every option.
 
@@ -82,6 +87,7 @@ def configure(
         seed=seed,
         cache=cache,
         time_limit_s=time_limit_s,
+        recipe=_recipe(source, architecture, image_shape, ingredients),
     )
     check(config)
     return config
@@ -94,6 +100,18 @@ def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, l
         return latent_dim_of(image_shape, architecture, latent_dim)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _recipe(
+    source: Source, architecture: Architecture, image_shape: tuple[int, int, int], asked: dict[str, object]
+) -> Recipe:
+    """Return the recipe of the architecture for these images, with what was asked for instead."""
+    unknown = asked.keys() - {one.name for one in fields(Recipe)}
+    if unknown:
+        raise TypeError(f"Expected ingredients of {[one.name for one in fields(Recipe)]}. Received: {sorted(unknown)}.")
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    recipe = Recipe() if architecture == "tutorial" else default_recipe(len(source), image_shape)
+    return replace(recipe, **wanted)  # type: ignore[arg-type]
 
 
 def check(config: TrainingConfig) -> None:
@@ -115,6 +133,20 @@ def check(config: TrainingConfig) -> None:
         f"cache must be one of {', '.join(CACHES)}": config.cache in CACHES,
         "time_limit_s must be above 0": config.time_limit_s is None or config.time_limit_s > 0,
     }
+    rules |= _rules_of(config.recipe, config)
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:
         raise ConfigurationError(f"{'; '.join(broken)}. Received: {config}.")
+
+
+def _rules_of(recipe: Recipe, config: TrainingConfig) -> dict[str, bool]:
+    weights = (recipe.pixels, recipe.gradients, recipe.colours, recipe.contrast, recipe.labels)
+    return {
+        "weights of losses must be at least 0 and finite": all(0 <= weight < math.inf for weight in weights),
+        "the weight of the pixels must be above 0": recipe.pixels > 0,
+        "colours need images in colour": recipe.colours == 0 or config.image_shape[2] == 3,
+        f"partner must be one of {', '.join(PARTNERS)}": recipe.partner in PARTNERS,
+        "moved and spoiled must be 0 to 1": all(0 <= share <= 1 for share in (recipe.moved, recipe.spoiled)),
+        f"schedule must be one of {', '.join(SCHEDULES)}": recipe.schedule in SCHEDULES,
+        "scaled latents need the conv architecture": not recipe.scaled or config.architecture == "conv",
+    }

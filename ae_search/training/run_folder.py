@@ -5,13 +5,14 @@ RUN/
   history.csv       one row an epoch
   tensorboard/      logs for `tensorboard --logdir`
   backup/           weights and epoch of the last finished epoch (Keras BackupAndRestore)
-  best.keras        the autoencoder with the lowest (validation) loss
-  last.keras        the autoencoder after the last epoch
+  epochs/           the autoencoder with the lowest (validation) loss so far, and that of the last epoch
+  best.keras        when the training has ended: the best of them, its latents scaled where the recipe says so
+  last.keras        the last of them, likewise
   summary.json      figures of the finished training
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import keras
 from ae_search.errors import ConfigurationError
 from ae_search.files import make_folder, write_atomically
 from ae_search.training.config import TrainingConfig, check
+from ae_search.training.recipe import Recipe
 
 
 def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
@@ -65,11 +67,12 @@ def read_config(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
-        config = TrainingConfig(**json.loads(path.read_text(encoding="utf-8")))
-        height, width, channels = config.image_shape
-        config = replace(config, image_shape=(height, width, channels))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        height, width, channels = raw["image_shape"]
+        raw |= {"image_shape": (height, width, channels), "recipe": Recipe(**raw["recipe"])}
+        config = TrainingConfig(**raw)
         check(config)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"{path} is damaged ({error}).") from error
     return config
 

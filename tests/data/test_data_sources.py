@@ -7,7 +7,7 @@ import pytest
 
 from ae_search.data import ArraySource, FolderSource, open_source
 from ae_search.data.builtin import DIGITS_TRAIN, _read_idx
-from ae_search.data.pipeline import first_images, readable_images, training_dataset
+from ae_search.data.pipeline import first_images, readable_images
 from ae_search.data.sources import class_counts, summary
 from ae_search.errors import ConfigurationError
 
@@ -84,11 +84,12 @@ def test_a_folder_of_damaged_images_only(tmp_path):
 @pytest.mark.parametrize("name", ["photos", "digits"])
 def test_an_epoch_holds_every_image_once_in_a_seeded_order(photos, name, cache):
     source = open_source(str(photos) if name == "photos" else "digits/test")
-    images = readable_images(source, (16, 16, 3) if name == "photos" else (8, 8, 1))
+    images = readable_images(source, (16, 16, 3) if name == "photos" else (8, 8, 1), cache=cache)
+    assert (images.pixels is None) == (name == "photos" and cache == "none")
 
     def epochs():
-        dataset = training_dataset(images, images.positions, 7, seed=5, cache=cache)
-        return [np.concatenate([x for x, _ in dataset.as_numpy_iterator()]) for _ in range(2)]
+        dataset = images.shuffled(images.positions, 7, seed=5)
+        return [np.concatenate([x for _, x in dataset.as_numpy_iterator()]) for _ in range(2)]
 
     first, second = epochs()
     assert len(first) == len(images)
@@ -97,13 +98,14 @@ def test_an_epoch_holds_every_image_once_in_a_seeded_order(photos, name, cache):
     def in_order(rows):
         return sorted(row.tobytes() for row in rows)
 
-    assert in_order(first) == in_order(second) == in_order(images.dataset(images.positions).as_numpy_iterator())
+    plain = np.concatenate([x for _, x in images.batches(images.positions, 7).as_numpy_iterator()])
+    assert in_order(first) == in_order(second) == in_order(plain)
     np.testing.assert_array_equal(epochs()[0], first)
 
 
 def test_arrays_of_another_size_are_resized():
     images = readable_images(open_source("digits/test"), (28, 28, 3))
-    batch, target = next(training_dataset(images, images.positions, 4, seed=0, cache="none").as_numpy_iterator())
+    at, batch = next(images.batches(images.positions, 4).as_numpy_iterator())
     assert batch.shape == (4, 28, 28, 3)
-    np.testing.assert_array_equal(batch, target)
+    assert at.tolist() == [0, 1, 2, 3]
     assert first_images(images.source, (28, 28, 1), 5).shape == (5, 28, 28, 1)

@@ -82,7 +82,7 @@ def test_a_killed_training_resumes_at_its_last_epoch(digits, tmp_path):
     done = _mend_backup(run / "backup")
     assert done >= 2
     for name in ("best.keras", "last.keras"):
-        keras.models.load_model(run / name, compile=False)
+        keras.models.load_model(run / "epochs" / name, compile=False)
     summary = train(digits, configure(digits, epochs=done + 2, latent_dim=4), run, verbose=False)
     assert summary["epochs"] == done + 2
     assert [int(row["epoch"]) for row in rows_of(run)] == list(range(done + 2))

@@ -13,7 +13,7 @@ from ae_search.index import Neighbour
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class QueryFigures:
     """Figures over a set of single queries.
 
     Attributes:
@@ -41,7 +41,7 @@ def evaluate_queries(
     labels: Sequence[str | None],
     *,
     k: int = 10,
-) -> Evaluation:
+) -> QueryFigures:
     """Search each image by itself and compare labels.
 
     Args:
@@ -65,7 +65,7 @@ def evaluate_queries(
     by_label: defaultdict[str, list[float]] = defaultdict(list)
     for share, label in zip(shares, labels, strict=True):
         by_label[str(label)].append(share)
-    return Evaluation(
+    return QueryFigures(
         precision_at_k=float(np.mean(shares)),
         precision_by_label={label: float(np.mean(of)) for label, of in sorted(by_label.items())},
         k=k,

@@ -1,0 +1,176 @@
+"""`ae-search evaluate`."""
+
+import dataclasses
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.index.options import SourceName, named_source
+from ae_search.cli.options import IndexPath, load_tensorflow
+from ae_search.contract import ModelRef
+from ae_search.data import FolderSource, Source
+from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.index import LatentIndex
+
+if TYPE_CHECKING:
+    from ae_search.evaluation import Evaluation
+    from ae_search.evaluation.examples import Reconstruct
+
+
+@with_connection
+def evaluate(
+    connection: Connection,
+    source: SourceName,
+    index: IndexPath,
+    databases: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--database", metavar="SOURCE", help="Where the indexed images are; unless given, where they came from."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PATTERN", help="Query with files of such names only, for example 'test_*'."),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Queries at most, drawn by the seed.")] = 10_000,
+    reverse: Annotated[int, typer.Option(min=0, help="Indexed images to alter and search for; 0 for none.")] = 1_000,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
+    ] = True,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Training run of the model, for its reconstructions.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="HTML", help="Write a report with pictures.")] = None,
+    projector: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write latents for TensorBoard's Embedding Projector.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Measure how good an index is for the images of SOURCE: retrieval by label, strict reverse search, recall.
+
+    A query that is an item of the index itself, by its key, is not counted as its own neighbour.
+    """
+    _check_can_be_written(report)
+    images = matching_files(named_source(source), only or [])
+    with LatentIndex.open(index) as opened:
+        encoder = connection.encoder(opened.model.name)
+        places = _databases(opened, databases)
+        load_tensorflow()
+        from ae_search.evaluation.evaluate import evaluate as measure
+        from ae_search.evaluation.measuring import Plan
+
+        result = measure(
+            opened,
+            encoder,
+            images,
+            places,
+            plan=Plan(queries, reverse, baselines, seed),
+            reconstruct=None if run is None else _autoencoder(run, opened.model),
+        )
+    _show(result, as_json=as_json)
+    _write(result, report, projector)
+
+
+def _show(result: "Evaluation", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(result.to_json())
+        return
+    from ae_search.cli.figures import print_figures
+
+    print_figures(result)
+
+
+def _write(result: "Evaluation", report: Path | None, projector: Path | None) -> None:
+    if report is not None:
+        from ae_search.evaluation.report import write_report
+
+        write_report(result, report)
+        typer.echo(f"wrote {report}", err=True)
+    if projector is not None:
+        from ae_search.evaluation.projector import write_projector
+
+        write_projector(result, projector)
+        typer.echo(f"wrote {projector}", err=True)
+
+
+def _check_can_be_written(report: Path | None) -> None:
+    """Tell before the work, not after it."""
+    if report is not None and (report.is_dir() or not report.absolute().parent.is_dir()):
+        reason = "it is a folder" if report.is_dir() else f"there is no folder {report.parent}"
+        raise ConfigurationError(f"Cannot write the report {report}: {reason}.")
+
+
+def matching_files(source: Source, patterns: Sequence[str]) -> Source:
+    """Return a folder source with only the files whose name matches one of some patterns; without any, as it is.
+
+    Args:
+        source: The source.
+        patterns: As a shell has them, such as "test_*"; upper and lower case differ.
+
+    Raises:
+        ConfigurationError: No file matches, or the source is no folder.
+    """
+    if not patterns:
+        return source
+    told = " ".join(patterns)
+    if not isinstance(source, FolderSource):
+        raise ConfigurationError(f"--only chooses files of a folder. Received: {told}, for {source.name}.")
+    kept = [
+        at for at, file in enumerate(source.files) if any(fnmatchcase(file.rpartition("/")[2], one) for one in patterns)
+    ]
+    if not kept:
+        raise ConfigurationError(
+            f"None of the {len(source)} images of {source.name} has a name like {told}. "
+            f"The first one is {source.files[0]}."
+        )
+    files, labels = [source.files[at] for at in kept], [source.labels[at] for at in kept]
+    return dataclasses.replace(source, files=files, labels=labels)
+
+
+def _databases(index: LatentIndex, named: list[str] | None) -> list[Source]:
+    """Open the sources of the indexed images; one that was not named by the user may be gone."""
+    if named:
+        return [named_source(name) for name in named]
+    found: list[Source] = []
+    for name in index.snapshot().sources():
+        try:
+            found.append(named_source(name))
+        except ConfigurationError as error:
+            typer.echo(f"{error} Name the indexed images by --database.", err=True)
+    return found
+
+
+def _autoencoder(run: Path, model: ModelRef) -> "Reconstruct":
+    """Return what a training run's autoencoder makes of images.
+
+    Raises:
+        ConfigurationError: `run` is no finished training run.
+        ModelMismatchError: Its encoder is not the index's.
+    """
+    import keras
+    import numpy as np
+
+    from ae_search.export import fingerprint
+    from ae_search.training import load_autoencoder, read_config
+
+    autoencoder = load_autoencoder(run)
+    found = fingerprint(autoencoder.get_layer("encoder"), read_config(run).image_shape)
+    if found != model.fingerprint:
+        raise ModelMismatchError(
+            f"{run} trained a model with fingerprint {found[:12]}, the index holds latents of {model.name} version "
+            f"{model.version} (fingerprint {model.fingerprint[:12]}); name the run that this model was exported from."
+        )
+
+    encoder, decoder = autoencoder.get_layer("encoder"), autoencoder.get_layer("decoder")
+
+    def reconstruct(images: np.ndarray) -> np.ndarray:
+        logits = keras.ops.convert_to_numpy(decoder(encoder(images, training=False), training=False))
+        return np.asarray(1.0 / (1.0 + np.exp(-logits)), np.float32)
+
+    return reconstruct

@@ -1,0 +1,128 @@
+"""The two sides of an evaluation, loaded once: the items of the index, and the queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.contract import Encoder, Latents
+from ae_search.data import Source
+from ae_search.errors import ConfigurationError
+from ae_search.evaluation.alterations import Pixels
+from ae_search.evaluation.reading import BLOCK, ImageShape, Reader, shrunk
+from ae_search.index import LatentIndex
+from ae_search.nearest import NONE
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Items:
+    """What the index holds at one moment.
+
+    Attributes:
+        keys: n keys.
+        labels: n labels, None where an item has none.
+        latents: float32 `[n, d]`, maybe a memory map.
+    """
+
+    keys: list[str]
+    labels: list[str | None]
+    latents: Latents
+
+    @classmethod
+    def of(cls, index: LatentIndex) -> "Items":
+        """Read all items.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        snapshot = index.snapshot()
+        ids = [item for block in snapshot.live_ids() for item in block]
+        if not ids:
+            raise ConfigurationError(f"{index.path} holds no item; there is nothing to evaluate.")
+        names = [name for block in snapshot.live_ids() for name in snapshot.names(block)]
+        vectors = snapshot.generation.forest.vectors if snapshot.is_forest else snapshot.latents(ids)
+        return cls([name[0] for name in names], [name[1] for name in names], vectors)
+
+    def ids_of(self, keys: Sequence[str]) -> Ids:
+        """Return where some keys are, -1 for those that are not here."""
+        place = {key: at for at, key in enumerate(self.keys)}
+        return np.array([place.get(key, NONE) for key in keys], np.int64)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Images to search with.
+
+    Attributes:
+        source: Where they come from.
+        positions: q positions in it.
+        keys: q keys.
+        labels: q labels, None where an image has none.
+        latents: float32 `[q, d]`.
+        pixels: For the baselines, uint8 `[q, h, w, c]`.
+    """
+
+    source: Source
+    positions: list[int]
+    keys: list[str]
+    labels: list[str | None]
+    latents: Latents
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def at(self, rows: list[int]) -> "Queries":
+        """Return some of them."""
+        if len(rows) == len(self):
+            return self
+        return Queries(
+            self.source,
+            [self.positions[row] for row in rows],
+            [self.keys[row] for row in rows],
+            [self.labels[row] for row in rows],
+            self.latents[rows],
+            self.pixels[rows],
+        )
+
+
+def draw_queries(
+    source: Source, encoder: Encoder, reader: Reader, *, count: int, seed: int, shape: ImageShape
+) -> Queries:
+    """Draw images of a source, read them and encode them.
+
+    Args:
+        source: The images.
+        encoder: The index's.
+        reader: Reads images in the model's shape.
+        count: How many at most, at least 1; damaged ones are not made up for.
+        seed: Of the drawing; all are taken, in another order, where there are no more.
+        shape: Shape of the pixels for the baselines.
+
+    Raises:
+        ConfigurationError: None of them can be read.
+        ServerError: The encoder does not answer.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(source))[:count].tolist()
+    positions: list[int] = []
+    latents: list[Latents] = []
+    pixels: list[Pixels] = []
+    for start in range(0, len(drawn), BLOCK):
+        images, read = reader.read(source, drawn[start : start + BLOCK])
+        if read:
+            latents.append(encoder.encode(images))
+            pixels.append(shrunk(images, shape))
+            positions += read
+    if not positions:
+        raise ConfigurationError(f"None of the {len(drawn)} images of {source.name} can be read.")
+    return Queries(
+        source,
+        positions,
+        [source.key(position) for position in positions],
+        [source.labels[position] for position in positions],
+        np.concatenate(latents),
+        np.concatenate(pixels),
+    )

@@ -1,0 +1,127 @@
+"""The measurements of an evaluation, one by one, on one index and one encoder."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ae_search.contract import Encoder, ModelCard
+from ae_search.data import Source
+from ae_search.evaluation.alterations import Pixels
+from ae_search.evaluation.baselines import MAX_SIDE_PX
+from ae_search.evaluation.items import Items, Queries, draw_queries
+from ae_search.evaluation.metrics import Judged
+from ae_search.evaluation.reading import ImageShape, ItemImages, small_shape
+from ae_search.evaluation.results import Retrieval, ReverseSearch
+from ae_search.evaluation.retrieval import Gallery, Task, measure_baselines
+from ae_search.evaluation.reverse import Copies, Search, search_altered
+from ae_search.index import LatentIndex
+
+log = logging.getLogger(__name__)
+
+# The small images of all items are in memory for the baselines.
+MAX_GALLERY_BYTES = 2**30
+# As many as a user sees; the first one counts.
+_SEARCHED_K = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        queries: Queries at most, at least 1.
+        reverse: Items to alter for the strict reverse search, 0 for none.
+        baselines: Whether to compare with other representations.
+        seed: Of everything that is drawn, at least 0.
+
+    Raises:
+        ValueError: A number is below what it may be.
+    """
+
+    queries: int = 10_000
+    reverse: int = 1_000
+    baselines: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.queries < 1 or self.reverse < 0 or self.seed < 0:
+            raise ValueError(f"Expected at least 1 query, and no number below 0. Received: {self}.")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and with what.
+
+    Attributes:
+        index: The index.
+        encoder: Pinned to the index's version.
+        card: What it says of itself.
+        items: What the index holds.
+        images: Where their images are.
+        plan: What to measure.
+    """
+
+    index: LatentIndex
+    encoder: Encoder
+    card: ModelCard
+    items: Items
+    images: ItemImages
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """Name of our latents."""
+        return f"{self.index.model.name} version {self.index.model.version}"
+
+    @property
+    def small(self) -> ImageShape:
+        """Shape of the images that the baselines see."""
+        return small_shape(self.card.image_shape, MAX_SIDE_PX)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the items are too many for the baselines."""
+        return len(self.items.keys) * int(np.prod(self.small)) > MAX_GALLERY_BYTES
+
+    def draw(self, source: Source) -> Queries:
+        """Draw and encode the queries."""
+        count, seed = self.plan.queries, self.plan.seed
+        log.info("encoding up to %d of the %d images of %s", count, len(source), source.name)
+        return draw_queries(source, self.encoder, self.images.reader, count=count, seed=seed, shape=self.small)
+
+    def judge(self, task: Task) -> Judged:
+        """Find and judge our neighbours of each query."""
+        log.info("comparing %d queries with %d items", len(task.queries), len(self.items.keys))
+        return task.judge(task.queries.latents, self.items.latents, self.index.manifest.metric)
+
+    def reverse(self, searches: Mapping[str, Search]) -> tuple[list[ReverseSearch], Copies | None]:
+        """Search with altered images of items, by our latents and in other ways; nothing where there are none."""
+        count = min(self.plan.reverse, len(self.items.keys))
+        if not count or not self.images.sources:
+            return [], None
+        log.info("searching with altered images of %d items", count)
+        drawn = np.random.default_rng(self.plan.seed).choice(len(self.items.keys), count, replace=False)
+        keys = [self.items.keys[at] for at in np.sort(drawn)]
+        ways = {self.name: self._search, **searches}
+        return search_altered(ways, keys, self.images, shape=self.small, seed=self.plan.seed)
+
+    def baselines(
+        self, task: Task | None, copies: Copies | None
+    ) -> Iterator[tuple[Retrieval | None, ReverseSearch | None]]:
+        """Yield the figures of each baseline; nothing where there is nothing to compare."""
+        wanted = self.plan.baselines and self.images.sources and not self.is_too_large
+        if not wanted or (task is None and copies is None):
+            return
+        log.info("reading the images of %d items for the baselines", len(self.items.keys))
+        gallery = Gallery.of(self.images, self.items, self.small)
+        if len(gallery.at):
+            yield from measure_baselines(
+                task, copies, self.items, gallery, latent_dim=self.card.latent_dim, seed=self.plan.seed
+            )
+
+    def _search(self, images: Pixels) -> list[str]:
+        """Return the key that a user's search finds first for each image."""
+        found = self.index.search(self.encoder.encode(images), _SEARCHED_K)
+        return [row[0].key if row else "" for row in found]

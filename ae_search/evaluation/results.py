@@ -1,0 +1,260 @@
+"""What an evaluation finds: plain figures for tables and JSON, and the pictures and latents that a report shows."""
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.contract import Latents, Metric, ModelRef
+from ae_search.index.manifest import RecallPoint
+
+# Ranks at which precision is told.
+RANKS = (1, 10, 100)
+
+# What holds pictures or latents, and stays out of the JSON.
+_NOT_IN_JSON = frozenset({"latents", "reconstructions"})
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How often the neighbours of a query have its label, under one representation and exact search.
+
+    Attributes:
+        name: Name of the representation.
+        floats: Numbers in one vector of it.
+        precision: Mean share of the first k neighbours that have the query's label, by k: 1, 10 and 100.
+        mean_average_precision: mAP@1000 in [0, 1]; see `metrics.average_precision`.
+        precision_by_label: Precision@10 of the queries of each label, sorted by label.
+    """
+
+    name: str
+    floats: int
+    precision: dict[int, float]
+    mean_average_precision: float
+    precision_by_label: dict[str, float]
+
+    @property
+    def worst_label(self) -> str:
+        """Label whose queries have the lowest precision@10, the first by name among equals."""
+        return min(self.precision_by_label, key=lambda label: (self.precision_by_label[label], label))
+
+
+@dataclass(frozen=True)
+class ReverseSearch:
+    """How often an indexed image comes first when an altered copy of it is the query.
+
+    Attributes:
+        name: Name of the representation, or of the way to search.
+        found_first: Share in [0, 1] of the altered images whose original came first, by alteration.
+        queries: Images that were altered, each in every way.
+        ms: Median time of one query, from pixels to keys, in ms; None where it was not measured.
+    """
+
+    name: str
+    found_first: dict[str, float]
+    queries: int
+    ms: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean of the shares over the alterations."""
+        return float(np.mean(list(self.found_first.values())))
+
+
+@dataclass(frozen=True)
+class IndexRecall:
+    """What the index's approximate search finds of what exact search finds, on the latents of real queries.
+
+    Attributes:
+        recall_at_10: Share in [0, 1] of the 10 true neighbours that are found at `search_k`.
+        search_k: The tuned figure of the index.
+        median_ms: Median of one search of the index, from latent to keys, at that `search_k`, in ms.
+        p99_ms: 99th percentile of the same, in ms.
+        queries: Queries that recall was measured with.
+        curve: Recall and median latency at several `search_k`, rising; the tuned one is among them.
+    """
+
+    recall_at_10: float
+    search_k: int
+    median_ms: float
+    p99_ms: float
+    queries: int
+    curve: tuple[RecallPoint, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One neighbour of a query.
+
+    Attributes:
+        key: Key of the item.
+        label: Label of the item, if it has one.
+        similarity: Cosine similarity in [-1, 1].
+        picture: Its thumbnail, a JPEG file, or a PNG file of its pixels; None where there is neither.
+    """
+
+    key: str
+    label: str | None
+    similarity: float
+    picture: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One query and what was found for it.
+
+    Attributes:
+        key: Key of the query in its source.
+        label: Label of the query.
+        neighbours: Up to 10, the nearest first.
+        precision_at_10: Share in [0, 1] of them that have the query's label.
+        average_precision: Average precision over the first 1000, in [0, 1].
+        picture: The query as the model sees it, a PNG file.
+    """
+
+    key: str
+    label: str | None
+    neighbours: tuple[Answer, ...]
+    precision_at_10: float
+    average_precision: float
+    picture: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries to show; a query is in one of the three lists at most.
+
+    Attributes:
+        hits: Some whose 10 neighbours all have their label, drawn by the seed.
+        misses: Some whose first neighbour has another label, drawn by the seed.
+        worst: Those with the lowest precision@10, then the lowest average precision, the worst first.
+    """
+
+    hits: tuple[QueryResult, ...] = ()
+    misses: tuple[QueryResult, ...] = ()
+    worst: tuple[QueryResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Whose neighbours are whose.
+
+    Attributes:
+        labels: L label names, sorted: those of the queries and of the items.
+        shares: float64 `[L, L]`, in [0, 1]: the share of the 10 neighbours of the queries of label `row` that have
+            label `column`. A row sums to 1; less where items have no label, 0 where no query has the label.
+    """
+
+    labels: tuple[str, ...]
+    shares: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LatentSample:
+    """Items of the index, drawn by the seed, for a map of the latents.
+
+    Attributes:
+        latents: float32 `[m, d]`.
+        keys: m keys.
+        labels: m labels, None where an item has none.
+        pictures: m thumbnails (JPEG files) or PNG files, None where there is neither.
+    """
+
+    latents: Latents
+    keys: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    pictures: tuple[bytes | None, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Queries and what the autoencoder makes of them.
+
+    Attributes:
+        originals: float32 `[n, h, w, c]` in [0, 1].
+        reconstructions: The same shape, in [0, 1].
+        labels: n labels, None where a query has none.
+        mean_squared_error: Over the queries above, in squared brightness, which is in [0, 1].
+    """
+
+    originals: npt.NDArray[np.float32] = field(repr=False)
+    reconstructions: npt.NDArray[np.float32] = field(repr=False)
+    labels: tuple[str | None, ...]
+    mean_squared_error: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that an evaluation found.
+
+    Attributes:
+        index: Name of the index's folder.
+        model: The model whose latents it holds.
+        metric: Its distance, "angular" or "euclidean".
+        latent_dim: Floats in one latent.
+        image_shape: Height and width in px, channels, as the model takes them.
+        items: Items in the index.
+        source: Name of the source of the queries.
+        queries: Number of queries.
+        seed: Seed of everything that was drawn.
+        created: UTC time in ISO 8601.
+        retrieval: Ours first, then the baselines; empty where no query or no item has a label.
+        reverse_search: Ours first, then the baselines; empty where it was not asked for or the images are nowhere.
+        recall: The index's recall.
+        confusion: Of our neighbours; None where `retrieval` is empty.
+        examples: Queries to show; all lists are empty where `retrieval` is.
+        latents: For the map of latents.
+        reconstructions: None where no training run was named.
+        damaged: Key and reason of each image that was left out.
+        notes: What was left out or is to be known when the figures are read, one sentence each.
+    """
+
+    index: str
+    model: ModelRef
+    metric: Metric
+    latent_dim: int
+    image_shape: tuple[int, int, int]
+    items: int
+    source: str
+    queries: int
+    seed: int
+    created: str
+    retrieval: tuple[Retrieval, ...]
+    reverse_search: tuple[ReverseSearch, ...]
+    recall: IndexRecall
+    confusion: Confusion | None
+    examples: Examples
+    latents: LatentSample
+    reconstructions: Reconstructions | None = None
+    damaged: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, sorted; none where `retrieval` is empty."""
+        return self.confusion.labels if self.confusion else ()
+
+    def to_json(self) -> str:
+        """Return all figures as one JSON object, without pictures and latents."""
+        raw: dict[str, Any] = {
+            one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in _NOT_IN_JSON
+        }
+        for told, row in zip(raw["retrieval"], self.retrieval, strict=True):
+            told["worst_label"] = row.worst_label
+        for told, search in zip(raw["reverse_search"], self.reverse_search, strict=True):
+            told["mean"] = search.mean
+        error = self.reconstructions and self.reconstructions.mean_squared_error
+        return json.dumps(raw | {"reconstruction_error": error}, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses and arrays into what JSON has, without pictures."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.name != "picture"}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value

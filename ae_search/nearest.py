@@ -1,0 +1,92 @@
+"""Exact nearest neighbours of vectors in memory, by blocks."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.contract import Metric
+
+# No id: there is no such neighbour.
+NONE = -1
+
+# 2**22 float32 are 16 MiB: so large are a block of items and its scores.
+_BLOCK_FLOATS = 2**22
+
+Rows = npt.NDArray[np.generic]
+Ids = npt.NDArray[np.int64]
+
+
+def top_k(queries: Rows, items: Rows, k: int, metric: Metric, *, skip: Ids | None = None) -> Ids:
+    """Find the nearest items of each query by comparing it with every item, in float32.
+
+    Args:
+        queries: q vectors `[q, d]` of any real dtype.
+        items: n vectors `[n, d]`, maybe a memory map: they are read by blocks.
+        k: Neighbours, at least 1.
+        metric: "angular", by cosine similarity, or "euclidean".
+        skip: For each query the id `[q]` of an item that must not be found, because it is the query, or -1.
+
+    Returns:
+        Ids `[q, k]`, the nearest first, equal ones by id; -1 after the last where there are fewer than k items. Where
+        several items are equally near at the k-th place, any of them may be left out.
+    """
+    centre = _centre(items, metric)
+    prepared = _prepared(queries, metric, centre)
+    own = np.full(len(queries), NONE) if skip is None else skip
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    ids = np.full((len(queries), k), NONE, np.int64)
+    size = int(np.clip(_BLOCK_FLOATS // max(1, items.shape[1]), 256, 16_384))
+    for start in range(0, len(items), size):
+        block = _prepared(items[start : start + size], metric, centre)
+        # An item's squared norm counts against it; all unit vectors have the same.
+        penalty = np.vecdot(block, block) / 2 if metric == "euclidean" else np.float32(0)
+        rows = max(1, _BLOCK_FLOATS // (len(block) + k))
+        for first in range(0, len(queries), rows):
+            part = slice(first, first + rows)
+            found = prepared[part] @ block.T - penalty
+            _hide(found, own[part] - start)
+            _keep_best(scores[part], ids[part], found, start)
+    return _in_order(scores, ids)
+
+
+def _centre(items: Rows, metric: Metric) -> npt.NDArray[np.float32]:
+    """Return what to subtract: distances stay as they are, and float32 keeps more of their digits."""
+    if metric == "angular":
+        return np.zeros(items.shape[1], np.float32)
+    return np.asarray(items[:4096].astype(np.float64).mean(axis=0), np.float32)
+
+
+def _prepared(rows: Rows, metric: Metric, centre: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return float32 vectors whose products rank as the metric does."""
+    floats = rows.astype(np.float32)
+    if metric == "euclidean":
+        return floats - centre
+    lengths = np.sqrt(np.vecdot(floats, floats))[:, np.newaxis]
+    return np.asarray(np.divide(floats, lengths, out=np.zeros_like(floats), where=lengths > 0), np.float32)
+
+
+def _hide(scores: npt.NDArray[np.float32], columns: Ids) -> None:
+    """Put a query's own item out of the running, where it is in this block."""
+    here = np.flatnonzero((columns >= 0) & (columns < scores.shape[1]))
+    scores[here, columns[here]] = -np.inf
+
+
+def _best(scores: npt.NDArray[np.float32], k: int) -> Ids:
+    """Return the columns of the k highest scores of each row, in no order; all where there are no more."""
+    if scores.shape[1] <= k:
+        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    return np.argpartition(scores, -k, axis=1)[:, -k:]
+
+
+def _keep_best(scores: npt.NDArray[np.float32], ids: Ids, found: npt.NDArray[np.float32], start: int) -> None:
+    """Put what is better in a block of items, whose ids begin at `start`, in place of what was found before."""
+    k = scores.shape[1]
+    columns = _best(found, k)
+    both = np.concatenate([scores, np.take_along_axis(found, columns, 1)], axis=1)
+    chosen = _best(both, k)
+    ids[:] = np.take_along_axis(np.concatenate([ids, columns + start], axis=1), chosen, 1)
+    scores[:] = np.take_along_axis(both, chosen, 1)
+
+
+def _in_order(scores: npt.NDArray[np.float32], ids: Ids) -> Ids:
+    ids[np.isneginf(scores)] = NONE
+    return np.take_along_axis(ids, np.lexsort((ids, -scores)), 1)

@@ -1,0 +1,87 @@
+"""From batches of images to what the trainer takes and what it has to give back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from ae_search.data.alterations import moved, spoiled
+from ae_search.data.pipeline import Images, Positions
+from ae_search.model.colours import colour_histogram
+from ae_search.model.gradients import oriented_gradients
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.training.recipe import Recipe
+
+# The class of an image without a label; the loss leaves it out.
+NO_CLASS = -1
+
+Dataset = Any
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Makes the examples of one training.
+
+    Attributes:
+        images: The images.
+        recipe: What is asked of the encoder.
+        partners: For each position of the source some positions `[len(source), k]`, one of which is drawn as its
+            partner; None where an image is its own partner.
+        classes: Class of each position `[len(source)]`, -1 where it has no label.
+    """
+
+    images: Images
+    recipe: Recipe
+    partners: npt.NDArray[np.int32] | None
+    classes: npt.NDArray[np.int32]
+
+    def training(self, positions: Positions, batch_size: int, *, seed: int) -> Dataset:
+        """Return shuffled, altered batches `(inputs, targets)` by the names of the trainer, without end.
+
+        The end is left to `steps_per_epoch`: a photograph that vanishes during the training must not end it.
+        """
+        batches = self.images.shuffled(positions, batch_size, seed=seed).repeat()
+        return batches.map(self._altered, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def held_out(self, positions: Positions, batch_size: int) -> Dataset:
+        """Return batches in the order of `positions`, not altered."""
+        batches = self.images.batches(positions, batch_size)
+        return batches.map(self._plain, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def _altered(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        seen, clean = self._view(images)
+        return self._example(at, seen, clean, self._view(self._partner(at, images))[0])
+
+    def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._example(at, images, images, self._partner(at, images))
+
+    def _view(self, images: Any) -> tuple[Any, Any]:
+        """Return what the encoder sees of some images, and what it is to be taken for."""
+        clean = moved(images, self.recipe.moved) if self.recipe.moved else images
+        if not self.recipe.spoiled:
+            return clean, clean
+        chosen = tf.random.uniform((tf.shape(images)[0], 1, 1, 1)) < self.recipe.spoiled
+        return tf.where(chosen, spoiled(clean), clean), clean
+
+    def _partner(self, at: Any, images: Any) -> Any:
+        """Return one partner of each image; the images themselves where there are no others."""
+        if self.partners is None or self.images.pixels is None:
+            return images
+        choices = tf.gather(tf.constant(self.partners), at)
+        draw = tf.random.uniform((tf.shape(at)[0],), 0, self.partners.shape[1], tf.int32)
+        chosen = tf.gather(tf.constant(self.images.pixels), tf.gather(choices, draw, batch_dims=1))
+        return tf.cast(chosen, tf.float32) / 255.0
+
+    def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        inputs, targets = {IMAGE: seen}, {PIXELS: clean}
+        if self.recipe.gradients:
+            targets[GRADIENTS] = oriented_gradients(clean)
+        if self.recipe.colours:
+            targets[COLOURS] = colour_histogram(clean)
+        if self.recipe.contrast:
+            inputs[PARTNER], targets[PARTNERS] = partner, tf.range(tf.shape(seen)[0])
+        if self.recipe.labels:
+            targets[CLASSES] = tf.gather(tf.constant(self.classes), at)
+        return inputs, targets

@@ -1,0 +1,56 @@
+"""Which images are to have similar latents: nearest neighbours by what can be measured without training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.data.pipeline import Images, Positions
+from ae_search.model.colours import colour_histogram
+from ae_search.model.gradients import oriented_gradients
+from ae_search.nearest import top_k
+from ae_search.principal import fit_components
+
+NEIGHBOURS = 5
+COMPONENTS = 128
+# Every image is compared with every other of its group: at most so many, for the time grows with the square.
+LARGEST_GROUP = 65_536
+BLOCK = 1024
+
+
+def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> npt.NDArray[np.int32]:
+    """Find the five nearest neighbours of each image by the principal components of its gradients (and colours).
+
+    Args:
+        images: The images.
+        groups: Positions that are each other's neighbours: those trained on, and those held out.
+        seed: Of the parts that a group of more than 65,536 images is divided into.
+
+    Returns:
+        int32 `[len(source), 5]`: positions of the neighbours at the position of each image.
+    """
+    table = np.tile(np.arange(len(images.source), dtype=np.int32)[:, None], NEIGHBOURS)
+    for group in groups:
+        shuffled = np.random.default_rng(seed).permutation(group)
+        for part in np.array_split(shuffled, -(-len(group) // LARGEST_GROUP) or 1):
+            if len(part) > 1:
+                table[part] = _neighbours_within(images, part)
+    return table
+
+
+def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]:
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        for _, batch in images.batches(part, BLOCK).as_numpy_iterator():
+            yield features(batch)
+
+    rows = np.concatenate(list(blocks()))
+    latents = fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
+    found = top_k(latents, latents, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
+    return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
+
+
+def features(images: Any) -> npt.NDArray[np.float32]:
+    """Return gradients, and colours where there are any, of float32 images `[n, h, w, c]`: `[n, floats]`."""
+    parts = [oriented_gradients(images)] + ([colour_histogram(images)] if images.shape[3] == 3 else [])
+    return np.concatenate([np.asarray(part) for part in parts], axis=1)

@@ -1,0 +1,50 @@
+"""How good retrieval is while the training goes on."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ae_search.data.pipeline import Images, Positions
+from ae_search.nearest import top_k
+
+DATABASE = 5_000
+QUERIES = 1_000
+K = 10
+
+
+class PrecisionOfSample(keras.callbacks.Callback):
+    """Adds `val_precision_at_10` to the history: of held-out images among a sample of those trained on, by cosine.
+
+    Args:
+        autoencoder: What is trained, with a layer "encoder".
+        images: The images.
+        kept: Positions trained on; 5,000 of them are searched.
+        held_out: Positions held out; 1,000 of them are searched for.
+    """
+
+    def __init__(self, autoencoder: Any, images: Images, kept: Positions, held_out: Positions) -> None:
+        super().__init__()
+        self.encoder = autoencoder.get_layer("encoder")
+        labels = np.array(images.source.labels, object)
+        self.parts = [
+            images.batches(np.sort(_labelled(positions, labels)[:count]), QUERIES).map(lambda _, image: image).cache()
+            for positions, count in ((kept, DATABASE), (held_out, QUERIES))
+        ]
+        self.labels = [
+            labels[np.sort(_labelled(positions, labels)[:count])]
+            for positions, count in ((kept, DATABASE), (held_out, QUERIES))
+        ]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Search, and write down the share of neighbours that have the query's label."""
+        items, queries = (self.encoder.predict(part, verbose=0) for part in self.parts)
+        found = top_k(queries, items, min(K, len(items)), "angular")
+        hits = self.labels[0][found] == self.labels[1][:, None]
+        (logs if logs is not None else {})["val_precision_at_10"] = float(hits.mean())
+
+
+def _labelled(positions: Positions, labels: Any) -> Positions:
+    """Return those of some positions that have a label, in a fixed random order."""
+    chosen = [position for position in positions if labels[position] is not None]
+    return np.random.default_rng(0).permutation(np.array(chosen, np.int64))

@@ -1,0 +1,54 @@
+"""What an encoder is trained to: every ingredient has a name and can be left out by itself."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Schedule = Literal["cosine", "constant"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+Partner = Literal["neighbour", "view"]
+PARTNERS: tuple[Partner, ...] = get_args(Partner)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The ingredients. A loss of weight 0 is left out.
+
+    Attributes:
+        pixels: Weight of the reconstruction of the pixels.
+        gradients: Weight of a second decoder, which reconstructs a histogram of oriented gradients.
+        colours: Weight of a third one, which reconstructs a histogram of colours; for images in colour.
+        contrast: Weight of a contrastive loss: the latent of an image is to be nearer to that of its partner than to
+            those of the other partners in its batch.
+        partner: "neighbour" is one of the five nearest images by gradients (and colours), "view" the image itself,
+            altered anew.
+        labels: Weight of a classification head, which learns from the images that have a label and is dropped after
+            the training.
+        moved: How far the encoder's images are mirrored, turned, zoomed and shifted at random, in [0, 1].
+        spoiled: Share in [0, 1] of the encoder's images that are blurred, darkened, noisy or have a spot; the decoders
+            are to give back what was there before.
+        schedule: Of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
+        scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
+            components count by eigenvalue^-1/4.
+    """
+
+    pixels: float = 1.0
+    gradients: float = 0.0
+    colours: float = 0.0
+    contrast: float = 0.0
+    partner: Partner = "neighbour"
+    labels: float = 0.0
+    moved: float = 0.0
+    spoiled: float = 0.0
+    schedule: Schedule = "constant"
+    scaled: bool = False
+
+
+def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
+    """Return the recipe of the `conv` architecture for so many images of such a shape."""
+    return Recipe(
+        gradients=1.0,
+        colours=1.0 if image_shape[2] == 3 else 0.0,
+        contrast=1.0,
+        schedule="cosine",
+        scaled=True,
+    )

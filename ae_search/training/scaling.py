@@ -1,0 +1,33 @@
+"""Centre and scale latents after the training, by weights alone: the autoencoder answers as before."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+POWER = -0.25
+# Directions in which latents hardly vary are not blown up beyond this share of the largest eigenvalue.
+LEAST_SHARE = 1e-6
+
+
+def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
+    """Turn latents to their principal components, centred and scaled by eigenvalue^-1/4: half way to whitening.
+
+    The change is folded into the encoder's last layer, and its inverse into the decoder's first.
+
+    Args:
+        autoencoder: Of layers "encoder", which ends with a dense layer "latents", and "decoder", which begins with a
+            dense layer "expand". Its weights change.
+        latents: Float32 `[n, d]` of the images that it was trained on.
+    """
+    mean = latents.mean(axis=0, dtype=np.float64)
+    values, axes = np.linalg.eigh(np.cov((latents - mean).T, bias=True).reshape(len(mean), len(mean)))
+    values, axes = values[::-1], axes[:, ::-1]
+    scales = np.maximum(values, max(LEAST_SHARE * values[0], np.finfo(np.float32).tiny)) ** POWER
+    there, back = axes * scales, (axes / scales).T
+    last = autoencoder.get_layer("encoder").get_layer("latents")
+    first = autoencoder.get_layer("decoder").get_layer("expand")
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel @ there, (bias - mean) @ there])
+    kernel, bias = first.get_weights()
+    first.set_weights([back @ kernel, bias + mean @ kernel])
