@@ -48,7 +48,7 @@ def fit_baselines(images: Pixels, latent_dim: int, *, seed: int) -> Iterator[Bas
 
 def gradients(images: Pixels) -> Latents:
     """Return histograms of oriented gradients, float32 `[n, 392]`, of uint8 images `[n, h, w, c]`."""
-    from ae_search.model.gradients import oriented_gradients
+    from ae_search.model.histograms import oriented_gradients
 
     return np.asarray(oriented_gradients(_brightness(images)), np.float32)
 

@@ -4,21 +4,22 @@ from typing import Any, Literal, get_args
 
 import keras
 
-from ae_search.model import conv, tutorial
+from ae_search.model import conv, gradients, tutorial
 
-Architecture = Literal["conv", "tutorial"]
+Architecture = Literal["gradients", "conv", "tutorial"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 DEFAULT_LATENT_DIM = 128
 
 
 def build_encoder(
-    image_shape: tuple[int, int, int], *, architecture: Architecture = "conv", latent_dim: int | None = None
+    image_shape: tuple[int, int, int], *, architecture: Architecture = "gradients", latent_dim: int | None = None
 ) -> Any:
     """Build the encoder submodel.
 
     Args:
         image_shape: Height and width in px, channels.
-        architecture: "conv" (strided convolutions, dense latent) or "tutorial" (the Fashion-MNIST tutorial's).
+        architecture: "gradients" (histograms of gradients and colours, dense layers), "conv" (strided convolutions,
+            dense latent) or "tutorial" (the Fashion-MNIST tutorial's).
         latent_dim: Floats in a latent, 128 where nothing is said. `tutorial` fixes its own: an eighth of each side,
             times 8.
 
@@ -31,11 +32,11 @@ def build_encoder(
     dim = latent_dim_of(image_shape, architecture, latent_dim)
     if architecture == "tutorial":
         return tutorial.encoder(image_shape)
-    return conv.encoder(image_shape, dim)
+    return (conv if architecture == "conv" else gradients).encoder(image_shape, dim)
 
 
 def build_decoder(
-    image_shape: tuple[int, int, int], *, architecture: Architecture = "conv", latent_dim: int | None = None
+    image_shape: tuple[int, int, int], *, architecture: Architecture = "gradients", latent_dim: int | None = None
 ) -> Any:
     """Build the decoder submodel that fits `build_encoder` with the same arguments.
 
@@ -66,7 +67,7 @@ def latent_dim_of(image_shape: tuple[int, int, int], architecture: Architecture,
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {ARCHITECTURES}. Received: architecture={architecture!r}")
-    if architecture == "conv":
+    if architecture != "tutorial":
         return latent_dim or DEFAULT_LATENT_DIM
     fixed = tutorial.latent_dim(image_shape)
     if latent_dim not in (None, fixed):

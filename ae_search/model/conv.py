@@ -1,4 +1,4 @@
-"""Architecture `conv`: strided convolutions with batch normalisation, a dense latent, transposed convolutions back."""
+"""Architecture `conv`: strided convolutions with batch normalisation, a dense latent, sub-pixel blocks back."""
 
 import math
 from typing import Any
@@ -6,15 +6,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from ae_search.model.colours import ColourHistogram
-from ae_search.model.gradients import OrientedGradients
 from ae_search.model.halving import Size, crop_to, halvings
 
 FILTERS = (32, 64, 128)
 LARGEST_MAP_PX = 8
 # Keras's 0.99 needs hundreds of batches to settle; a folder of 1,000 photographs has 8 an epoch.
 MOMENTUM = 0.9
-HIDDEN_UNITS = 1024
 DECODER_UNITS = 512
 # Of each cell of the decoder's map.
 CELL_UNITS = 64
@@ -27,26 +24,15 @@ def stage_filters(size: Size) -> list[int]:
 
 
 def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
-    """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`.
-
-    Histograms of gradients, and of colours where there are any, go in beside what the convolutions find: latents are a
-    sum of something linear in them, which is a strong representation untrained, and of what is learnt on top.
-    """
+    """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`."""
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
-    measured = [OrientedGradients(name="gradients")(image)]
-    if image_shape[2] == 3:
-        measured.append(ColourHistogram(name="colours")(image))
     x = image
     for stage, filters in enumerate(stage_filters(image_shape[:2]), start=1):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{stage}")(x)
         x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{stage}")(x)
         x = layers.ReLU(name=f"relu_{stage}")(x)
-    x = layers.Concatenate(name="found")([layers.Flatten(name="flatten")(x), *measured])
-    x = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
-    x = layers.BatchNormalization(momentum=MOMENTUM, name="norm_hidden")(x)
-    x = layers.ReLU(name="relu_hidden")(x)
-    x = layers.Concatenate(name="all")([x, *measured])
+    x = layers.Flatten(name="flatten")(x)
     latents = layers.Dense(latent_dim, name="latents")(x)
     return keras.Model(image, latents, name="encoder")
 

@@ -20,7 +20,7 @@ class TrainingConfig:
     Attributes:
         source: Name of the source, for the record.
         image_shape: Height and width in px, channels (1 or 3).
-        architecture: "conv" or "tutorial".
+        architecture: "gradients", "conv" or "tutorial".
         latent_dim: Floats in a latent.
         epochs: Epochs in all.
         batch_size: Images a batch.
@@ -34,7 +34,7 @@ class TrainingConfig:
 
     source: str
     image_shape: tuple[int, int, int]
-    architecture: Architecture = "conv"
+    architecture: Architecture = "gradients"
     latent_dim: int = 128
     epochs: int = 20
     batch_size: int = 128
@@ -49,7 +49,7 @@ class TrainingConfig:
 def configure(
     source: Source,
     *,
-    architecture: Architecture = "conv",
+    architecture: Architecture = "gradients",
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     latent_dim: int | None = None,
@@ -64,8 +64,8 @@ def configure(
 ) -> TrainingConfig:
     """Fill in what the source and the architecture decide, and check every option.
 
-    `tutorial` takes the tutorial's batches of 400 and trains on all images; `conv` takes batches of 128 and holds out
-    5 %. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
+    `tutorial` takes the tutorial's batches of 400 and trains on all images; the others take batches of 256 and hold
+    out 5 %. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
 
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
@@ -81,7 +81,7 @@ def configure(
         architecture=architecture,
         latent_dim=_latent_dim(image_shape, architecture, latent_dim),
         epochs=epochs,
-        batch_size=batch_size if batch_size is not None else (400 if tutorial else 128),
+        batch_size=batch_size if batch_size is not None else (400 if tutorial else 256),
         learning_rate=learning_rate,
         validation=validation if validation is not None else (0.0 if tutorial else 0.05),
         seed=seed,
@@ -148,5 +148,5 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> dict[str, bool]:
         f"partner must be one of {', '.join(PARTNERS)}": recipe.partner in PARTNERS,
         "moved and spoiled must be 0 to 1": all(0 <= share <= 1 for share in (recipe.moved, recipe.spoiled)),
         f"schedule must be one of {', '.join(SCHEDULES)}": recipe.schedule in SCHEDULES,
-        "scaled latents need the conv architecture": not recipe.scaled or config.architecture == "conv",
+        "latents of the tutorial architecture cannot be scaled": not recipe.scaled or config.architecture != "tutorial",
     }

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from ae_search.data.alterations import moved, spoiled
 from ae_search.data.pipeline import Images, Positions
-from ae_search.model.colours import colour_histogram
-from ae_search.model.gradients import oriented_gradients
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.training.recipe import Recipe
 
 # The class of an image without a label; the loss leaves it out.

@@ -15,8 +15,9 @@ from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions, readable_images
 from ae_search.data.sources import class_counts, summary
 from ae_search.files import write_atomically
-from ae_search.model import build_autoencoder, build_decoder, build_encoder, colours, gradients
+from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
+from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
 from ae_search.training.callbacks import EPOCHS, callbacks_for
 from ae_search.training.config import TrainingConfig
 from ae_search.training.examples import NO_CLASS, Examples
@@ -95,7 +96,7 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
     encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
     decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
-    floats = {GRADIENTS: gradients.FLOATS, COLOURS: colours.FLOATS, CLASSES: classes}
+    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
     wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
     heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
     trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.data.pipeline import Images, Positions
-from ae_search.model.colours import colour_histogram
-from ae_search.model.gradients import oriented_gradients
+from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
 
