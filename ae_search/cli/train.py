@@ -7,13 +7,15 @@ import typer
 
 from ae_search.cli.options import load_tensorflow, parse_image_size
 
+RECIPE = "Recipe (what is not given depends on the architecture)"
+
 
 def train(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")],
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a killed training resumes from it.")],
-    architecture: Annotated[str, typer.Option(help="conv or tutorial.")] = "conv",
+    architecture: Annotated[str, typer.Option(help="gradients, conv or tutorial.")] = "gradients",
     epochs: Annotated[int, typer.Option(help="Epochs in all.")] = 20,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch: 128, or 400 for tutorial.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch: 256, or 400 for tutorial.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
@@ -22,12 +24,43 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights, shuffle and hold-out.")] = 42,
     cache: Annotated[str, typer.Option(help="Decoded images in memory: auto (up to 1 GiB), memory, none.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="End near so many seconds.")] = None,
+    gradient_weight: Annotated[
+        float | None, typer.Option(help="Of a second decoder, for oriented gradients.", rich_help_panel=RECIPE)
+    ] = None,
+    colour_weight: Annotated[
+        float | None, typer.Option(help="Of a third decoder, for a histogram of colours.", rich_help_panel=RECIPE)
+    ] = None,
+    contrast_weight: Annotated[
+        float | None, typer.Option(help="Of likeness to a partner among others.", rich_help_panel=RECIPE)
+    ] = None,
+    partner: Annotated[
+        str | None, typer.Option(help="neighbour, or view: the same image altered.", rich_help_panel=RECIPE)
+    ] = None,
+    label_weight: Annotated[
+        float | None, typer.Option(help="Of a classification head, dropped at export.", rich_help_panel=RECIPE)
+    ] = None,
+    moved: Annotated[
+        float | None, typer.Option(help="Mirror, turn, zoom and shift, 0 to 1.", rich_help_panel=RECIPE)
+    ] = None,
+    spoiled: Annotated[
+        float | None, typer.Option(help="Share blurred, darkened, noisy or with a spot.", rich_help_panel=RECIPE)
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
+    ] = None,
+    scaled: Annotated[
+        bool | None, typer.Option("--scaled/--not-scaled", help="Centre and scale latents.", rich_help_panel=RECIPE)
+    ] = None,
+    report_precision: Annotated[
+        bool, typer.Option("--report-precision", help="Add precision@10 of a held-out sample to each epoch.")
+    ] = False,
 ) -> None:
     """Train an autoencoder on SOURCE; the same command goes on where a killed one stopped."""
     size = parse_image_size(image_size)
     run_training(
         source,
         run,
+        report_precision=report_precision,
         architecture=architecture,
         epochs=epochs,
         batch_size=batch_size,
@@ -39,10 +72,19 @@ def train(
         seed=seed,
         cache=cache,
         time_limit_s=time_limit,
+        gradients=gradient_weight,
+        colours=colour_weight,
+        contrast=contrast_weight,
+        partner=partner,
+        labels=label_weight,
+        moved=moved,
+        spoiled=spoiled,
+        schedule=schedule,
+        scaled=scaled,
     )
 
 
-def run_training(source: str, run: Path, **options: object) -> dict[str, object]:
+def run_training(source: str, run: Path, *, report_precision: bool = False, **options: object) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
     from ae_search.data import FolderSource, open_source
@@ -56,7 +98,7 @@ def run_training(source: str, run: Path, **options: object) -> dict[str, object]
     config = configure(images, **options)  # type: ignore[arg-type]
     prepare_run(run, config)
     plot_samples(images, run / "samples.png")
-    summary = fit(images, config, run)
+    summary = fit(images, config, run, report_precision=report_precision)
     draw_reconstructions(run, images)
     typer.echo(
         f"{run}: {summary['epochs']} epochs, loss {summary['loss']:.4f}, best {summary['monitor']} "

@@ -1,0 +1,81 @@
+"""Histograms of gradients and colours against slow ones in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from ae_search.model.histograms import (
+    COLOUR_FLOATS,
+    GRADIENT_FLOATS,
+    ColourHistogram,
+    OrientedGradients,
+    colour_histogram,
+    oriented_gradients,
+)
+
+
+def slow_gradients(image):
+    """Vote pixel by pixel."""
+    height, width, channels = image.shape
+    padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), "edge")
+    votes = np.zeros((8, 7, 7))
+    for row in range(height):
+        for column in range(width):
+            across = padded[row + 1, column + 2] - padded[row + 1, column]
+            down = padded[row + 2, column + 1] - padded[row, column + 1]
+            steepest = int(np.argmax(np.hypot(across, down)))
+            steepness = np.hypot(across, down)[steepest]
+            turn = np.arctan2(down[steepest], across[steepest]) / (2 * np.pi) * 8 % 8
+            for orientation in (int(turn) % 8, (int(turn) + 1) % 8):
+                apart = abs(turn - orientation)
+                weight = max(0.0, 1 - min(apart, 8 - apart))
+                for i in range(7):
+                    for j in range(7):
+                        near = [
+                            max(0.0, 1 - abs(at - ((cell + 0.5) * side / 7 - 0.5)) / (side / 7))
+                            for at, cell, side in ((row, i, height), (column, j, width))
+                        ]
+                        votes[orientation, i, j] += steepness * weight * near[0] * near[1]
+    flat = votes.reshape(-1)
+    return np.sqrt(flat / (np.sqrt((flat**2).mean()) + 1e-6))
+
+
+@pytest.mark.parametrize("shape", [(14, 14, 1), (9, 21, 3)])
+def test_gradients_are_those_counted_pixel_by_pixel(shape):
+    images = np.random.default_rng(1).random((2, *shape), np.float32)
+    ours = oriented_gradients(images).numpy()
+    assert ours.shape == (2, GRADIENT_FLOATS)
+    np.testing.assert_allclose(ours, [slow_gradients(image) for image in images], atol=2e-4)
+
+
+def test_gradients_know_neither_brightness_nor_an_even_picture():
+    image = np.random.default_rng(2).random((1, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(oriented_gradients(0.5 * image), oriented_gradients(image), atol=1e-3)
+    assert not oriented_gradients(np.full((1, 28, 28, 1), 0.5, np.float32)).numpy().any()
+
+
+def test_an_edge_votes_for_its_direction_only():
+    image = np.zeros((1, 28, 28, 1), np.float32)
+    image[:, :, 14:] = 1.0
+    by_orientation = oriented_gradients(image).numpy().reshape(8, -1).any(axis=1)
+    assert by_orientation.tolist() == [True] + [False] * 7
+
+
+def test_colours_are_shares_of_the_pixels():
+    image = np.zeros((1, 4, 4, 3), np.float32)
+    image[0, 0, 0] = (1.0, 0.0, 0.0)
+    image[0, 0, 1] = (0.0, 0.0, 1 / 6)  # half way between two levels
+    found = colour_histogram(image).numpy().reshape(4, 4, 4) ** 2 / COLOUR_FLOATS * 16
+    assert found.sum() == pytest.approx(16)
+    assert (found[3, 0, 0], found[0, 0, 1], found[0, 0, 0]) == pytest.approx((1.0, 0.5, 14.5))
+
+
+def test_the_layers_survive_saving(tmp_path):
+    image = keras.Input((12, 12, 3))
+    both = keras.layers.Concatenate()([OrientedGradients()(image), ColourHistogram()(image)])
+    model = keras.Model(image, both)
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    assert again.output_shape == (None, GRADIENT_FLOATS + COLOUR_FLOATS)
+    np.testing.assert_array_equal(again(images), model(images))
