@@ -17,7 +17,7 @@ endif
 
 BIN := .venv/bin
 
-.PHONY: help install demo test crashtest lint format bench-index bench-client clean-demo
+.PHONY: help install demo test crashtest lint format bench-index bench-client bench-latents bench-train clean-demo
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -65,6 +65,12 @@ bench-index: .venv/.installed-bench  ## measure the index against other engines;
 
 bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
 	$(BIN)/python -m bench.client $(BENCH_ARGS)
+
+bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipes, ablation, reverse search, photographs
+	$(BIN)/python -m bench.latents $(BENCH_ARGS)
+
+bench-train: .venv/.installed-bench  ## measure the speed of training
+	$(BIN)/python -m bench.train $(BENCH_ARGS)
 
 clean-demo:  ## remove what the demo wrote
 	rm -rf demo

@@ -62,15 +62,14 @@ def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
     return path
 
 
-def write_tables(tables: str, name: str, trial: Path | None) -> Path:
-    """Write the tables of a benchmark between its marks in README.md, or into the folder of a trial."""
+def write_tables(tables: str, name: str, trial: Path | None, *, page: Path = HERE / "README.md") -> Path:
+    """Write the tables of a benchmark between its marks in a page, or into the folder of a trial."""
     begin, end = (f"<!-- written by bench/{name}.py: {mark} -->" for mark in ("begin", "end"))
     text = f"{begin}\n\n{tables}\n\n{end}"
     if trial:
         page = trial / f"{name}.md"
         write_atomically(page, text + "\n")
     else:
-        page = HERE / "README.md"
         before, _, rest = page.read_text(encoding="utf-8").partition(begin)
         write_atomically(page, before + text + rest.partition(end)[2])
     return page

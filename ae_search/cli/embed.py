@@ -7,6 +7,7 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source, progress
+from ae_search.cli.options import Only
 from ae_search.errors import ServerError
 
 LEFT_OUT_EXIT_CODE = 3
@@ -17,6 +18,7 @@ def embed(
     connection: Connection,
     source: SourceName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")],
+    only: Only = None,
     shard_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to a file.")] = 8192,
     retry_left_out: Annotated[
         bool, typer.Option("--retry-left-out", help="Do those files again that left out an image.")
@@ -30,7 +32,7 @@ def embed(
     """
     from ae_search.indexing.shards import LEFT_OUT, embed_source
 
-    images = named_source(source)
+    images = named_source(source, only)
     encoder = connection.encoder()
     with progress("encoding", len(images)) as advance:
         try:

@@ -1,8 +1,5 @@
 """`ae-search evaluate`."""
 
-import dataclasses
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +7,18 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source
-from ae_search.cli.options import IndexPath, load_tensorflow
-from ae_search.contract import ModelRef
-from ae_search.data import FolderSource, Source
+from ae_search.cli.options import IndexPath, Only, load_tensorflow
+from ae_search.contract import Encoder, ModelRef
+from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import LatentIndex
+from ae_search.search import ImageSearch
+from ae_search.views import Pixels
 
 if TYPE_CHECKING:
     from ae_search.evaluation import Evaluation
     from ae_search.evaluation.examples import Reconstruct
+    from ae_search.evaluation.reverse import Search
 
 
 @with_connection
@@ -32,12 +32,16 @@ def evaluate(
             "--database", metavar="SOURCE", help="Where the indexed images are; unless given, where they came from."
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="PATTERN", help="Query with files of such names only, for example 'test_*'."),
-    ] = None,
+    only: Only = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries at most, drawn by the seed.")] = 10_000,
     reverse: Annotated[int, typer.Option(min=0, help="Indexed images to alter and search for; 0 for none.")] = 1_000,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views/--no-views",
+            help="Measure the strict reverse search as `query --views` searches, too; takes minutes for 1,000 images.",
+        ),
+    ] = False,
     baselines: Annotated[
         bool,
         typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
@@ -57,7 +61,7 @@ def evaluate(
     A query that is an item of the index itself, by its key, is not counted as its own neighbour.
     """
     _check_can_be_written(report)
-    images = matching_files(named_source(source), only or [])
+    images = named_source(source, only)
     with LatentIndex.open(index) as opened:
         encoder = connection.encoder(opened.model.name)
         places = _databases(opened, databases)
@@ -71,6 +75,7 @@ def evaluate(
             images,
             places,
             plan=Plan(queries, reverse, baselines, seed),
+            searches=_with_views(encoder, opened) if views else None,
             reconstruct=None if run is None else _autoencoder(run, opened.model),
         )
     _show(result, as_json=as_json)
@@ -106,31 +111,14 @@ def _check_can_be_written(report: Path | None) -> None:
         raise ConfigurationError(f"Cannot write the report {report}: {reason}.")
 
 
-def matching_files(source: Source, patterns: Sequence[str]) -> Source:
-    """Return a folder source with only the files whose name matches one of some patterns; without any, as it is.
+def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, Search]":
+    """Return the search that `query --views` does, by its name in the tables."""
+    search, model = ImageSearch(encoder, index), index.model
 
-    Args:
-        source: The source.
-        patterns: As a shell has them, such as "test_*"; upper and lower case differ.
+    def first_keys(images: Pixels) -> list[str]:
+        return [row[0].key if row else "" for row in search.search_batch(list(images), views=True)]
 
-    Raises:
-        ConfigurationError: No file matches, or the source is no folder.
-    """
-    if not patterns:
-        return source
-    told = " ".join(patterns)
-    if not isinstance(source, FolderSource):
-        raise ConfigurationError(f"--only chooses files of a folder. Received: {told}, for {source.name}.")
-    kept = [
-        at for at, file in enumerate(source.files) if any(fnmatchcase(file.rpartition("/")[2], one) for one in patterns)
-    ]
-    if not kept:
-        raise ConfigurationError(
-            f"None of the {len(source)} images of {source.name} has a name like {told}. "
-            f"The first one is {source.files[0]}."
-        )
-    files, labels = [source.files[at] for at in kept], [source.labels[at] for at in kept]
-    return dataclasses.replace(source, files=files, labels=labels)
+    return {f"{model.name} version {model.version} with views": first_keys}
 
 
 def _databases(index: LatentIndex, named: list[str] | None) -> list[Source]:

@@ -13,6 +13,12 @@ import typer
 from ae_search.errors import ConfigurationError
 
 IndexPath = Annotated[Path, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index folder.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="PATTERN", help="Take only files of a folder with such names, such as 'train_*'; repeatable."
+    ),
+]
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:

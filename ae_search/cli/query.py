@@ -31,21 +31,26 @@ def query(
         int | None, typer.Option("--search-k", min=1, help="Candidates to look at, in place of the tuned figure.")
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every item.")] = False,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views",
+            help="Also search with 33 altered views of each PHOTO: finds copies that were cropped, turned, moved or "
+            "mirrored; takes several times as long.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each query beside its neighbours.")] = None,
 ) -> None:
     """Print the items of the index that are most similar to each PHOTO, or to each item named by --key."""
-    if k < 1:
-        raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
-    if not photos and not keys:
-        raise ConfigurationError("Give at least one PHOTO or --key KEY.")
+    _check(photos, keys, k, views=views)
     options: dict[str, Any] = {"where": _filter(where), "search_k": search_k, "exact": exact}
     files = [read_image_file(photo) for photo in photos or []]
     with LatentIndex.open(index) as opened:
         found: list[list[Neighbour]] = []
         if photos:
             encoder = connection.encoder(opened.model.name)
-            found += ImageSearch(encoder, opened).search_batch(list(photos), k, **options)
+            found += ImageSearch(encoder, opened).search_batch(list(photos), k, views=views, **options)
         found += [opened.search_by_key(key, k, **options) for key in keys or []]
         names = [*map(str, photos or []), *(keys or [])]
         if as_json:
@@ -55,6 +60,15 @@ def query(
         if plot is not None:
             pictures: list[bytes | None] = [*files, *(opened.thumbnail(key) for key in keys or [])]
             _draw(plot, names, pictures, found, opened)
+
+
+def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
+    if k < 1:
+        raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
+    if not photos and not keys:
+        raise ConfigurationError("Give at least one PHOTO or --key KEY.")
+    if views and not photos:
+        raise ConfigurationError("--views alters a PHOTO, and none was given; of a --key there is the latent only.")
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:

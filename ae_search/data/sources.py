@@ -4,9 +4,10 @@ import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class FolderSource:
     """Image files below a folder.
 
     Attributes:
-        name: The folder's own name.
+        name: The folder's own name; of a part of it "photos[train_*,val_*]".
         root: The folder.
         files: Paths relative to `root`, with forward slashes, sorted.
         labels: The first folder level of each file, None for files that lie directly in `root`.
@@ -88,33 +89,64 @@ class FolderSource:
         """Return where an image lies."""
         return self.root / self.files[position]
 
+    def only(self, patterns: Sequence[str]) -> Self:
+        """Return the part whose file names match one of some patterns; keys and labels stay as they are.
+
+        Args:
+            patterns: At least one, as a shell has them, such as "test_*", for the name without its folders; upper and
+                lower case differ.
+
+        Raises:
+            ConfigurationError: No file matches.
+        """
+        if isinstance(patterns, str):
+            raise TypeError(f"patterns must be a list of texts. Received: {patterns!r}.")
+        kept = [at for at, file in enumerate(self.files) if _matches(file, patterns)]
+        if not kept:
+            raise ConfigurationError(
+                f"None of the {len(self)} images of {self.name} has a name like {' '.join(patterns)}, folders aside. "
+                f"The first one is {self.files[0]}."
+            )
+        files, labels = [self.files[at] for at in kept], [self.labels[at] for at in kept]
+        return replace(self, name=f"{self.name}[{','.join(patterns)}]", files=files, labels=labels)
+
 
 Source = ArraySource | FolderSource
 
 
-def open_source(text: str) -> Source:
+def open_source(text: str, *, only: Sequence[str] = ()) -> Source:
     """Return the source that a SOURCE argument names.
 
     Args:
         text: A built-in name with an optional split ("fashion_mnist" is "fashion_mnist/train"), or a folder of
             images. A folder that has the name of a built-in is written "./digits".
+        only: Patterns of file names, for a part of a folder; see `FolderSource.only`. Without any, all of it.
 
     Raises:
-        ConfigurationError: It is neither, or holds no image.
+        ConfigurationError: It is neither, or holds no image, or patterns are given and it is no folder or has no file
+            of such a name.
     """
     name, _, split = text.partition("/")
     if name in BUILTIN and (split in SPLITS or not split):
+        if only:
+            raise ConfigurationError(f"--only chooses files of a folder. Received: {' '.join(only)}, for {text}.")
         split = split or "train"
         images, labels = load_builtin(name, split)
         return ArraySource(f"{name}/{split}", images, labels)
     if name in BUILTIN and not Path(text).is_dir():
         raise ConfigurationError(f"{name} has the splits {' and '.join(SPLITS)}. Received: {text!r}.")
-    return _scan_folder(text)
+    folder = _scan_folder(text)
+    return folder.only(only) if only else folder
 
 
 def source_name(source: Source) -> str:
-    """Return the SOURCE argument that opens a source again, from any working directory."""
+    """Return the SOURCE argument that opens a source again, from any working directory; all of a folder."""
     return source.name if isinstance(source, ArraySource) else str(source.root.resolve())
+
+
+def _matches(file: str, patterns: Sequence[str]) -> bool:
+    name = file.rpartition("/")[2]
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _scan_folder(text: str) -> FolderSource:

@@ -7,7 +7,7 @@ from ae_search.data import ArraySource, Source
 from ae_search.data.pipeline import CACHES, Cache
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
-from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_recipe
+from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
 
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
@@ -53,7 +53,7 @@ def configure(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     latent_dim: int | None = None,
-    epochs: int = 20,
+    epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
     validation: float | None = None,
@@ -64,8 +64,9 @@ def configure(
 ) -> TrainingConfig:
     """Fill in what the source and the architecture decide, and check every option.
 
-    `tutorial` takes the tutorial's batches of 400 and trains on all images; the others take batches of 256 and hold
-    out 5 %. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
+    `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
+    take batches of 256 and the default recipe, hold out 5 %, and do more epochs of fewer images. Images of a built-in
+    source keep their size; those of a folder become 64 x 64 px in colour.
 
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
@@ -80,7 +81,7 @@ def configure(
         image_shape=image_shape,
         architecture=architecture,
         latent_dim=_latent_dim(image_shape, architecture, latent_dim),
-        epochs=epochs,
+        epochs=epochs if epochs is not None else (20 if tutorial else default_epochs(len(source))),
         batch_size=batch_size if batch_size is not None else (400 if tutorial else 256),
         learning_rate=learning_rate,
         validation=validation if validation is not None else (0.0 if tutorial else 0.05),

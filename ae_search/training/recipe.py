@@ -8,6 +8,8 @@ SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
+MANY = 10_000
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -44,11 +46,18 @@ class Recipe:
 
 
 def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
-    """Return the recipe of the `conv` architecture for so many images of such a shape."""
+    """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
     return Recipe(
         gradients=1.0,
         colours=1.0 if image_shape[2] == 3 else 0.0,
         contrast=1.0,
+        moved=0.2 if images >= MANY else 0.3,
+        spoiled=0.3,
         schedule="cosine",
         scaled=True,
     )
+
+
+def default_epochs(images: int) -> int:
+    """Return the epochs for so many images: 12 for 60,000, more for fewer, but not above 60."""
+    return max(12, min(60, 720_000 // max(1, images)))

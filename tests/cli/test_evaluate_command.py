@@ -78,7 +78,18 @@ def test_only_some_files_are_queries(run):
     words = ("photos", *SMALL, "--no-baselines", "--json")
     assert json.loads(run(*words, "--only", "image 0*").stdout)["queries"] == 10
     assert json.loads(run(*words, "--only", "*.PNG", "--only", "*.GIF").stdout)["queries"] == 8
-    assert json.loads(run(*words, "--only", "image*", "--queries", "3").stdout)["queries"] == 3
+    few = json.loads(run(*words, "--only", "image*", "--queries", "3").stdout)
+    assert (few["queries"], few["source"]) == (3, "photos[image*]")
+
+
+def test_searching_with_views_is_one_more_row_with_its_own_cost(run):
+    result = run("photos", *SMALL, "--no-baselines", "--json", "--views", "--report", "report.html")
+    plain, viewed = json.loads(result.stdout)["reverse_search"]
+    assert [plain["name"], viewed["name"]] == ["tiny version 1", "tiny version 1 with views"]
+    # The mirror image is one of the views.
+    assert viewed["found_first"]["mirror"] == 1.0
+    assert viewed["ms"] > plain["ms"] > 0.0
+    assert "tiny version 1 with views" in run("photos", *SMALL, "--no-baselines", "--views").stdout
 
 
 def test_a_database_is_named_where_the_images_have_moved(run, folder, tmp_path):
@@ -114,7 +125,7 @@ def test_images_without_labels(run):
         (("photos", "--report", "no/folder/report.html"), ConfigurationError, "there is no folder no/folder"),
         (("photos", "--report", "photos"), ConfigurationError, "it is a folder"),
         (("photos", "--run", "nowhere"), ConfigurationError, "is no training run"),
-        (("photos", "--only", "t*.jpg"), ConfigurationError, "None of the 2 images of photos can be read"),
+        (("photos", "--only", "t*.jpg"), ConfigurationError, "None of the 2 images of photos[t*.jpg] can be read"),
     ],
 )
 def test_wrong_words_are_told(run, words, error, told):

@@ -185,6 +185,9 @@ def test_the_same_build_twice_is_the_same_forest(folder, run):
 WRONG = {
     "index add missing --index i": "SOURCE must be",
     "index add photos --index none": "is no index",
+    "index add photos --index i --only x* --only y*": "None of the 23 images of photos has a name like x* y*",
+    "index build photos --index new --only x*": "None of the 23 images of photos has a name like x*",
+    "index build digits --index new --only x*": "--only chooses files of a folder",
     "index update photos --index none": "is no index",
     "index remove nobody --index i": "has no item 'nobody'",
     "index remove --index i": "at least one KEY",
@@ -204,6 +207,7 @@ WRONG = {
     "index build photos --index new --deterministic --jobs 2": "--deterministic is for one thread",
     "index rebuild --index none": "is no index",
     "query --index i": "PHOTO or --key",
+    "query --key plain.png --index i --views": "--views alters a PHOTO",
     "query --key nobody --index i": "has no item 'nobody'",
     "query --key plain.png --index i --plot photos": "Cannot write the picture photos: it is a folder",
     "query --key plain.png --index i --plot none/x.png": "there is no folder none",

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from ae_search.data import ArraySource, FolderSource, open_source
+from ae_search.data import ArraySource, FolderSource, open_source, source_name
 from ae_search.data.builtin import DIGITS_TRAIN, _read_idx
 from ae_search.data.pipeline import first_images, readable_images
 from ae_search.data.sources import class_counts, summary
@@ -30,6 +30,63 @@ def test_what_is_no_source_is_said_in_one_sentence(text, tmp_path, monkeypatch):
         text = str(tmp_path)  # a folder without images
     with pytest.raises(ConfigurationError, match=r"SOURCE must be|has the splits|holds no image"):
         open_source(text)
+
+
+def test_a_part_of_a_folder_keeps_keys_labels_and_order(photos):
+    whole = open_source(str(photos))
+    part = open_source(str(photos), only=["image 0?.*", "*.WEBP"])
+    assert part.name == f"{photos.name}[image 0?.*,*.WEBP]"
+    assert (part.root, part.skipped) == (whole.root, whole.skipped)
+    expected = [at for at, file in enumerate(whole.files) if "/image 0" in file or file.endswith(".WEBP")]
+    assert len(expected) == 12
+    assert part.files == [whole.files[at] for at in expected]
+    assert part.labels == [whole.labels[at] for at in expected]
+    for at in range(len(part)):
+        assert part.position(part.key(at)) == at
+        assert part.path(at).is_file()
+    assert part.position("cats/image 11.PNG") is None
+    assert summary(part)["source"] == part.name
+    # A source is opened again by its folder, in which all keys are.
+    again = open_source(source_name(part))
+    assert again.files == whole.files
+
+
+def test_patterns_are_for_the_name_without_its_folders_in_any_depth(tmp_path):
+    files = ["train_0.png", "a/train_1.png", "a/test_1.png", "train_b/c/train_2.png", "train_b/c/Train_3.png"]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+
+    def names(*patterns):
+        return list(open_source(str(tmp_path), only=patterns).files)
+
+    assert names("train_*") == ["a/train_1.png", "train_0.png", "train_b/c/train_2.png"]
+    assert names("train_[12].*") == ["a/train_1.png", "train_b/c/train_2.png"]
+    assert names("*_3.*", "test*") == ["a/test_1.png", "train_b/c/Train_3.png"]
+    assert names("*") == sorted(files)
+    assert open_source(str(tmp_path), only=["train_2.png"]).labels == ["train_b"]
+
+
+@pytest.mark.parametrize("patterns", [["nobody*"], ["cats/*"], ["IMAGE*", "*.tiff"], [""]])
+def test_patterns_that_match_nothing_are_named(photos, patterns):
+    with pytest.raises(ConfigurationError) as error:
+        open_source(str(photos), only=patterns)
+    told = str(error.value)
+    assert f"None of the 22 images of {photos.name} has a name like {' '.join(patterns)}, folders aside." in told
+    assert "cats/image 01.PNG" in told
+
+
+def test_a_part_of_a_built_in_source_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("AE_SEARCH_DATA", str(tmp_path))
+    with pytest.raises(
+        ConfigurationError, match=r"--only chooses files of a folder. Received: a\* b, for fashion_mnist."
+    ):
+        open_source("fashion_mnist", only=["a*", "b"])
+
+
+def test_one_pattern_that_is_no_list_is_the_programmers_mistake(photos):
+    with pytest.raises(TypeError, match="must be a list"):
+        open_source(str(photos), only="test_*")
 
 
 def test_digits_have_stable_keys_and_disjoint_splits():

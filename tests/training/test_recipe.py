@@ -42,11 +42,11 @@ def test_an_epoch_is_rounded_up_to_whole_executions(steps, expected):
     assert whole_executions(steps) == expected
 
 
-def test_no_epoch_grows_by_more_than_a_few_batches():
+def test_no_epoch_grows_by_more_than_three_in_a_hundred():
     for steps in range(1, 3000):
         rounded, at_once = whole_executions(steps)
         assert rounded % at_once == 0
-        assert steps <= rounded <= steps + 3
+        assert steps <= rounded <= 1.03 * steps
 
 
 @pytest.mark.parametrize("architecture", ["gradients", "conv"])

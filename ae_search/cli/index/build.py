@@ -19,7 +19,7 @@ from ae_search.cli.index.options import (
     named_source,
     progress,
 )
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPath, Only
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
@@ -32,6 +32,7 @@ def build(
     connection: Connection,
     source: SourceName,
     index: IndexPath,
+    only: Only = None,
     details: Details = None,
     trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
@@ -44,7 +45,7 @@ def build(
 ) -> None:
     """Fetch the latents of every image in SOURCE and write an index of them."""
     check_recall(recall)
-    images = named_source(source)
+    images = named_source(source, only)
     options: dict[str, Any] = {"recall": recall, "seed": seed, "replace": replace, "wait_s": wait, "details": details}
     options |= forest_options(jobs, deterministic, on_disk)
     if trees is not None:

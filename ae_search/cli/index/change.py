@@ -18,7 +18,7 @@ from ae_search.cli.index.options import (
     named_source,
     progress,
 )
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPath, Only
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
 
@@ -28,13 +28,14 @@ def add(
     connection: Connection,
     source: SourceName,
     index: IndexPath,
+    only: Only = None,
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
     """Add the images of SOURCE that the index does not have yet."""
     from ae_search.indexing import add_source
 
-    images = named_source(source)
+    images = named_source(source, only)
     with LatentIndex.open(index) as opened, progress("adding", len(images)) as advance:
         encoder = connection.encoder(opened.model.name)
         report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)

@@ -1,6 +1,6 @@
 """What the commands below `ae-search index` share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,9 +63,9 @@ def check_recall(recall: float | None) -> None:
         raise ConfigurationError(f"--recall must be above 0 and at most 1. Received: {recall}.")
 
 
-def named_source(name: str) -> Source:
-    """Open a source and tell what is passed over."""
-    source = open_source(name)
+def named_source(name: str, only: Sequence[str] | None = None) -> Source:
+    """Open a source, or the part of a folder with such file names, and tell what is passed over."""
+    source = open_source(name, only=only or ())
     if isinstance(source, FolderSource) and source.skipped:
         typer.echo(f"skipped {source.skipped} files that are no images", err=True)
     return source

@@ -1,0 +1,216 @@
+"""The benchmark of the latents' worth: run it with `make bench-latents`."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import latents_measure as measure
+from bench import latents_tables as tables
+from bench import report
+from bench.datasets import CACHE
+from bench.latents_measure import Altered
+from bench.pictures import Protocol
+from bench.progress import in_fresh_process, progress
+from bench.trainings import TRAINED_BY, Training, default_config, digest, trained
+
+PACKAGES = ("ae-search", "numpy", "tensorflow", "keras", "pillow")
+TRIAL = CACHE / "trial"
+SEEDS = (0, 1, 2)
+LONGER = 2.0
+# The autoencoder without what the recipe adds to it.
+PIXELS_ONLY = {"gradients": 0.0, "contrast": 0.0, "scaled": False}
+# What an ingredient that the default recipe leaves out is tried at, where it is not 1.
+TRIED_AT = {"spoiled": 0.5}
+# The weight of the pixels cannot be 0.
+LEAST_PIXELS = 0.001
+TENTH = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures.
+
+    Attributes:
+        test: Queries that nothing was chosen by.
+        held_out: Queries that things may be chosen by.
+        photographs: Another kind of images.
+        epochs: Epochs of every training; None for the default.
+        ablation_epochs: Epochs of the ablation's trainings; None for a third of the default.
+        copies: Images that are altered.
+        seeds: Of the default recipe.
+    """
+
+    test: Protocol
+    held_out: Protocol
+    photographs: Protocol
+    epochs: int | None
+    ablation_epochs: int | None
+    copies: int
+    seeds: tuple[int, ...]
+
+
+def main() -> int:
+    """Run the benchmark; return 1 if a promise is broken."""
+    arguments = _arguments()
+    plan = _plan(arguments)
+    # TensorFlow greets in every process.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    code = digest(TRAINED_BY)
+    results: dict[str, Any] = {"machine": report.machine(PACKAGES), "seeds": plan.seeds, "code": code}
+    for name, part in PARTS.items():
+        if name in (arguments.only or PARTS):
+            progress(f"measuring {name}")
+            results[name] = part(plan)
+    if digest(TRAINED_BY) != code:
+        progress("WARNING: the code that trains has changed during this run, so that rows are not of one state")
+    checks = tables.judge(results)
+    results["checks"] = [check.as_dict() for check in checks]
+    trial = TRIAL if arguments.quick or arguments.only or arguments.ablation_epochs else None
+    folder = trial or report.HERE / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"wrote {report.write_figures(results, 'latents', folder)}")
+    print(f"wrote {report.write_tables(tables.whole(results), 'latents', trial)}")
+    if not trial:
+        page = Path(__file__).parents[1] / "README.md"
+        print(f"wrote {report.write_tables(tables.short(results), 'latents', None, page=page)}")
+    for check in checks:
+        print(check)
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("make bench-latents BENCH_ARGS='...'", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few images and epochs, for a trial")
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="measure this only; may be repeated")
+    parser.add_argument("--ablation-epochs", type=int, help="of each ablation; a third of the default if not given")
+    return parser.parse_args()
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if not arguments.quick:
+        return Plan(Protocol("test"), Protocol("held out"), Protocol("photographs"), None, arguments.ablation_epochs,
+                    1000, SEEDS)  # fmt: skip
+    few = (2_000, 300)
+    return Plan(Protocol("test", *few), Protocol("held out", *few), Protocol("photographs"), 1,
+                arguments.ablation_epochs or 1, 30, SEEDS[:2])  # fmt: skip
+
+
+def _retrieval(plan: Plan) -> list[dict[str, Any]]:
+    """Compare the recipes with the baselines, on queries that nothing was chosen by."""
+    rows = in_fresh_process(measure.baselines, plan.test)
+    rows.append(_row("tutorial", plan.test, [_of_tutorial(plan)]))
+    plain = {"architecture": "conv", "seed": plan.seeds[0]} | PIXELS_ONLY
+    rows.append(_row("conv, pixels only", plan.test, [Training(plan.test, plain, plan.epochs)]))
+    rows.append(_row("default", plan.test, _of_default(plan.test, plan)))
+    longer = Training(plan.test, {"seed": plan.seeds[0]}, plan.epochs, times=LONGER)
+    rows.append(_row(f"default, {LONGER:g} times the epochs", plan.test, [longer]))
+    return rows
+
+
+def _ablation(plan: Plan) -> dict[str, Any]:
+    """Leave out each ingredient in turn, and add each that is not used."""
+    config = in_fresh_process(default_config, plan.held_out)
+    epochs = plan.ablation_epochs or max(1, round(config["epochs"] / 3))
+    rows = []
+    for name, options in {"default": {}, **_variations(config["recipe"])}.items():
+        training = Training(plan.held_out, {"seed": plan.seeds[0], **options}, epochs)
+        row = _row(name, plan.held_out, [training])
+        shares = _reverse(Altered(plan.held_out, plan.copies), training, views=False)
+        rows.append(row | {"reverse": float(np.mean(list(shares.values())))})
+    return {"epochs": epochs, "recipe": config["recipe"], "rows": rows}
+
+
+def _variations(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return, by a name, what to tell `configure` so that one thing differs from the default; images are grey."""
+    others: dict[str, Any] = {"partner": {"neighbour": "view", "view": "neighbour"},
+                              "schedule": {"cosine": "constant", "constant": "cosine"}}  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in recipe.items():
+        if name in ("labels", "colours") or (name == "partner" and not recipe["contrast"]):
+            continue
+        other: Any
+        if isinstance(value, bool):
+            other = not value
+        elif isinstance(value, str):
+            other = others[name][value]
+        elif value:
+            other = LEAST_PIXELS if name == "pixels" else 0.0
+        else:
+            other = TRIED_AT.get(name, 1.0)
+        found[f"{name} {_told(other)}, not {_told(value)}"] = {name: other}
+    return found | {"architecture conv, not gradients": {"architecture": "conv"}}
+
+
+def _told(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _reverse_search(plan: Plan) -> dict[str, Any]:
+    """Search with altered copies of indexed images."""
+    altered = Altered(plan.test, plan.copies)
+    progress("altered copies under pixels and gradients")
+    rows: dict[str, Any] = in_fresh_process(measure.reverse_baselines, altered)
+    default = _of_default(plan.test, plan)[0]
+    rows["tutorial"] = _reverse(altered, _of_tutorial(plan), views=False)
+    rows["default"] = _reverse(altered, default, views=False)
+    progress("altered copies with views")
+    rows["default, with views"] = _reverse(altered, default, views=True)
+    ms = in_fresh_process(measure.query_ms, altered, trained(default))
+    precision = in_fresh_process(measure.retrieval, plan.test, trained(default))["precision@10"]
+    return {"copies": plan.copies, "found_first": rows, "ms": ms, "precision@10": precision}
+
+
+def _photographs(plan: Plan) -> list[dict[str, Any]]:
+    rows = in_fresh_process(measure.baselines, plan.photographs)
+    return [*rows, _row("default", plan.photographs, _of_default(plan.photographs, plan))]
+
+
+def _labels(plan: Plan) -> list[dict[str, Any]]:
+    """Give none, a tenth and all of the labels."""
+    seed, rows = plan.seeds[0], [_row("no labels", plan.test, _of_default(plan.test, plan)[:1])]
+    for name, share in (("a tenth", TENTH), ("all", 1.0)):
+        training = Training(plan.test, {"seed": seed, "labels": 1.0}, plan.epochs, labelled=share)
+        rows.append(_row(f"{name} of the labels", plan.test, [training]))
+    return rows
+
+
+def _of_tutorial(plan: Plan) -> Training:
+    return Training(plan.test, {"architecture": "tutorial", "seed": plan.seeds[0]}, plan.epochs)
+
+
+def _of_default(protocol: Protocol, plan: Plan) -> list[Training]:
+    return [Training(protocol, {"seed": seed}, plan.epochs) for seed in plan.seeds]
+
+
+def _row(name: str, protocol: Protocol, trainings: Sequence[Training]) -> dict[str, Any]:
+    """Return the means over some trainings that differ by their seed, and the figures of each."""
+    runs = []
+    for training in trainings:
+        done = trained(training)
+        figures = in_fresh_process(measure.retrieval, protocol, done)
+        about = {name: done.about[name] for name in ("seconds", "epochs", "loss")}
+        runs.append(figures | about | {"seed": done.about["config"]["seed"]})
+        progress(f"  {name}: precision@1 {figures['precision@1']:.4f}, @10 {figures['precision@10']:.4f}")
+    means = {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "seed"}
+    return {"name": name, "floats": done.about["config"]["latent_dim"]} | means | {"runs": runs}
+
+
+def _reverse(altered: Altered, training: Training, *, views: bool) -> dict[str, float]:
+    return in_fresh_process(measure.reverse, altered, trained(training), views=views)
+
+
+PARTS: dict[str, Callable[[Plan], Any]] = {
+    "retrieval": _retrieval,
+    "ablation": _ablation,
+    "reverse": _reverse_search,
+    "photographs": _photographs,
+    "labels": _labels,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

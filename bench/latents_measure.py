@@ -1,0 +1,197 @@
+"""The measurements of latents; each function is a job for a process of its own."""
+
+import inspect
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.pictures import Pixels, Protocol, pictures
+from bench.trainings import Trained
+
+Vectors = npt.NDArray[Any]
+
+DEPTH = 1000
+SEED = 0
+LATENT_DIM = 128
+PHOTO_SHAPE = (64, 64, 3)
+FASHION_SHAPE = (28, 28, 1)
+# Copies whose views are searched at once: with 34 views each, 60,000 items have 82 MB of scores.
+COPIES_AT_ONCE = 10
+TIMED_QUERIES = 200
+
+
+def shape_of(protocol: Protocol) -> tuple[int, int, int]:
+    """Return the shape that baselines see the images in."""
+    return PHOTO_SHAPE if protocol.split == "photographs" else FASHION_SHAPE
+
+
+def baselines(protocol: Protocol) -> list[dict[str, Any]]:
+    """Measure retrieval by each baseline, fitted to the database."""
+    database, queries = protocol.sources()
+    pixels, labels = pictures(database, shape_of(protocol))
+    asked, wanted = pictures(queries, shape_of(protocol))
+    rows = []
+    for name, vectors in _baselines(pixels):
+        items = vectors(pixels)
+        rows.append({"name": name, "floats": items.shape[1]} | _judge(items, vectors(asked), labels, wanted))
+    return rows
+
+
+def retrieval(protocol: Protocol, trained: Trained) -> dict[str, float]:
+    """Measure retrieval by the latents of a training, whose figures are kept beside it."""
+
+    def measure() -> dict[str, float]:
+        labels, wanted = ([str(label) for label in source.labels] for source in protocol.sources())
+        return _judge(trained.items(), trained.queries(), labels, wanted)
+
+    return trained.kept("retrieval", measure)
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Altered copies of some items.
+
+    Attributes:
+        protocol: Whose database they are from.
+        count: How many items are altered, each in every way.
+    """
+
+    protocol: Protocol
+    count: int
+
+    def make(self) -> tuple[dict[str, Pixels], npt.NDArray[np.int64], Pixels]:
+        """Return the copies by alteration, the numbers of the originals, and the images of all items."""
+        from ae_search.evaluation.alterations import ALTERATIONS, altered
+
+        pixels, _ = pictures(self.protocol.sources()[0], shape_of(self.protocol))
+        chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: self.count])
+        return {way: altered(pixels[chosen], way, seed=SEED) for way in ALTERATIONS}, chosen, pixels
+
+
+def reverse_baselines(altered: Altered) -> dict[str, dict[str, float]]:
+    """Return the share of copies whose original comes first, by alteration, under pixels and under gradients."""
+    copies, chosen, pixels = altered.make()
+    rows = {}
+    for name, vectors in _baselines(pixels):
+        if name in ("pixels", "gradients, PCA"):
+            items = vectors(pixels)
+            rows[name] = {way: _first(vectors(some), items, chosen) for way, some in copies.items()}
+    return rows
+
+
+def reverse(altered: Altered, trained: Trained, *, views: bool) -> dict[str, float]:
+    """Return the same under the latents of a training, by the query alone or by altered views of it as well."""
+    from ae_search.model_server import LocalEncoder
+
+    def measure() -> dict[str, float]:
+        copies, chosen, _ = altered.make()
+        encode, items = LocalEncoder(trained.export).encode, trained.items()
+        if views:
+            return {way: _first_by_views(encode, some, items, chosen) for way, some in copies.items()}
+        return {way: _first(encode(some), items, chosen) for way, some in copies.items()}
+
+    return trained.kept(f"reverse-{altered.count}{'-views' if views else ''}", measure)
+
+
+def query_ms(altered: Altered, trained: Trained) -> dict[str, float]:
+    """Time a query from pixels to ten neighbours through an index and the encoder in this process.
+
+    Returns:
+        Median milliseconds of a "plain" query and of one with "views", asked in turn.
+    """
+    from ae_search import ImageSearch, LatentIndex
+    from ae_search.index import IndexBuilder
+    from ae_search.model_server import LocalEncoder
+
+    copies, _, _ = altered.make()
+    queries = [image for some in copies.values() for image in some[: -(-TIMED_QUERIES // len(copies))]]
+    encoder, items = LocalEncoder(trained.export), trained.items()
+    with tempfile.TemporaryDirectory() as folder:
+        with IndexBuilder(Path(folder, "index"), encoder.describe()) as builder:
+            builder.add(items, [f"item/{at}" for at in range(len(items))], [None] * len(items))
+        search = ImageSearch(encoder, LatentIndex.open(Path(folder, "index")))
+        ways: dict[str, Callable[[Pixels], object]] = {"plain": search.search, "views": _views_search(search)}
+        for way in ways.values():
+            way(queries[0])
+        ms = {name: [_ms(way, image) for image in queries] for name, way in ways.items()}
+    return {name: median(times) for name, times in ms.items()}
+
+
+def _views_search(search: Any) -> Callable[[Pixels], object]:
+    """Return a search with views: that of the package where it has one."""
+    if "views" in inspect.signature(search.search).parameters:
+        return lambda image: search.search(image, views=True)
+    from ae_search.views import query_views
+
+    def merged(image: Pixels) -> list[Any]:
+        best: dict[str, Any] = {}
+        for found in search.index.search(search.encoder.encode(query_views(image)), 10):
+            for one in found:
+                if one.key not in best or one.similarity > best[one.key].similarity:
+                    best[one.key] = one
+        return sorted(best.values(), key=lambda one: -one.similarity)[:10]
+
+    return merged
+
+
+def _baselines(pixels: Pixels) -> Iterator[tuple[str, Callable[[Pixels], Vectors]]]:
+    """Yield the baselines of the package, and principal components as they are, not scaled."""
+    from ae_search.evaluation.baselines import fit_baselines
+    from ae_search.principal import fit_components
+
+    def flat(images: Pixels) -> npt.NDArray[np.float32]:
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+    whole = fit_components(lambda: iter([flat(pixels)]), min(LATENT_DIM, len(pixels)), seed=SEED)
+    lengths = np.linalg.norm(whole.axes, axis=0)
+    yield "pixels, PCA not scaled", lambda images: whole.of(flat(images)) / lengths
+    for baseline in fit_baselines(pixels, LATENT_DIM, seed=SEED):
+        yield baseline.name, baseline.vectors
+
+
+def _judge(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str]) -> dict[str, float]:
+    """Return precision and mean average precision by exact cosine search."""
+    from ae_search.evaluation.metrics import Judged, Labels
+    from ae_search.nearest import NONE, top_k
+
+    found = top_k(queries, items, min(DEPTH, len(items)), "angular")
+    judged = Judged.of(found, Labels.of(wanted, labels), np.full(len(queries), NONE))
+    figures = {f"precision@{k}": float(judged.precision(k).mean()) for k in (1, 10, 100)}
+    return figures | {"mAP@1000": float(judged.average_precision.mean())}
+
+
+def _first(queries: Vectors, items: Vectors, own: npt.NDArray[np.int64]) -> float:
+    from ae_search.nearest import top_k
+
+    return float((top_k(queries, items, 1, "angular")[:, 0] == own).mean())
+
+
+def _first_by_views(
+    encode: Callable[[Pixels], Vectors], copies: Pixels, items: Vectors, own: npt.NDArray[np.int64]
+) -> float:
+    """Search exactly with all views of each copy; an item counts by the view that it is nearest to."""
+    from ae_search.views import query_views
+
+    # A query's own length does not change which item is nearest to it, but which of its views is.
+    unit = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    hits = 0
+    for start in range(0, len(copies), COPIES_AT_ONCE):
+        views = [query_views(copy) for copy in copies[start : start + COPIES_AT_ONCE]]
+        latents = encode(np.concatenate(views))
+        latents /= np.linalg.norm(latents, axis=1, keepdims=True)
+        scores = (latents @ unit.T).reshape(len(views), -1, len(items)).max(axis=1)
+        hits += int((scores.argmax(axis=1) == own[start : start + len(views)]).sum())
+    return hits / len(copies)
+
+
+def _ms(call: Callable[[Pixels], object], image: Pixels) -> float:
+    began = time.perf_counter()
+    call(image)
+    return 1e3 * (time.perf_counter() - began)
