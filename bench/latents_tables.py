@@ -51,7 +51,8 @@ def whole(results: dict[str, Any]) -> str:
         f"Seeds {', '.join(map(str, results['seeds']))}."
     ]
     if rows := results.get("retrieval"):
-        parts += ["#### Retrieval: 10,000 test images among 60,000", _retrieval_table(rows), _aims(rows)]
+        longer = results.get("longer", [])
+        parts += ["#### Retrieval: 10,000 test images among 60,000", _retrieval_table(rows + longer), _aims(rows)]
     if ablation := results.get("ablation"):
         parts += [
             f"#### Ablation: held-out training images, {ablation['epochs']} epochs each",
