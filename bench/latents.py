@@ -63,7 +63,7 @@ def main() -> int:
     code = digest(TRAINED_BY)
     results: dict[str, Any] = {"machine": report.machine(PACKAGES), "seeds": plan.seeds, "code": code}
     for name, part in PARTS.items():
-        if name in (arguments.only or PARTS):
+        if name in (arguments.only or PARTS) and name not in arguments.skip:
             progress(f"measuring {name}")
             results[name] = part(plan)
     if digest(TRAINED_BY) != code:
@@ -87,6 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("make bench-latents BENCH_ARGS='...'", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few images and epochs, for a trial")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="measure this only; may be repeated")
+    parser.add_argument("--skip", action="append", default=[], choices=list(PARTS), help="leave this part out")
     parser.add_argument("--ablation-epochs", type=int, help="of each ablation; a third of the default if not given")
     return parser.parse_args()
 

@@ -19,9 +19,9 @@ def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
     """
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
-    x = OrientedGradients(name="gradients")(image)
+    x = OrientedGradients(dtype="float32", name="gradients")(image)
     if image_shape[2] == 3:
-        x = layers.Concatenate(name="histograms")([x, ColourHistogram(name="colours")(image)])
+        x = layers.Concatenate(name="histograms")([x, ColourHistogram(dtype="float32", name="colours")(image)])
     hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
     hidden = layers.BatchNormalization(momentum=MOMENTUM, name="norm")(hidden)
     hidden = layers.ReLU(name="relu")(hidden)

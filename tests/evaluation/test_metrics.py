@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ae_search.evaluation import metrics
+import ae_search.nearest as nearest_room
 from ae_search.evaluation.metrics import Judged, Labels, average_precision
 from ae_search.index.comparing import queries as as_queries
 from ae_search.index.exact import nearest
@@ -13,7 +13,7 @@ from ae_search.nearest import NONE, top_k
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks so small that 700 items need several, and so do the queries."""
-    monkeypatch.setattr(metrics, "_BLOCK_FLOATS", 3000)
+    monkeypatch.setattr(nearest_room, "_BLOCK_FLOATS", 3000)
 
 
 def vectors(count, dim=7, seed=0):

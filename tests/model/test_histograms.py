@@ -16,16 +16,14 @@ from ae_search.model.histograms import (
 
 def slow_gradients(image):
     """Vote pixel by pixel."""
-    height, width, channels = image.shape
-    padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), "edge")
+    height, width, _ = image.shape
+    padded = np.pad(image.astype(np.float64).mean(axis=2), 1, "edge")
     votes = np.zeros((8, 7, 7))
     for row in range(height):
         for column in range(width):
             across = padded[row + 1, column + 2] - padded[row + 1, column]
             down = padded[row + 2, column + 1] - padded[row, column + 1]
-            steepest = int(np.argmax(np.hypot(across, down)))
-            steepness = np.hypot(across, down)[steepest]
-            turn = np.arctan2(down[steepest], across[steepest]) / (2 * np.pi) * 8 % 8
+            steepness, turn = np.hypot(across, down), np.arctan2(down, across) / (2 * np.pi) * 8 % 8
             for orientation in (int(turn) % 8, (int(turn) + 1) % 8):
                 apart = abs(turn - orientation)
                 weight = max(0.0, 1 - min(apart, 8 - apart))
