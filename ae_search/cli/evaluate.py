@@ -60,7 +60,7 @@ def evaluate(
 
     A query that is an item of the index itself, by its key, is not counted as its own neighbour.
     """
-    _check_can_be_written(report)
+    _check_can_be_written(report, projector)
     images = named_source(source, only)
     with LatentIndex.open(index) as opened:
         encoder = connection.encoder(opened.model.name)
@@ -104,8 +104,12 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
         typer.echo(f"wrote {projector}", err=True)
 
 
-def _check_can_be_written(report: Path | None) -> None:
+def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
     """Tell before the work, not after it."""
+    if projector is not None:
+        from ae_search.evaluation.projector import check_free
+
+        check_free(projector)
     if report is not None and (report.is_dir() or not report.absolute().parent.is_dir()):
         reason = "it is a folder" if report.is_dir() else f"there is no folder {report.parent}"
         raise ConfigurationError(f"Cannot write the report {report}: {reason}.")

@@ -1,11 +1,12 @@
 """`ae-search train`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ae_search.cli.options import load_tensorflow, parse_image_size
+from ae_search.cli.options import Only, load_tensorflow, parse_image_size
 
 RECIPE = "Recipe (what is not given depends on the architecture)"
 
@@ -51,6 +52,7 @@ def train(
     scaled: Annotated[
         bool | None, typer.Option("--scaled/--not-scaled", help="Centre and scale latents.", rich_help_panel=RECIPE)
     ] = None,
+    only: Only = None,
     report_precision: Annotated[
         bool, typer.Option("--report-precision", help="Add precision@10 of a held-out sample to each epoch.")
     ] = False,
@@ -60,6 +62,7 @@ def train(
     run_training(
         source,
         run,
+        only=only or (),
         report_precision=report_precision,
         architecture=architecture,
         epochs=epochs,
@@ -84,7 +87,9 @@ def train(
     )
 
 
-def run_training(source: str, run: Path, *, report_precision: bool = False, **options: object) -> dict[str, object]:
+def run_training(
+    source: str, run: Path, *, only: Sequence[str] = (), report_precision: bool = False, **options: object
+) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
     from ae_search.data import FolderSource, open_source
@@ -92,7 +97,7 @@ def run_training(source: str, run: Path, *, report_precision: bool = False, **op
     from ae_search.training import configure, prepare_run
     from ae_search.training import train as fit
 
-    images = open_source(source)
+    images = open_source(source, only=only)
     if isinstance(images, FolderSource) and images.skipped:
         typer.echo(f"skipped {images.skipped} files that are no images", err=True)
     config = configure(images, **options)  # type: ignore[arg-type]
