@@ -144,3 +144,13 @@ def test_the_services_of_the_protoset_are_the_official_ones():
             ours = (method.input_type, method.output_type)
             theirs = official[f"{file.package}.{service.name}"].methods_by_name[method.name]
             assert ours == (f".{theirs.input_type.full_name}", f".{theirs.output_type.full_name}")
+
+
+def test_a_backbone_becomes_an_encoder(tmp_path):
+    """With random weights: there is no network to fetch others by."""
+    done = run(sys.executable, str(EXAMPLES / "backbone.py"), str(tmp_path / "b.keras"), "--side=32", "--weights=none")
+    assert "wrote" in done.stdout
+    command = [sys.executable, "-m", "ae_search", "export", "--encoder", str(tmp_path / "b.keras")]
+    run(*command, "--to", str(tmp_path / "export" / "backbone"))
+    latents = LocalEncoder(tmp_path / "export" / "backbone").encode(np.zeros((2, 32, 32, 3), np.uint8))
+    assert latents.shape == (2, 576)
