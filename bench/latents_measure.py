@@ -1,6 +1,7 @@
 """The measurements of latents; each function is a job for a process of its own."""
 
 import inspect
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.pictures import Pixels, Protocol, pictures
-from bench.trainings import Trained
+from bench.trainings import MEASURED_BY, TRAININGS, Trained, digest
 
 Vectors = npt.NDArray[Any]
 
@@ -33,7 +34,16 @@ def shape_of(protocol: Protocol) -> tuple[int, int, int]:
 
 
 def baselines(protocol: Protocol) -> list[dict[str, Any]]:
-    """Measure retrieval by each baseline, fitted to the database."""
+    """Measure retrieval by each baseline, fitted to the database, unless that was done before by the same code."""
+    path = TRAININGS / f"baselines-{digest((*MEASURED_BY, 'model', 'principal.py'), repr(protocol))}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_measured_baselines(protocol)), encoding="utf-8")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _measured_baselines(protocol: Protocol) -> list[dict[str, Any]]:
     database, queries = protocol.sources()
     pixels, labels = pictures(database, shape_of(protocol))
     asked, wanted = pictures(queries, shape_of(protocol))

@@ -55,7 +55,7 @@ def whole(results: dict[str, Any]) -> str:
         parts += ["#### Retrieval: 10,000 test images among 60,000", _retrieval_table(rows + longer), _aims(rows)]
     if ablation := results.get("ablation"):
         parts += [
-            f"#### Ablation: held-out training images, {ablation['epochs']} epochs each",
+            f"#### Ablation: 20,000 training images, 10,000 held-out queries, {ablation['epochs']} epochs each",
             _ablation_table(ablation),
         ]
     if reverse := results.get("reverse"):
