@@ -97,8 +97,9 @@ def _arguments() -> argparse.Namespace:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     if not arguments.quick:
-        return Plan(Protocol("test"), Protocol("held out", ABLATION_ITEMS), Protocol("photographs"), None, arguments.ablation_epochs,
-                    1000, SEEDS)  # fmt: skip
+        ablation = Protocol("held out", ABLATION_ITEMS)
+        epochs = arguments.ablation_epochs
+        return Plan(Protocol("test"), ablation, Protocol("photographs"), None, epochs, 1000, SEEDS)
     few = (2_000, 300)
     return Plan(Protocol("test", *few), Protocol("held out", *few), Protocol("photographs"), 1,
                 arguments.ablation_epochs or 1, 30, SEEDS[:2])  # fmt: skip
