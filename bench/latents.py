@@ -22,8 +22,6 @@ PACKAGES = ("ae-search", "numpy", "tensorflow", "keras", "pillow")
 TRIAL = CACHE / "trial"
 SEEDS = (0, 1, 2)
 LONGER = 2.0
-# The autoencoder without what the recipe adds to it.
-PIXELS_ONLY = {"gradients": 0.0, "contrast": 0.0, "scaled": False}
 # What an ingredient that the default recipe leaves out is tried at, where it is not 1.
 TRIED_AT = {"spoiled": 0.5}
 # The weight of the pixels cannot be 0.
@@ -109,8 +107,6 @@ def _retrieval(plan: Plan) -> list[dict[str, Any]]:
     """Compare the recipes with the baselines, on queries that nothing was chosen by."""
     rows = in_fresh_process(measure.baselines, plan.test)
     rows.append(_row("tutorial", plan.test, [_of_tutorial(plan)]))
-    plain = {"architecture": "conv", "seed": plan.seeds[0]} | PIXELS_ONLY
-    rows.append(_row("conv, moved and spoiled, pixels only", plan.test, [Training(plan.test, plain, plan.epochs)]))
     rows.append(_row("default", plan.test, _of_default(plan.test, plan)))
     return rows
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,8 +75,14 @@ class Images:
         dataset = _decoded(self.source, order, self.image_shape)
         return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).batch(batch_size)
 
+    @cached_property
+    def tensor(self) -> Any:
+        """The pixels as one tensor: made outside of any graph, which would copy it into itself."""
+        with tf.device("/CPU:0"):
+            return tf.constant(self.pixels)
+
     def _resident(self, batches: Dataset) -> Dataset:
-        pixels = tf.constant(self.pixels)
+        pixels = self.tensor
         return batches.map(lambda at: (at, tf.cast(tf.gather(pixels, at), tf.float32) / 255.0), tf.data.AUTOTUNE)
 
 

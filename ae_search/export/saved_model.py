@@ -40,6 +40,7 @@ from ae_search.export.batching import write_batching
 from ae_search.export.warmup import write_warmup
 from ae_search.files import make_folder, new_folder
 from ae_search.image_file import pixels_to_png
+from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
 
 log = logging.getLogger(__name__)
 

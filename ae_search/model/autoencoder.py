@@ -68,7 +68,7 @@ def latent_dim_of(image_shape: tuple[int, int, int], architecture: Architecture,
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {ARCHITECTURES}. Received: architecture={architecture!r}")
     if architecture != "tutorial":
-        return latent_dim or DEFAULT_LATENT_DIM
+        return DEFAULT_LATENT_DIM if latent_dim is None else latent_dim
     fixed = tutorial.latent_dim(image_shape)
     if latent_dim not in (None, fixed):
         raise ValueError(

@@ -10,6 +10,9 @@ import tensorflow as tf
 
 ORIENTATIONS = 8
 CELLS = 7
+# A quarter of what one step of a uint8 makes, on average over a cell: an even picture has no gradients, not even those
+# that the rounding of a resized one makes.
+LEAST_SLOPE = 1e-3
 GRADIENT_FLOATS = CELLS * CELLS * ORIENTATIONS
 # Levels of each channel.
 LEVELS = 4
@@ -42,7 +45,8 @@ def oriented_gradients(images: Any) -> Any:
     cells = tf.matmul(tf.matmul(_triangles(height), tf.stack(votes, axis=1)), _triangles(width), transpose_b=True)
     cells = tf.concat([cells[:, :1] + cells[:, -1:], cells[:, 1:-1]], axis=1)
     flat = tf.reshape(cells, [-1, GRADIENT_FLOATS])
-    return tf.sqrt(flat / (tf.sqrt(tf.reduce_mean(flat**2, axis=1, keepdims=True)) + 1e-6))
+    least = LEAST_SLOPE * height * width / CELLS**2
+    return tf.sqrt(flat / (tf.sqrt(tf.reduce_mean(flat**2, axis=1, keepdims=True)) + least))
 
 
 def colour_histogram(images: Any) -> Any:

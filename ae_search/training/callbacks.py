@@ -40,7 +40,11 @@ def callbacks_for(
         keras.callbacks.CSVLogger(str(run / "history.csv"), append=epoch > 0),
         keras.callbacks.TensorBoard(str(run / "tensorboard"), profile_batch=0),
     ]
-    limit = _TimeLimit(config.time_limit_s) if config.time_limit_s is not None else None
+    limit = (
+        _TimeLimit(config.time_limit_s, sum(float(row["seconds"]) for row in rows))
+        if config.time_limit_s is not None
+        else None
+    )
     if limit:
         callbacks.append(limit)
     if config.recipe.schedule == "cosine":
@@ -107,10 +111,10 @@ class _SaveBestAndLast(keras.callbacks.Callback):
 class _TimeLimit(keras.callbacks.Callback):
     """Stops when one more epoch would end further from the limit than this one."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, spent_s: float = 0.0) -> None:
         super().__init__()
         self.limit_s = limit_s
-        self.spent_s = 0.0
+        self.spent_s = spent_s
         self.began = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.pipeline import CACHES, Cache
+from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
-from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
+from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_batch_size, default_epochs, default_recipe
 
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
@@ -82,7 +83,7 @@ def configure(
         architecture=architecture,
         latent_dim=_latent_dim(image_shape, architecture, latent_dim),
         epochs=epochs if epochs is not None else (20 if tutorial else default_epochs(len(source))),
-        batch_size=batch_size if batch_size is not None else (400 if tutorial else 256),
+        batch_size=batch_size if batch_size is not None else (400 if tutorial else default_batch_size(image_shape)),
         learning_rate=learning_rate,
         validation=validation if validation is not None else (0.0 if tutorial else 0.05),
         seed=seed,
@@ -91,6 +92,8 @@ def configure(
         recipe=_recipe(source, architecture, image_shape, ingredients),
     )
     check(config)
+    if config.recipe.labels and not class_counts(source):
+        raise ConfigurationError(f"--label-weight needs images with labels. Received: {source.name}, which has none.")
     return config
 
 

@@ -1,6 +1,6 @@
 """From batches of images to what the trainer takes and what it has to give back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from ae_search.training.recipe import Recipe
 NO_CLASS = -1
 
 Dataset = Any
+
+# Batches that are ready before they are asked for.
+PREFETCHED = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class Examples:
     recipe: Recipe
     partners: npt.NDArray[np.int32] | None
     classes: npt.NDArray[np.int32]
+    _class_table: Any = field(init=False, repr=False)
+    _partner_table: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Outside of any graph, which would copy them into itself.
+        with tf.device("/CPU:0"):
+            object.__setattr__(self, "_class_table", tf.constant(self.classes))
+            object.__setattr__(self, "_partner_table", None if self.partners is None else tf.constant(self.partners))
+        if self.partners is not None:
+            _ = self.images.tensor
 
     def training(self, positions: Positions, batch_size: int, *, seed: int) -> Dataset:
         """Return shuffled, altered batches `(inputs, targets)` by the names of the trainer, without end.
@@ -42,12 +55,12 @@ class Examples:
         The end is left to `steps_per_epoch`: a photograph that vanishes during the training must not end it.
         """
         batches = self.images.shuffled(positions, batch_size, seed=seed).repeat()
-        return batches.map(self._altered, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return batches.map(self._altered, tf.data.AUTOTUNE).prefetch(PREFETCHED)
 
     def held_out(self, positions: Positions, batch_size: int) -> Dataset:
         """Return batches in the order of `positions`, not altered."""
         batches = self.images.batches(positions, batch_size)
-        return batches.map(self._plain, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return batches.map(self._plain, tf.data.AUTOTUNE).prefetch(PREFETCHED)
 
     def _altered(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         seen, clean = self._view(images)
@@ -68,9 +81,9 @@ class Examples:
         """Return one partner of each image; the images themselves where there are no others."""
         if self.partners is None or self.images.pixels is None:
             return images
-        choices = tf.gather(tf.constant(self.partners), at)
+        choices = tf.gather(self._partner_table, at)
         draw = tf.random.uniform((tf.shape(at)[0],), 0, self.partners.shape[1], tf.int32)
-        chosen = tf.gather(tf.constant(self.images.pixels), tf.gather(choices, draw, batch_dims=1))
+        chosen = tf.gather(self.images.tensor, tf.gather(choices, draw, batch_dims=1))
         return tf.cast(chosen, tf.float32) / 255.0
 
     def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -82,5 +95,5 @@ class Examples:
         if self.recipe.contrast:
             inputs[PARTNER], targets[PARTNERS] = partner, tf.range(tf.shape(seen)[0])
         if self.recipe.labels:
-            targets[CLASSES] = tf.gather(tf.constant(self.classes), at)
+            targets[CLASSES] = tf.gather(self._class_table, at)
         return inputs, targets

@@ -65,19 +65,18 @@ def train(
     autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
     steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
     compile_trainer(trainer, config, at_once)
-    sample = [PrecisionOfSample(autoencoder, images, kept, held_out)] if report_precision and len(held_out) else []
+    sample = [PrecisionOfSample(autoencoder, images, kept, held_out)] if report_precision else []
     trainer.fit(
         examples.training(kept, config.batch_size, seed=config.seed),
         steps_per_epoch=steps,
-        validation_data=examples.held_out(held_out, config.batch_size).repeat() if len(held_out) else None,
-        validation_steps=math.ceil(len(held_out) / config.batch_size) or None,
+        validation_data=examples.held_out(held_out, config.batch_size) if len(held_out) else None,
         epochs=config.epochs,
         shuffle=False,  # the dataset shuffles
         verbose=1 if verbose else 0,
         callbacks=callbacks_for(run, config, monitor, autoencoder=autoencoder, steps=steps, more=sample),
     )
     _finish(run, config, images, kept)
-    return _summarise(run, images, len(held_out), monitor)
+    return _summarise(run, config, images, len(held_out))
 
 
 def whole_executions(steps: int) -> tuple[int, int]:
@@ -134,8 +133,11 @@ def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions
 def _examples(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Examples:
     recipe = config.recipe
     partners = None
-    if recipe.contrast and recipe.partner == "neighbour" and images.pixels is not None:
-        partners = nearest_partners(images, [kept, held_out], seed=config.seed)
+    if recipe.contrast and recipe.partner == "neighbour":
+        if images.pixels is None:
+            log.warning("the images are not kept in memory: each is its own partner, as with partner=view")
+        else:
+            partners = nearest_partners(images, [kept, held_out], seed=config.seed)
     number = {label: at for at, label in enumerate(class_counts(images.source))}
     classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
     return Examples(images, recipe, partners, classes)
@@ -153,7 +155,8 @@ def _finish(run: Path, config: TrainingConfig, images: Images, kept: Positions) 
         write_atomically(run / name, autoencoder.save)
 
 
-def _summarise(run: Path, images: Images, held_out: int, monitor: str) -> dict[str, Any]:
+def _summarise(run: Path, config: TrainingConfig, images: Images, held_out: int) -> dict[str, Any]:
+    monitor = "val_loss" if held_out else "loss"
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     last = rows[-1]
@@ -163,6 +166,7 @@ def _summarise(run: Path, images: Images, held_out: int, monitor: str) -> dict[s
         "loss": float(last.get(f"{PIXELS}_loss") or last["loss"]),
         "best_loss": min(float(row[monitor]) for row in rows),
         "monitor": monitor,
+        "time_limit_s": config.time_limit_s,
         "images": len(images) - held_out,
         "held_out": held_out,
         "damaged": images.damaged,

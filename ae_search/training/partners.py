@@ -10,12 +10,12 @@ from ae_search.data.pipeline import Images, Positions
 from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
+from ae_search.training.recipe import default_batch_size
 
 NEIGHBOURS = 5
 COMPONENTS = 128
 # Every image is compared with every other of its group: at most so many, for the time grows with the square.
 LARGEST_GROUP = 65_536
-BLOCK = 1024
 
 
 def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> npt.NDArray[np.int32]:
@@ -40,8 +40,8 @@ def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> n
 
 def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]:
     def blocks() -> Iterator[npt.NDArray[np.float32]]:
-        for _, batch in images.batches(part, BLOCK).as_numpy_iterator():
-            yield features(batch)
+        for _, batch in images.batches(part, default_batch_size(images.image_shape)).as_numpy_iterator():
+            yield histograms(batch)
 
     rows = np.concatenate(list(blocks()))
     latents = fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
@@ -49,7 +49,7 @@ def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]
     return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
 
 
-def features(images: Any) -> npt.NDArray[np.float32]:
+def histograms(images: Any) -> npt.NDArray[np.float32]:
     """Return gradients, and colours where there are any, of float32 images `[n, h, w, c]`: `[n, floats]`."""
     parts = [oriented_gradients(images)] + ([colour_histogram(images)] if images.shape[3] == 3 else [])
     return np.concatenate([np.asarray(part) for part in parts], axis=1)

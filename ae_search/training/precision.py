@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from ae_search.data.pipeline import Images, Positions
+from ae_search.errors import ConfigurationError
 from ae_search.nearest import top_k
 
 DATABASE = 5_000
@@ -21,14 +22,22 @@ class PrecisionOfSample(keras.callbacks.Callback):
         images: The images.
         kept: Positions trained on; 5,000 of them are searched.
         held_out: Positions held out; 1,000 of them are searched for.
+
+    Raises:
+        ConfigurationError: None of either has a label.
     """
 
     def __init__(self, autoencoder: Any, images: Images, kept: Positions, held_out: Positions) -> None:
         super().__init__()
         self.encoder = autoencoder.get_layer("encoder")
         labels = np.array(images.source.labels, object)
+        if not len(_labelled(kept, labels)) or not len(_labelled(held_out, labels)):
+            raise ConfigurationError(
+                "precision@10 needs labelled images among those trained on and those held out. "
+                f"Received: {len(_labelled(kept, labels))} and {len(_labelled(held_out, labels))}."
+            )
         self.parts = [
-            images.batches(np.sort(_labelled(positions, labels)[:count]), QUERIES).map(lambda _, image: image).cache()
+            images.batches(np.sort(_labelled(positions, labels)[:count]), QUERIES).map(lambda _, image: image)
             for positions, count in ((kept, DATABASE), (held_out, QUERIES))
         ]
         self.labels = [

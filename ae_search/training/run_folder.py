@@ -52,7 +52,7 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     if (run / "summary.json").exists():
         finished: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         # A training that ended at its time limit is as finished as one that ran all its epochs.
-        if finished["epochs"] >= config.epochs or config.time_limit_s == begun.time_limit_s is not None:
+        if finished["epochs"] >= config.epochs or config.time_limit_s == finished["time_limit_s"] is not None:
             return finished
     return None
 

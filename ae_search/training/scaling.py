@@ -8,6 +8,8 @@ import numpy.typing as npt
 POWER = -0.25
 # Directions in which latents hardly vary are not blown up beyond this share of the largest eigenvalue.
 LEAST_SHARE = 1e-6
+# Latents of equal images differ by rounding only, and are only centred.
+LEAST_VARIANCE = 1e-12
 
 
 def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
@@ -23,7 +25,7 @@ def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     mean = latents.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((latents - mean).T, bias=True).reshape(len(mean), len(mean)))
     values, axes = values[::-1], axes[:, ::-1]
-    scales = np.maximum(values, max(LEAST_SHARE * values[0], np.finfo(np.float32).tiny)) ** POWER
+    scales = np.maximum(values, LEAST_SHARE * values[0]) ** POWER if values[0] > LEAST_VARIANCE else np.ones(len(mean))
     there, back = axes * scales, (axes / scales).T
     last = autoencoder.get_layer("encoder").get_layer("latents")
     first = autoencoder.get_layer("decoder").get_layer("expand")

@@ -121,7 +121,7 @@ def test_defaults_follow_the_architecture(digits, photos):
     tutorial = configure(digits, architecture="tutorial")
     assert (tutorial.batch_size, tutorial.validation, tutorial.latent_dim) == (400, 0.0, 8)
     folder = configure(open_source(str(photos)))
-    assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 128, 0.05)
+    assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 256, 0.05)
     with pytest.raises(ConfigurationError, match="8 floats"):
         configure(digits, architecture="tutorial", latent_dim=128)
 
