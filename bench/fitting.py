@@ -63,14 +63,13 @@ class Fitting:
             epochs: Epochs.
             more: The callbacks.
         """
-        batches = math.ceil(len(self.held_out) / self.config.batch_size)
-        monitor = "val_loss" if batches else "loss"
+        held_out = self.examples.held_out(self.held_out, self.config.batch_size) if len(self.held_out) else None
+        monitor = "loss" if held_out is None else "val_loss"
         prepare_run(run, self.config)
         self.trainer.fit(
             self.dataset(),
             steps_per_epoch=self.steps,
-            validation_data=self.examples.held_out(self.held_out, self.config.batch_size).repeat() if batches else None,
-            validation_steps=batches or None,
+            validation_data=held_out,
             epochs=epochs,
             shuffle=False,
             verbose=0,

@@ -22,6 +22,7 @@ Cache = Literal["auto", "memory", "none"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 AUTO_CACHE_BYTES = 2**30
 SHUFFLE_BUFFER = 10_000
+LARGEST_BATCH_FLOATS = 2**24
 SHUFFLE_BUFFER_BYTES = 2**28
 
 Dataset = Any
@@ -56,6 +57,13 @@ class Images:
             return _decoded(self.source, positions, self.image_shape).batch(batch_size)
         return self._resident(tf.data.Dataset.from_tensor_slices(positions).batch(batch_size))
 
+    def encoded(self, encoder: Any, positions: Positions) -> npt.NDArray[np.float32]:
+        """Return what a Keras encoder makes of the images at some positions, in their order: `[n, d]`."""
+        rows = [
+            encoder.predict_on_batch(images) for _, images in self.batches(positions, images_at_once(self.image_shape))
+        ]
+        return np.concatenate(rows)
+
     def shuffled(self, positions: Positions, batch_size: int, *, seed: int) -> Dataset:
         """Return the same in another order in each epoch.
 
@@ -84,6 +92,11 @@ class Images:
     def _resident(self, batches: Dataset) -> Dataset:
         pixels = self.tensor
         return batches.map(lambda at: (at, tf.cast(tf.gather(pixels, at), tf.float32) / 255.0), tf.data.AUTOTUNE)
+
+
+def images_at_once(image_shape: tuple[int, int, int]) -> int:
+    """Return how many images to handle together: 256, fewer where they would take more than 64 MiB, at least 8."""
+    return max(8, min(256, LARGEST_BATCH_FLOATS // math.prod(image_shape)))
 
 
 def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass, field, fields, replace
 
 from ae_search.data import ArraySource, Source
-from ae_search.data.pipeline import CACHES, Cache
+from ae_search.data.pipeline import CACHES, Cache, images_at_once
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
-from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_batch_size, default_epochs, default_recipe
+from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
 
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
@@ -83,7 +83,7 @@ def configure(
         architecture=architecture,
         latent_dim=_latent_dim(image_shape, architecture, latent_dim),
         epochs=epochs if epochs is not None else (20 if tutorial else default_epochs(len(source))),
-        batch_size=batch_size if batch_size is not None else (400 if tutorial else default_batch_size(image_shape)),
+        batch_size=batch_size if batch_size is not None else (400 if tutorial else images_at_once(image_shape)),
         learning_rate=learning_rate,
         validation=validation if validation is not None else (0.0 if tutorial else 0.05),
         seed=seed,

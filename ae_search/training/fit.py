@@ -69,7 +69,7 @@ def train(
     trainer.fit(
         examples.training(kept, config.batch_size, seed=config.seed),
         steps_per_epoch=steps,
-        validation_data=examples.held_out(held_out, config.batch_size) if len(held_out) else None,
+        **_validation(examples, held_out, config.batch_size),
         epochs=config.epochs,
         shuffle=False,  # the dataset shuffles
         verbose=1 if verbose else 0,
@@ -123,6 +123,17 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
     )
 
 
+def _validation(examples: Examples, held_out: Positions, batch_size: int) -> dict[str, Any]:
+    """Return what `fit` is told about validation."""
+    if not len(held_out):
+        return {}
+    batches = examples.held_out(held_out, batch_size)
+    if examples.images.pixels is not None:
+        return {"validation_data": batches}
+    # Of files Keras cannot know how many can be read; it wants steps, and rounds them up to whole executions.
+    return {"validation_data": batches.repeat(), "validation_steps": math.ceil(len(held_out) / batch_size)}
+
+
 def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:
     """Return the positions to train on and those held out."""
     shuffled = np.random.default_rng(config.seed).permutation(images.positions)
@@ -149,9 +160,7 @@ def _finish(run: Path, config: TrainingConfig, images: Images, kept: Positions) 
     for name in ("best.keras", "last.keras"):
         autoencoder = keras.models.load_model(run / EPOCHS / name, compile=False)
         if config.recipe.scaled:
-            encoder = autoencoder.get_layer("encoder")
-            batches = images.batches(np.sort(sample), config.batch_size).map(lambda _, image: image)
-            scale_latents(autoencoder, encoder.predict(batches, verbose=0))
+            scale_latents(autoencoder, images.encoded(autoencoder.get_layer("encoder"), np.sort(sample)))
         write_atomically(run / name, autoencoder.save)
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.data.pipeline import Images, Positions
+from ae_search.data.pipeline import Images, Positions, images_at_once
 from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
-from ae_search.training.recipe import default_batch_size
 
 NEIGHBOURS = 5
 COMPONENTS = 128
@@ -40,7 +39,7 @@ def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> n
 
 def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]:
     def blocks() -> Iterator[npt.NDArray[np.float32]]:
-        for _, batch in images.batches(part, default_batch_size(images.image_shape)).as_numpy_iterator():
+        for _, batch in images.batches(part, images_at_once(images.image_shape)).as_numpy_iterator():
             yield histograms(batch)
 
     rows = np.concatenate(list(blocks()))

@@ -36,18 +36,15 @@ class PrecisionOfSample(keras.callbacks.Callback):
                 "precision@10 needs labelled images among those trained on and those held out. "
                 f"Received: {len(_labelled(kept, labels))} and {len(_labelled(held_out, labels))}."
             )
-        self.parts = [
-            images.batches(np.sort(_labelled(positions, labels)[:count]), QUERIES).map(lambda _, image: image)
-            for positions, count in ((kept, DATABASE), (held_out, QUERIES))
+        self.images = images
+        self.positions = [
+            np.sort(_labelled(part, labels)[:count]) for part, count in ((kept, DATABASE), (held_out, QUERIES))
         ]
-        self.labels = [
-            labels[np.sort(_labelled(positions, labels)[:count])]
-            for positions, count in ((kept, DATABASE), (held_out, QUERIES))
-        ]
+        self.labels = [labels[part] for part in self.positions]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Search, and write down the share of neighbours that have the query's label."""
-        items, queries = (self.encoder.predict(part, verbose=0) for part in self.parts)
+        items, queries = (self.images.encoded(self.encoder, part) for part in self.positions)
         found = top_k(queries, items, min(K, len(items)), "angular")
         hits = self.labels[0][found] == self.labels[1][:, None]
         (logs if logs is not None else {})["val_precision_at_10"] = float(hits.mean())

@@ -1,6 +1,5 @@
 """What an encoder is trained to: every ingredient has a name and can be left out by itself."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,7 +9,6 @@ Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
 MANY = 10_000
-LARGEST_BATCH_FLOATS = 2**24
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,3 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
 def default_epochs(images: int) -> int:
     """Return the epochs for so many images: 12 for 60,000, more for fewer, but not above 60."""
     return max(12, min(60, 720_000 // max(1, images)))
-
-
-def default_batch_size(image_shape: tuple[int, int, int]) -> int:
-    """Return the images of a batch: 256, fewer where they would take more than 64 MiB."""
-    return max(8, min(256, LARGEST_BATCH_FLOATS // math.prod(image_shape)))

@@ -214,3 +214,12 @@ def test_what_cannot_be_exported_is_said(tmp_path):
     for path in (tmp_path / "text.keras", tmp_path / "missing.keras", tmp_path):
         with pytest.raises(ConfigurationError):
             load_encoder(path)
+
+
+def test_a_saved_default_encoder_can_be_exported_by_a_process_that_never_trained(tmp_path):
+    from ae_search.model import build_encoder
+
+    build_encoder((16, 16, 3), latent_dim=4).save(tmp_path / "encoder.keras")
+    command = [sys.executable, "-m", "ae_search", "export", "--encoder", str(tmp_path / "encoder.keras")]
+    done = subprocess.run([*command, "--to", str(tmp_path / "mine")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

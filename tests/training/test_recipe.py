@@ -3,6 +3,7 @@
 import csv
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,11 +14,12 @@ from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
 from ae_search.model.histograms import oriented_gradients
 from ae_search.training import configure, load_autoencoder, train
-from ae_search.training.callbacks import _Cosine
+from ae_search.training.callbacks import _Cosine, _TimeLimit
 from ae_search.training.examples import Examples
 from ae_search.training.fit import build_models, compile_trainer, whole_executions
 from ae_search.training.partners import nearest_partners
 from ae_search.training.recipe import Recipe
+from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents
 
 
@@ -197,3 +199,59 @@ def test_wrong_ingredients_fail_before_any_work(digits, wrong):
 def test_an_unknown_ingredient_is_a_mistake_of_the_programmer(digits):
     with pytest.raises(TypeError, match="salt"):
         configure(digits, salt=1.0)
+
+
+def test_what_needs_labels_says_so_before_any_work(tmp_path):
+    source = ArraySource("grey", np.zeros((20, 8, 8, 1), np.uint8), [None] * 20)
+    with pytest.raises(ConfigurationError, match="needs images with labels"):
+        configure(source, labels=1.0)
+    with pytest.raises(ConfigurationError, match="precision@10 needs labelled images"):
+        train(source, configure(source, validation=0.5), tmp_path / "run", report_precision=True)
+    assert not (tmp_path / "run" / "history.csv").exists()
+
+
+def test_the_rate_follows_the_time_limit_where_that_is_nearer():
+    limit = _TimeLimit(100.0, spent_s=75.0)
+    limit.on_epoch_begin(0)
+    cosine = _Cosine(1.0, epochs=1000, steps=10, limit=limit)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam())
+    cosine.set_model(model)
+    cosine.on_epoch_begin(3)
+    cosine.on_train_batch_begin(0)
+    assert float(model.optimizer.learning_rate) == pytest.approx((1 + math.cos(math.pi * 0.75)) / 2, abs=0.01)
+
+
+def test_more_time_trains_on(digits, tmp_path):
+    run = tmp_path / "run"
+    few = train(digits, configure(digits, epochs=50, latent_dim=4, time_limit_s=0.001), run, verbose=False)
+    again = train(digits, configure(digits, epochs=50, latent_dim=4, time_limit_s=0.001), run, verbose=False)
+    assert few == again
+    more = configure(digits, epochs=50, latent_dim=4, time_limit_s=few["seconds"] + 1.0)
+    prepare_run(run, more)  # the command line asks first
+    assert train(digits, more, run, verbose=False)["epochs"] > few["epochs"] == 1
+
+
+def test_the_graph_holds_no_copy_of_the_images():
+    images = readable_images(grey_source(500), (8, 8, 1))
+    partners = nearest_partners(images, [images.positions], seed=0)
+    examples = Examples(images, Recipe(contrast=1.0), partners, np.zeros(500, np.int32))
+    captured = examples.held_out(images.positions, 10)._input_dataset._map_func.function.graph.as_graph_def()
+    assert captured.ByteSize() < images.pixels.nbytes
+
+
+def test_equal_images_are_only_centred():
+    encoder = build_encoder((8, 8, 1), latent_dim=3)
+    autoencoder = build_autoencoder(encoder, build_decoder((8, 8, 1), latent_dim=3))
+    images = np.zeros((5, 8, 8, 1), np.float32)
+    scale_latents(autoencoder, np.asarray(encoder(images)))
+    others = np.random.default_rng(0).random((5, 8, 8, 1), np.float32)
+    assert np.abs(encoder(others)).max() < 1e3
+
+
+def test_without_memory_an_image_is_its_own_partner(photos, tmp_path, caplog):
+    source = open_source(str(photos))
+    config = configure(source, epochs=1, image_size=(16, 16), latent_dim=4, batch_size=8, cache="none")
+    assert config.recipe.partner == "neighbour"
+    assert np.isfinite(train(source, config, tmp_path / "run", verbose=False)["loss"])
+    assert "each is its own partner" in caplog.text
