@@ -110,9 +110,12 @@ def test_the_evaluation(place, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "photos").rename(tmp_path / "queries")
     (block,) = [block for block in blocks("sh") if "ae-search evaluate" in block]
-    result = run([*shlex.split(block, comments=True)[1:], "--database", "queries", "--reverse", "3"], tmp_path)
+    result = run(
+        [*shlex.split(block.replace("\\\n", " "), comments=True)[1:], "--database", "queries", "--reverse", "3"],
+        tmp_path,
+    )
     assert result.returncode == 0, result.stderr
-    assert "precision@10" in result.stdout
+    assert "P@10 by label" in result.stdout
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (tmp_path / "projector" / "projector_config.pbtxt").is_file()
 
