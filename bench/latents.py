@@ -120,7 +120,7 @@ def _longer(plan: Plan) -> list[dict[str, Any]]:
 def _ablation(plan: Plan) -> dict[str, Any]:
     """Leave out each ingredient in turn, and add each that is not used."""
     config = in_fresh_process(default_config, plan.held_out)
-    epochs = plan.ablation_epochs or max(1, round(config["epochs"] * ABLATION_SHARE))
+    epochs = _ablation_epochs(plan, config)
     rows = []
     for name, options in {"default": {}, **_variations(config["recipe"])}.items():
         training = Training(plan.held_out, {"seed": plan.seeds[0], **options}, epochs)
@@ -175,11 +175,17 @@ def _photographs(plan: Plan) -> list[dict[str, Any]]:
     return [*rows, _row("default", plan.photographs, _of_default(plan.photographs, plan))]
 
 
-def _labels(plan: Plan) -> list[dict[str, Any]]:
-    """Give none and a tenth of the labels."""
-    seed, rows = plan.seeds[0], [_row("no labels", plan.test, _of_default(plan.test, plan)[:1])]
-    training = Training(plan.test, {"seed": seed, "labels": 1.0}, plan.epochs, labelled=TENTH)
-    return [*rows, _row("a tenth of the labels", plan.test, [training])]
+def _labels(plan: Plan) -> dict[str, Any]:
+    """Give none and a tenth of the labels, as short and small as the ablation is."""
+    epochs = _ablation_epochs(plan, in_fresh_process(default_config, plan.held_out))
+    without = Training(plan.held_out, {"seed": plan.seeds[0]}, epochs)
+    tenth = Training(plan.held_out, {"seed": plan.seeds[0], "labels": 1.0}, epochs, labelled=TENTH)
+    rows = [_row("no labels", plan.held_out, [without]), _row("a tenth of the labels", plan.held_out, [tenth])]
+    return {"epochs": epochs, "rows": rows}
+
+
+def _ablation_epochs(plan: Plan, config: dict[str, Any]) -> int:
+    return plan.ablation_epochs or max(1, round(config["epochs"] * ABLATION_SHARE))
 
 
 def _of_tutorial(plan: Plan) -> Training:

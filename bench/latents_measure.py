@@ -35,12 +35,17 @@ def shape_of(protocol: Protocol) -> tuple[int, int, int]:
 
 def baselines(protocol: Protocol) -> list[dict[str, Any]]:
     """Measure retrieval by each baseline, fitted to the database, unless that was done before by the same code."""
-    path = TRAININGS / f"baselines-{digest((*MEASURED_BY, 'model', 'principal.py'), repr(protocol))}.json"
+    rows: list[dict[str, Any]] = _kept(f"baselines {protocol}", lambda: _measured_baselines(protocol))
+    return rows
+
+
+def _kept(name: str, measure: Callable[[], Any]) -> Any:
+    """Return figures that no training changes."""
+    path = TRAININGS / f"{digest((*MEASURED_BY, 'model', 'principal.py'), name)}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_measured_baselines(protocol)), encoding="utf-8")
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+        path.write_text(json.dumps(measure()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _measured_baselines(protocol: Protocol) -> list[dict[str, Any]]:
@@ -87,6 +92,11 @@ class Altered:
 
 def reverse_baselines(altered: Altered) -> dict[str, dict[str, float]]:
     """Return the share of copies whose original comes first, by alteration, under pixels and under gradients."""
+    rows: dict[str, dict[str, float]] = _kept(f"reverse {altered}", lambda: _measured_reverse(altered))
+    return rows
+
+
+def _measured_reverse(altered: Altered) -> dict[str, dict[str, float]]:
     copies, chosen, pixels = altered.make()
     rows = {}
     for name, vectors in _baselines(pixels):

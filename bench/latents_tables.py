@@ -62,8 +62,8 @@ def whole(results: dict[str, Any]) -> str:
         parts += [f"#### Reverse search: {reverse['copies']:,} altered images", _reverse_table(reverse), _cost(reverse)]
     if rows := results.get("photographs"):
         parts += ["#### Photographs", _retrieval_table(rows)]
-    if rows := results.get("labels"):
-        parts += ["#### Labels", _retrieval_table(rows)]
+    if labels := results.get("labels"):
+        parts += [f"#### Labels: as in the ablation, {labels['epochs']} epochs", _retrieval_table(labels["rows"])]
     return "\n\n".join([*parts, report.check_table(results["checks"])])
 
 
