@@ -1,4 +1,4 @@
-"""What can be measured of an image without learning: histograms of its gradients and of its colours."""
+"""What can be measured of an image without learning: histograms of its gradients and colours, and coarse pixels."""
 
 import math
 from typing import Any
@@ -42,7 +42,7 @@ def oriented_gradients(images: Any) -> Any:
     # A vote of 1 at the orientation itself, falling to 0 at the next one on either side; the ninth is the first again.
     # One at a time: TensorFlow takes five times as long to do all by broadcasting.
     votes = [steepness * tf.nn.relu(1.0 - tf.abs(turn - around)) for around in range(ORIENTATIONS + 1)]
-    cells = tf.matmul(tf.matmul(_triangles(height), tf.stack(votes, axis=1)), _triangles(width), transpose_b=True)
+    cells = _weighted(_triangles(height), tf.stack(votes, axis=1), _triangles(width))
     cells = tf.concat([cells[:, :1] + cells[:, -1:], cells[:, 1:-1]], axis=1)
     flat = tf.reshape(cells, [-1, GRADIENT_FLOATS])
     least = LEAST_SLOPE * height * width / CELLS**2
@@ -66,6 +66,21 @@ def colour_histogram(images: Any) -> Any:
     red, green, blue = tf.unstack(tf.maximum(0.0, 1.0 - distance), axis=3)
     votes = tf.einsum("nhwr,nhwg,nhwb->nrgb", red, green, blue) / (height * width)
     return tf.sqrt(COLOUR_FLOATS * tf.reshape(votes, [-1, COLOUR_FLOATS]))
+
+
+def cell_means(images: Any) -> Any:
+    """Return the mean of each channel in each of 7 x 7 cells, with triangular weights: an image of 7 x 7 px.
+
+    Args:
+        images: Float32 `[n, h, w, c]` in [0, 1].
+
+    Returns:
+        Float32 `[n, 49 * c]` in [0, 1].
+    """
+    height, width, channels = images.shape[1:]
+    rows, columns = (weights / weights.sum(axis=1, keepdims=True) for weights in map(_triangles, (height, width)))
+    planes = tf.transpose(images, [0, 3, 1, 2])
+    return tf.reshape(_weighted(rows, planes, columns), [-1, CELLS * CELLS * channels])
 
 
 @keras.saving.register_keras_serializable(package="ae_search")
@@ -94,10 +109,31 @@ class ColourHistogram(keras.layers.Layer):
         return shape[0], COLOUR_FLOATS
 
 
+@keras.saving.register_keras_serializable(package="ae_search")
+class CellMeans(keras.layers.Layer):
+    """`cell_means` as a layer: `[n, h, w, c]` to `[n, 49 * c]`. It learns nothing."""
+
+    def call(self, images: Any) -> Any:
+        """Return the means."""
+        return cell_means(images)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """Return `[n, 49 * c]`."""
+        return shape[0], CELLS * CELLS * int(shape[3] or 1)
+
+
 def _slopes(grey: Any) -> tuple[Any, Any]:
     """Return the differences of the neighbours to the right and left, below and above; edges repeat."""
     padded = tf.pad(grey, [[0, 0], [1, 1], [1, 1]], "SYMMETRIC")
     return padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+
+
+def _weighted(rows: npt.NDArray[np.float32], planes: Any, columns: npt.NDArray[np.float32]) -> Any:
+    """Sum each plane `[n, c, h, w]` by weights `[a, h]` and `[b, w]`: `[n, c, a, b]`.
+
+    The second product has two dimensions: as one of batches, TensorFlow 2.21 on a CPU dies of some shapes.
+    """
+    return tf.tensordot(tf.matmul(rows, planes), columns.T, 1)
 
 
 def _triangles(side: int) -> npt.NDArray[np.float32]:
