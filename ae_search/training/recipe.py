@@ -48,7 +48,7 @@ class Recipe:
 def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
     """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
     return Recipe(
-        pixels=20.0,
+        pixels=30.0,
         gradients=1.0,
         colours=1.0 if image_shape[2] == 3 else 0.0,
         contrast=1.0,
