@@ -20,7 +20,7 @@ def train(
     latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam: 0.003, or 0.001 for tutorial.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
     validation: Annotated[float | None, typer.Option(help="Share held out: 0.05, or 0 for tutorial.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, shuffle and hold-out.")] = 42,
     cache: Annotated[str, typer.Option(help="Decoded images in memory: auto (up to 1 GiB), memory, none.")] = "auto",

@@ -1,4 +1,4 @@
-"""What can be measured of an image without learning: histograms of its gradients and colours, and coarse pixels."""
+"""What can be measured of an image without learning: histograms of its gradients and of its colours."""
 
 import math
 from typing import Any
@@ -68,21 +68,6 @@ def colour_histogram(images: Any) -> Any:
     return tf.sqrt(COLOUR_FLOATS * tf.reshape(votes, [-1, COLOUR_FLOATS]))
 
 
-def cell_means(images: Any) -> Any:
-    """Return the mean of each channel in each of 7 x 7 cells, with triangular weights: an image of 7 x 7 px.
-
-    Args:
-        images: Float32 `[n, h, w, c]` in [0, 1].
-
-    Returns:
-        Float32 `[n, 49 * c]` in [0, 1].
-    """
-    height, width, channels = images.shape[1:]
-    rows, columns = (weights / weights.sum(axis=1, keepdims=True) for weights in map(_triangles, (height, width)))
-    planes = tf.transpose(images, [0, 3, 1, 2])
-    return tf.reshape(_weighted(rows, planes, columns), [-1, CELLS * CELLS * channels])
-
-
 @keras.saving.register_keras_serializable(package="ae_search")
 class OrientedGradients(keras.layers.Layer):
     """`oriented_gradients` as a layer: `[n, h, w, c]` to `[n, 392]`. It learns nothing."""
@@ -107,19 +92,6 @@ class ColourHistogram(keras.layers.Layer):
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Return `[n, 64]`."""
         return shape[0], COLOUR_FLOATS
-
-
-@keras.saving.register_keras_serializable(package="ae_search")
-class CellMeans(keras.layers.Layer):
-    """`cell_means` as a layer: `[n, h, w, c]` to `[n, 49 * c]`. It learns nothing."""
-
-    def call(self, images: Any) -> Any:
-        """Return the means."""
-        return cell_means(images)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        """Return `[n, 49 * c]`."""
-        return shape[0], CELLS * CELLS * int(shape[3] or 1)
 
 
 def _slopes(grey: Any) -> tuple[Any, Any]:

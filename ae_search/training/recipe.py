@@ -25,7 +25,7 @@ class Recipe:
             altered anew.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
-        moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1].
+        moved: How far the encoder's images are mirrored, turned, zoomed and shifted at random, in [0, 1].
         spoiled: Share in [0, 1] of the encoder's images that are blurred, darkened, noisy or have a spot; the decoders
             are to give back what was there before.
         schedule: Of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
@@ -48,7 +48,6 @@ class Recipe:
 def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
     """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
     return Recipe(
-        pixels=30.0,
         gradients=1.0,
         colours=1.0 if image_shape[2] == 3 else 0.0,
         contrast=1.0,
