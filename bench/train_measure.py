@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from ae_search.model.heads import PARTNER, PARTNERS
-from ae_search.training.fit import compile_trainer
-from bench.fitting import Fitting, prepare
+from ae_search.training.preparation import Prepared, compile_trainer
+from bench.fitting import fit_for, prepare_fashion
 
 # Images that the loss of the pixels is measured on: some of those trained on.
 SAMPLE = 2000
@@ -36,15 +36,15 @@ def reach(options: dict[str, Any], items: int | None, target: float) -> dict[str
         `fit_s`: seconds of `fit` until then, None if it never was; `spent_s`: seconds of `fit` in all; `prepared_s`:
         seconds before it; `images` trained on; the lowest `loss`; the `curve` of seconds and losses.
     """
-    fitting = prepare(options, items)
-    clock = _UntilLoss(fitting, target)
+    prepared, prepared_s = prepare_fashion(options, items)
+    clock = _UntilLoss(prepared, target)
     with tempfile.TemporaryDirectory() as folder:
-        fitting.fit(Path(folder), fitting.config.epochs, [clock])
+        fit_for(prepared, Path(folder), prepared.config.epochs, [clock])
     return {
         "fit_s": clock.reached_s,
         "spent_s": clock.curve[-1][0],
-        "prepared_s": fitting.prepared_s,
-        "images": (len(clock.curve) - 1) * fitting.at_once * fitting.config.batch_size,
+        "prepared_s": prepared_s,
+        "images": (len(clock.curve) - 1) * prepared.at_once * prepared.config.batch_size,
         "loss": min(loss for _, loss in clock.curve),
         "curve": [list(point) for point in clock.curve],
     }
@@ -53,12 +53,12 @@ def reach(options: dict[str, Any], items: int | None, target: float) -> dict[str
 class _UntilLoss(keras.callbacks.Callback):
     """Measures the loss of the pixels after each execution, with the clock stopped, until it is as low as asked."""
 
-    def __init__(self, fitting: Fitting, target: float) -> None:
+    def __init__(self, prepared: Prepared, target: float) -> None:
         super().__init__()
-        chosen = np.sort(np.random.default_rng(0).permutation(fitting.kept)[:SAMPLE])
-        ((_, images),) = fitting.images.batches(chosen, SAMPLE).as_numpy_iterator()
+        chosen = np.sort(np.random.default_rng(0).permutation(prepared.kept)[:SAMPLE])
+        ((_, images),) = prepared.images.batches(chosen, SAMPLE).as_numpy_iterator()
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        self.measure = tf.function(lambda: loss(images, fitting.autoencoder(images, training=False)))
+        self.measure = tf.function(lambda: loss(images, prepared.autoencoder(images, training=False)))
         # Traced here, before the clock runs.
         self.curve = [(0.0, float(self.measure()))]
         self.target = target
@@ -93,23 +93,23 @@ def speed(options: dict[str, Any], items: int | None, epochs: int) -> dict[str, 
         a loop of `train_on_batch`, of the dataset alone, and of training on the same batch again and again. Images a
         batch; multiply-adds an image, and those a second of a matrix product.
     """
-    fitting = prepare(options, items, true_partners=False)
+    prepared, _ = prepare_fashion(options, items)
     figures: dict[str, float] = {
-        "batch_size": fitting.config.batch_size,
-        "multiply_adds": PASSES * multiply_adds(fitting.trainer, fitting.config.batch_size),
+        "batch_size": prepared.config.batch_size,
+        "multiply_adds": PASSES * multiply_adds(prepared.trainer, prepared.config.batch_size),
         "multiply_adds_per_s": matmul_rate(tf.float32),
         "multiply_adds_per_s_bfloat16": matmul_rate(tf.bfloat16),
     }
-    ((_, batch),) = enumerate(fitting.dataset().take(1))
+    ((_, batch),) = enumerate(prepared.dataset().take(1))
     same = tf.data.Dataset.from_tensors(batch).repeat()
     with tempfile.TemporaryDirectory() as folder:
-        figures |= _by_epochs("fit", fitting, lambda more: fitting.fit(Path(folder), 1 + epochs, [more]))
-    for name, dataset in (("bare_fit", fitting.dataset()), ("steps", same)):
-        figures |= _by_epochs(name, fitting, lambda more, dataset=dataset: _fit(fitting, dataset, 1 + epochs, more))
-    figures |= _by_turns("pipeline", fitting, epochs, fitting.dataset(), lambda _: None)
-    compile_trainer(fitting.trainer, fitting.config, 1)
+        figures |= _by_epochs("fit", prepared, lambda more: fit_for(prepared, Path(folder), 1 + epochs, [more]))
+    for name, dataset in (("bare_fit", prepared.dataset()), ("steps", same)):
+        figures |= _by_epochs(name, prepared, lambda more, dataset=dataset: _fit(prepared, dataset, 1 + epochs, more))
+    figures |= _by_turns("pipeline", prepared, epochs, prepared.dataset(), lambda _: None)
+    compile_trainer(prepared.trainer, prepared.config, 1)
     return figures | _by_turns(
-        "loop", fitting, epochs, fitting.dataset(), lambda batch: fitting.trainer.train_on_batch(*batch)
+        "loop", prepared, epochs, prepared.dataset(), lambda batch: prepared.trainer.train_on_batch(*batch)
     )
 
 
@@ -136,15 +136,15 @@ def variant(
         Images a second, `per_s`, and by how many seconds the first epoch took longer than the others, `start_s`.
     """
     keras.mixed_precision.set_dtype_policy(policy)
-    fitting = prepare(options, items, true_partners=False)
+    prepared, _ = prepare_fashion(options, items)
     if at_once:
-        compile_trainer(fitting.trainer, fitting.config, at_once)
-    fitting.trainer.jit_compile = jit
+        compile_trainer(prepared.trainer, prepared.config, at_once)
+    prepared.trainer.jit_compile = jit
     clock = _Epochs()
-    _fit(fitting, fitting.dataset(), 1 + epochs, clock)
+    _fit(prepared, prepared.dataset(), 1 + epochs, clock)
     first_s, *others_s = np.diff(clock.clock, axis=0)[:, 0]
     epoch_s = float(np.median(others_s))
-    return {"per_s": fitting.steps * fitting.config.batch_size / epoch_s, "start_s": float(first_s) - epoch_s}
+    return {"per_s": prepared.steps * prepared.config.batch_size / epoch_s, "start_s": float(first_s) - epoch_s}
 
 
 def multiply_adds(trainer: Any, batch_size: int) -> int:
@@ -193,28 +193,30 @@ class _Epochs(keras.callbacks.Callback):
         self.clock.append(_clock())
 
 
-def _fit(fitting: Fitting, dataset: Any, epochs: int, more: Any) -> None:
-    fitting.trainer.fit(
-        dataset, steps_per_epoch=fitting.steps, epochs=epochs, shuffle=False, verbose=0, callbacks=[more]
+def _fit(prepared: Prepared, dataset: Any, epochs: int, more: Any) -> None:
+    prepared.trainer.fit(
+        dataset, steps_per_epoch=prepared.steps, epochs=epochs, shuffle=False, verbose=0, callbacks=[more]
     )
 
 
-def _by_epochs(name: str, fitting: Fitting, fit: Callable[[Any], None]) -> dict[str, float]:
+def _by_epochs(name: str, prepared: Prepared, fit: Callable[[Any], None]) -> dict[str, float]:
     """Return medians over the epochs of a `fit` but the first."""
     epochs = _Epochs()
     fit(epochs)
-    return _medians(name, epochs.clock[1:], fitting.steps)
+    return _medians(name, epochs.clock[1:], prepared.steps)
 
 
-def _by_turns(name: str, fitting: Fitting, turns: int, dataset: Any, use: Callable[[Any], object]) -> dict[str, float]:
+def _by_turns(
+    name: str, prepared: Prepared, turns: int, dataset: Any, use: Callable[[Any], object]
+) -> dict[str, float]:
     """Return medians over some passes through a dataset, after a first one."""
     batches: Iterator[Any] = iter(dataset)
     clock = []
     for _ in range(1 + turns):
-        for batch in itertools.islice(batches, fitting.steps):
+        for batch in itertools.islice(batches, prepared.steps):
             use(batch)
         clock.append(_clock())
-    return _medians(name, clock, fitting.steps)
+    return _medians(name, clock, prepared.steps)
 
 
 def _medians(name: str, clock: list[tuple[float, float]], steps: int) -> dict[str, float]:

@@ -20,11 +20,14 @@ def train(
     latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam: 0.003, or 0.001 for tutorial.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out: 0.05, or 0 for tutorial.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, shuffle and hold-out.")] = 42,
     cache: Annotated[str, typer.Option(help="Decoded images in memory: auto (up to 1 GiB), memory, none.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="End near so many seconds.")] = None,
+    pixel_weight: Annotated[
+        float | None, typer.Option(help="Of the reconstruction of the pixels.", rich_help_panel=RECIPE)
+    ] = None,
     gradient_weight: Annotated[
         float | None, typer.Option(help="Of a second decoder, for oriented gradients.", rich_help_panel=RECIPE)
     ] = None,
@@ -45,6 +48,10 @@ def train(
     ] = None,
     spoiled: Annotated[
         float | None, typer.Option(help="Share blurred, darkened, noisy or with a spot.", rich_help_panel=RECIPE)
+    ] = None,
+    from_components: Annotated[
+        bool | None,
+        typer.Option("--from-components/--from-random", help="Where latents begin.", rich_help_panel=RECIPE),
     ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
@@ -75,6 +82,7 @@ def train(
         seed=seed,
         cache=cache,
         time_limit_s=time_limit,
+        pixels=pixel_weight,
         gradients=gradient_weight,
         colours=colour_weight,
         contrast=contrast_weight,
@@ -82,6 +90,7 @@ def train(
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,
+        from_components=from_components,
         schedule=schedule,
         scaled=scaled,
     )

@@ -1,4 +1,4 @@
-"""What can be measured of an image without learning: histograms of its gradients and of its colours."""
+"""What can be measured of an image without learning: histograms of its gradients and colours, and coarse pixels."""
 
 import math
 from typing import Any
@@ -68,6 +68,21 @@ def colour_histogram(images: Any) -> Any:
     return tf.sqrt(COLOUR_FLOATS * tf.reshape(votes, [-1, COLOUR_FLOATS]))
 
 
+def cell_means(images: Any) -> Any:
+    """Return the mean of each channel in each of 7 x 7 cells, with triangular weights: an image of 7 x 7 px.
+
+    Args:
+        images: Float32 `[n, h, w, c]` in [0, 1].
+
+    Returns:
+        Float32 `[n, 49 * c]` in [0, 1]; 0 for cells that have no pixels, as in images of less than 7 px.
+    """
+    height, width, channels = images.shape[1:]
+    planes = tf.transpose(images, [0, 3, 1, 2])
+    means = _weighted(_shares(_triangles(height)), planes, _shares(_triangles(width)))
+    return tf.reshape(means, [-1, CELLS * CELLS * channels])
+
+
 @keras.saving.register_keras_serializable(package="ae_search")
 class OrientedGradients(keras.layers.Layer):
     """`oriented_gradients` as a layer: `[n, h, w, c]` to `[n, 392]`. It learns nothing."""
@@ -94,6 +109,19 @@ class ColourHistogram(keras.layers.Layer):
         return shape[0], COLOUR_FLOATS
 
 
+@keras.saving.register_keras_serializable(package="ae_search")
+class CellMeans(keras.layers.Layer):
+    """`cell_means` as a layer: `[n, h, w, c]` to `[n, 49 * c]`. It learns nothing."""
+
+    def call(self, images: Any) -> Any:
+        """Return the means."""
+        return cell_means(images)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """Return `[n, 49 * c]`."""
+        return shape[0], CELLS * CELLS * int(shape[3] or 1)
+
+
 def _slopes(grey: Any) -> tuple[Any, Any]:
     """Return the differences of the neighbours to the right and left, below and above; edges repeat."""
     padded = tf.pad(grey, [[0, 0], [1, 1], [1, 1]], "SYMMETRIC")
@@ -113,3 +141,9 @@ def _triangles(side: int) -> npt.NDArray[np.float32]:
     size = side / CELLS
     centres = (np.arange(CELLS) + 0.5) * size - 0.5
     return np.maximum(0.0, 1.0 - np.abs(np.arange(side) - centres[:, None]) / size).astype(np.float32)
+
+
+def _shares(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scale weights `[a, h]` so that those of a cell have the sum 1; a cell of no weight keeps none."""
+    totals = weights.sum(axis=1, keepdims=True)
+    return (weights / np.where(totals > 0, totals, 1)).astype(np.float32)

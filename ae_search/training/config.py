@@ -56,7 +56,7 @@ def configure(
     latent_dim: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     validation: float | None = None,
     seed: int = 42,
     cache: Cache = "auto",
@@ -66,8 +66,8 @@ def configure(
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256 and the default recipe, hold out 5 %, and do more epochs of fewer images. Images of a built-in
-    source keep their size; those of a folder become 64 x 64 px in colour.
+    take batches of 256, a learning rate of 0.003 and the default recipe, hold out 5 %, and do more epochs of fewer
+    images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
 
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
@@ -84,7 +84,7 @@ def configure(
         latent_dim=_latent_dim(image_shape, architecture, latent_dim),
         epochs=epochs if epochs is not None else (20 if tutorial else default_epochs(len(source))),
         batch_size=batch_size if batch_size is not None else (400 if tutorial else images_at_once(image_shape)),
-        learning_rate=learning_rate,
+        learning_rate=learning_rate if learning_rate is not None else (1e-3 if tutorial else 3e-3),
         validation=validation if validation is not None else (0.0 if tutorial else 0.05),
         seed=seed,
         cache=cache,

@@ -63,19 +63,21 @@ class Examples:
         return batches.map(self._plain, tf.data.AUTOTUNE).prefetch(PREFETCHED)
 
     def _altered(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        seen, clean = self._view(images)
-        return self._example(at, seen, clean, self._view(self._partner(at, images))[0])
+        # What is to be reconstructed stays in its place, or decoders would have to learn every place of it.
+        partner = self._partner(at, images)
+        if self.recipe.moved:
+            partner = moved(partner, self.recipe.moved)
+        return self._example(at, self._spoiled(images), images, self._spoiled(partner))
 
     def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._example(at, images, images, self._partner(at, images))
 
-    def _view(self, images: Any) -> tuple[Any, Any]:
-        """Return what the encoder sees of some images, and what it is to be taken for."""
-        clean = moved(images, self.recipe.moved) if self.recipe.moved else images
+    def _spoiled(self, images: Any) -> Any:
+        """Spoil some of the images."""
         if not self.recipe.spoiled:
-            return clean, clean
+            return images
         chosen = tf.random.uniform((tf.shape(images)[0], 1, 1, 1)) < self.recipe.spoiled
-        return tf.where(chosen, spoiled(clean), clean), clean
+        return tf.where(chosen, spoiled(images), images)
 
     def _partner(self, at: Any, images: Any) -> Any:
         """Return one partner of each image; the images themselves where there are no others."""

@@ -3,8 +3,7 @@
 import csv
 import json
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,18 @@ import keras
 import numpy as np
 
 from ae_search.data import Source
-from ae_search.data.pipeline import Images, Positions, readable_images
-from ae_search.data.sources import class_counts, summary
+from ae_search.data.sources import summary
 from ae_search.files import write_atomically
-from ae_search.model import build_autoencoder, build_decoder, build_encoder
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
-from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
+from ae_search.model.heads import PIXELS
 from ae_search.training.callbacks import EPOCHS, callbacks_for
 from ae_search.training.config import TrainingConfig
-from ae_search.training.examples import NO_CLASS, Examples
-from ae_search.training.partners import nearest_partners
 from ae_search.training.precision import PrecisionOfSample
+from ae_search.training.preparation import Prepared, prepare
 from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents
 
 log = logging.getLogger(__name__)
 
-# Batches that one call into TensorFlow runs: worth up to 2x for small batches on a loaded machine.
-STEPS_PER_EXECUTION = range(8, 33)
 # Latents that the scaling is computed from, at most.
 SCALED_BY = 20_000
 
@@ -57,106 +50,53 @@ def train(
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])
         return finished
-    keras.utils.set_random_seed(config.seed)
-    images = readable_images(source, config.image_shape, cache=config.cache)
-    kept, held_out = _split(images, config)
-    monitor = "val_loss" if len(held_out) else "loss"
-    examples = _examples(images, kept, held_out, config)
-    autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
-    steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
-    compile_trainer(trainer, config, at_once)
-    sample = [PrecisionOfSample(autoencoder, images, kept, held_out)] if report_precision else []
-    trainer.fit(
-        examples.training(kept, config.batch_size, seed=config.seed),
-        steps_per_epoch=steps,
-        **_validation(examples, held_out, config.batch_size),
-        epochs=config.epochs,
+    prepared = prepare(source, config)
+    sample = (
+        [PrecisionOfSample(prepared.autoencoder, prepared.images, prepared.kept, prepared.held_out)]
+        if report_precision
+        else []
+    )
+    fit(prepared, run, verbose=verbose, more=sample)
+    _finish(prepared, run)
+    return _summarise(prepared, run)
+
+
+def fit(prepared: Prepared, run: Path, *, verbose: bool, more: Sequence[Any] = ()) -> None:
+    """Call `fit` with the callbacks of a run folder.
+
+    Args:
+        prepared: What is trained, and by what.
+        run: A run folder, prepared for the same configuration.
+        verbose: Show Keras's progress bar.
+        more: Callbacks that add figures to the history.
+    """
+    prepared.trainer.fit(
+        prepared.dataset(),
+        steps_per_epoch=prepared.steps,
+        **prepared.validation(),
+        epochs=prepared.config.epochs,
         shuffle=False,  # the dataset shuffles
         verbose=1 if verbose else 0,
-        callbacks=callbacks_for(run, config, monitor, autoencoder=autoencoder, steps=steps, more=sample),
-    )
-    _finish(run, config, images, kept)
-    return _summarise(run, config, images, len(held_out))
-
-
-def whole_executions(steps: int) -> tuple[int, int]:
-    """Return the batches of an epoch, rounded up to whole executions, and the batches of each.
-
-    Keras runs whole executions only; of 8 to 32 batches, the size is taken that adds least.
-    """
-    if steps <= STEPS_PER_EXECUTION[-1]:
-        return steps, steps
-    at_once = min(STEPS_PER_EXECUTION, key=lambda size: (-steps % size, -size))
-    return steps + -steps % at_once, at_once
-
-
-def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
-    """Build the autoencoder and the trainer, which holds it and what only the training needs."""
-    shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
-    encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
-    decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
-    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
-    wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
-    heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
-    return build_autoencoder(encoder, decoder), trainer
-
-
-def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
-    """Give the trainer its losses, their weights and the optimiser."""
-    recipe = config.recipe
-    losses: dict[str, tuple[float, Callable[[], Any]]] = {
-        PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
-        GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
-        COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
-        PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
-        CLASSES: (
-            recipe.labels,
-            lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
+        callbacks=callbacks_for(
+            run,
+            prepared.config,
+            _monitor(prepared),
+            autoencoder=prepared.autoencoder,
+            steps=prepared.steps,
+            more=more,
         ),
-    }
-    trainer.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss={name: losses[name][1]() for name in trainer.output},
-        loss_weights={name: losses[name][0] for name in trainer.output},
-        steps_per_execution=steps_per_execution,
     )
 
 
-def _validation(examples: Examples, held_out: Positions, batch_size: int) -> dict[str, Any]:
-    """Return what `fit` is told about validation."""
-    if not len(held_out):
-        return {}
-    batches = examples.held_out(held_out, batch_size)
-    if examples.images.pixels is not None:
-        return {"validation_data": batches}
-    # Of files Keras cannot know how many can be read; it wants steps, and rounds them up to whole executions.
-    return {"validation_data": batches.repeat(), "validation_steps": math.ceil(len(held_out) / batch_size)}
+def _monitor(prepared: Prepared) -> str:
+    """Return what the best weights are chosen by."""
+    return "val_loss" if len(prepared.held_out) else "loss"
 
 
-def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:
-    """Return the positions to train on and those held out."""
-    shuffled = np.random.default_rng(config.seed).permutation(images.positions)
-    count = int(len(shuffled) * config.validation)
-    return np.sort(shuffled[count:]), np.sort(shuffled[:count])
-
-
-def _examples(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Examples:
-    recipe = config.recipe
-    partners = None
-    if recipe.contrast and recipe.partner == "neighbour":
-        if images.pixels is None:
-            log.warning("the images are not kept in memory: each is its own partner, as with partner=view")
-        else:
-            partners = nearest_partners(images, [kept, held_out], seed=config.seed)
-    number = {label: at for at, label in enumerate(class_counts(images.source))}
-    classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
-    return Examples(images, recipe, partners, classes)
-
-
-def _finish(run: Path, config: TrainingConfig, images: Images, kept: Positions) -> None:
+def _finish(prepared: Prepared, run: Path) -> None:
     """Write best.keras and last.keras, scaled where the recipe says so."""
-    sample = np.random.default_rng(config.seed).permutation(kept)[:SCALED_BY]
+    config, images = prepared.config, prepared.images
+    sample = np.random.default_rng(config.seed).permutation(prepared.kept)[:SCALED_BY]
     for name in ("best.keras", "last.keras"):
         autoencoder = keras.models.load_model(run / EPOCHS / name, compile=False)
         if config.recipe.scaled:
@@ -164,8 +104,8 @@ def _finish(run: Path, config: TrainingConfig, images: Images, kept: Positions) 
         write_atomically(run / name, autoencoder.save)
 
 
-def _summarise(run: Path, config: TrainingConfig, images: Images, held_out: int) -> dict[str, Any]:
-    monitor = "val_loss" if held_out else "loss"
+def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
+    images, held_out, monitor = prepared.images, len(prepared.held_out), _monitor(prepared)
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     last = rows[-1]
@@ -175,7 +115,7 @@ def _summarise(run: Path, config: TrainingConfig, images: Images, held_out: int)
         "loss": float(last.get(f"{PIXELS}_loss") or last["loss"]),
         "best_loss": min(float(row[monitor]) for row in rows),
         "monitor": monitor,
-        "time_limit_s": config.time_limit_s,
+        "time_limit_s": prepared.config.time_limit_s,
         "images": len(images) - held_out,
         "held_out": held_out,
         "damaged": images.damaged,

@@ -25,9 +25,11 @@ class Recipe:
             altered anew.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
-        moved: How far the encoder's images are mirrored, turned, zoomed and shifted at random, in [0, 1].
+        moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1].
         spoiled: Share in [0, 1] of the encoder's images that are blurred, darkened, noisy or have a spot; the decoders
             are to give back what was there before.
+        from_components: Whether latents of the architecture `gradients` begin, before the training, as the principal
+            components of what its encoder measures, scaled by eigenvalue^-1/4.
         schedule: Of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
@@ -41,6 +43,7 @@ class Recipe:
     labels: float = 0.0
     moved: float = 0.0
     spoiled: float = 0.0
+    from_components: bool = False
     schedule: Schedule = "constant"
     scaled: bool = False
 
@@ -48,11 +51,13 @@ class Recipe:
 def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
     """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
     return Recipe(
+        pixels=10.0,
         gradients=1.0,
         colours=1.0 if image_shape[2] == 3 else 0.0,
         contrast=1.0,
         moved=0.2 if images >= MANY else 0.3,
         spoiled=0.3,
+        from_components=True,
         schedule="cosine",
         scaled=True,
     )

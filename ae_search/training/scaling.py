@@ -15,11 +15,11 @@ LEAST_VARIANCE = 1e-12
 def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     """Turn latents to their principal components, centred and scaled by eigenvalue^-1/4: half way to whitening.
 
-    The change is folded into the encoder's last layer, and its inverse into the decoder's first.
+    The change is folded into the encoder's last layer, and its inverse into those of the decoder that latents enter.
 
     Args:
-        autoencoder: Of layers "encoder", which ends with a dense layer "latents", and "decoder", which begins with a
-            dense layer "expand". Its weights change.
+        autoencoder: Of layers "encoder", which ends with a dense layer "latents", and "decoder", whose latents enter
+            dense layers "expand" and "straight". Its weights change.
         latents: Float32 `[n, d]` of the images that it was trained on.
     """
     mean = latents.mean(axis=0, dtype=np.float64)
@@ -28,8 +28,9 @@ def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     scales = np.maximum(values, LEAST_SHARE * values[0]) ** POWER if values[0] > LEAST_VARIANCE else np.ones(len(mean))
     there, back = axes * scales, (axes / scales).T
     last = autoencoder.get_layer("encoder").get_layer("latents")
-    first = autoencoder.get_layer("decoder").get_layer("expand")
     kernel, bias = last.get_weights()
     last.set_weights([kernel @ there, (bias - mean) @ there])
-    kernel, bias = first.get_weights()
-    first.set_weights([back @ kernel, bias + mean @ kernel])
+    for name in ("expand", "straight"):
+        first = autoencoder.get_layer("decoder").get_layer(name)
+        kernel, bias = first.get_weights()
+        first.set_weights([back @ kernel, bias + mean @ kernel])

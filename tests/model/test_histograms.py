@@ -11,8 +11,10 @@ from ae_search.model.histograms import (
     COLOUR_FLOATS,
     GRADIENT_FLOATS,
     LEAST_SLOPE,
+    CellMeans,
     ColourHistogram,
     OrientedGradients,
+    cell_means,
     colour_histogram,
     oriented_gradients,
 )
@@ -72,21 +74,36 @@ def test_colours_are_shares_of_the_pixels():
     assert (found[3, 0, 0], found[0, 0, 1], found[0, 0, 0]) == pytest.approx((1.0, 0.5, 14.5))
 
 
+def test_cell_means_are_weighted_means_of_the_pixels():
+    images = np.random.default_rng(3).random((2, 14, 21, 3), np.float32)
+    found = cell_means(images).numpy().reshape(2, 3, 7, 7)
+    # Cells of 2 x 3 px: two rows count by 3/4 and their neighbours by 1/4, three columns by 1, 2/3 and 1/3 around.
+    rows = np.array([1 / 4, 3 / 4, 3 / 4, 1 / 4])
+    columns = np.array([1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3])
+    part = images[1, 3:7, 8:13, 2]
+    weights = rows[:, None] * columns
+    assert found[1, 2, 2, 3] == pytest.approx((part * weights).sum() / weights.sum(), rel=1e-5)
+    even = cell_means(np.full((1, 30, 17, 1), 0.3, np.float32)).numpy()
+    np.testing.assert_allclose(even, np.full((1, 49), 0.3), rtol=1e-5)
+
+
 @pytest.mark.parametrize("count", [0, 1, 300])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (64, 64, 3)])
 def test_batches_of_every_size_are_measured(count, shape):
-    """A product of batches, as TensorFlow makes it, can end the whole process: for 300 planes of 28 x 28, for one."""
-    assert oriented_gradients(np.full((count, *shape), 0.5, np.float32)).shape == (count, GRADIENT_FLOATS)
+    """TensorFlow's product of batches ended the whole process for 300 grey images."""
+    images = np.full((count, *shape), 0.5, np.float32)
+    assert cell_means(images).shape == (count, 49 * shape[2])
+    assert oriented_gradients(images).shape == (count, GRADIENT_FLOATS)
 
 
 def test_the_layers_survive_saving(tmp_path):
     image = keras.Input((12, 12, 3))
-    both = keras.layers.Concatenate()([OrientedGradients()(image), ColourHistogram()(image)])
-    model = keras.Model(image, both)
+    layers = [OrientedGradients(), ColourHistogram(), CellMeans()]
+    model = keras.Model(image, keras.layers.Concatenate()([layer(image) for layer in layers]))
     model.save(tmp_path / "model.keras")
     images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
     again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
-    assert again.output_shape == (None, GRADIENT_FLOATS + COLOUR_FLOATS)
+    assert again.output_shape == (None, GRADIENT_FLOATS + COLOUR_FLOATS + 147)
     np.testing.assert_array_equal(again(images), model(images))
 
 

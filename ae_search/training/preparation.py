@@ -1,0 +1,150 @@
+"""What has to be there before `fit`: images read, partners found, models built and compiled."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ae_search.data import Source
+from ae_search.data.pipeline import Images, Positions, readable_images
+from ae_search.data.sources import class_counts
+from ae_search.model import build_autoencoder, build_decoder, build_encoder
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
+from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
+from ae_search.training.config import TrainingConfig
+from ae_search.training.examples import NO_CLASS, Examples
+from ae_search.training.partners import nearest_partners
+from ae_search.training.starting import start_from_components
+
+log = logging.getLogger(__name__)
+
+# Batches that one call into TensorFlow runs: worth up to 2x for small batches on a loaded machine.
+STEPS_PER_EXECUTION = range(8, 33)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that `fit` is called with.
+
+    Attributes:
+        config: What to do.
+        images: The images.
+        kept: Positions trained on.
+        held_out: Positions held out.
+        examples: Makes the datasets.
+        autoencoder: Encoder and decoder.
+        trainer: The compiled model that is trained; it holds the autoencoder and what only the training needs.
+        steps: Batches an epoch.
+        at_once: Batches an execution.
+    """
+
+    config: TrainingConfig
+    images: Images
+    kept: Positions
+    held_out: Positions
+    examples: Examples
+    autoencoder: Any
+    trainer: Any
+    steps: int
+    at_once: int
+
+    def dataset(self) -> Any:
+        """Return the dataset that is trained on, without end."""
+        return self.examples.training(self.kept, self.config.batch_size, seed=self.config.seed)
+
+    def validation(self) -> dict[str, Any]:
+        """Return what `fit` is told about validation."""
+        if not len(self.held_out):
+            return {}
+        batches = self.examples.held_out(self.held_out, self.config.batch_size)
+        if self.images.pixels is not None:
+            return {"validation_data": batches}
+        # Of files Keras cannot know how many can be read; it wants steps, and rounds them up to whole executions.
+        steps = math.ceil(len(self.held_out) / self.config.batch_size)
+        return {"validation_data": batches.repeat(), "validation_steps": steps}
+
+
+def prepare(source: Source, config: TrainingConfig) -> Prepared:
+    """Read the images, find partners, build and compile the models.
+
+    Raises:
+        ConfigurationError: No image can be read.
+    """
+    keras.utils.set_random_seed(config.seed)
+    images = readable_images(source, config.image_shape, cache=config.cache)
+    kept, held_out = _split(images, config)
+    examples = _examples(images, kept, held_out, config)
+    autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
+    if config.recipe.from_components:
+        start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
+    steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
+    compile_trainer(trainer, config, at_once)
+    return Prepared(config, images, kept, held_out, examples, autoencoder, trainer, steps, at_once)
+
+
+def whole_executions(steps: int) -> tuple[int, int]:
+    """Return the batches of an epoch, rounded up to whole executions, and the batches of each.
+
+    Keras runs whole executions only; of 8 to 32 batches, the size is taken that adds least.
+    """
+    if steps <= STEPS_PER_EXECUTION[-1]:
+        return steps, steps
+    at_once = min(STEPS_PER_EXECUTION, key=lambda size: (-steps % size, -size))
+    return steps + -steps % at_once, at_once
+
+
+def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
+    """Build the autoencoder and the trainer, which holds it and what only the training needs."""
+    shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
+    encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
+    decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
+    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
+    wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
+    heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
+    trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
+    return build_autoencoder(encoder, decoder), trainer
+
+
+def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
+    """Give the trainer its losses, their weights and the optimiser."""
+    recipe = config.recipe
+    losses: dict[str, tuple[float, Callable[[], Any]]] = {
+        PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
+        GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
+        COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
+        PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+        CLASSES: (
+            recipe.labels,
+            lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
+        ),
+    }
+    trainer.compile(
+        optimizer=keras.optimizers.Adam(config.learning_rate),
+        loss={name: losses[name][1]() for name in trainer.output},
+        loss_weights={name: losses[name][0] for name in trainer.output},
+        steps_per_execution=steps_per_execution,
+    )
+
+
+def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:
+    """Return the positions to train on and those held out."""
+    shuffled = np.random.default_rng(config.seed).permutation(images.positions)
+    count = int(len(shuffled) * config.validation)
+    return np.sort(shuffled[count:]), np.sort(shuffled[:count])
+
+
+def _examples(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Examples:
+    recipe = config.recipe
+    partners = None
+    if recipe.contrast and recipe.partner == "neighbour":
+        if images.pixels is None:
+            log.warning("the images are not kept in memory: each is its own partner, as with partner=view")
+        else:
+            partners = nearest_partners(images, [kept, held_out], seed=config.seed)
+    number = {label: at for at, label in enumerate(class_counts(images.source))}
+    classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
+    return Examples(images, recipe, partners, classes)

@@ -1,0 +1,36 @@
+"""Where the latents begin before the training: at the principal components of what the encoder measures."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ae_search.data.pipeline import Images, Positions
+from ae_search.model.gradients import MEASURED
+from ae_search.principal import fit_components
+
+# Images that the components are computed from, at most.
+STARTED_BY = 20_000
+
+
+def start_from_components(encoder: Any, images: Images, positions: Positions, *, seed: int) -> None:
+    """Let an encoder's linear way from what it measures to its latents be their scaled principal components.
+
+    Args:
+        encoder: Of architecture "gradients": its weights change. Others measure nothing, and stay as they are.
+        images: The images.
+        positions: Which of them to learn the components from; of more than 20,000, some at random.
+        seed: Of the choice.
+    """
+    if MEASURED not in [layer.name for layer in encoder.layers]:
+        return
+    chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
+    measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
+    last = encoder.get_layer("latents")
+    kernel, bias = last.get_weights()
+    components = fit_components(lambda: iter([measured]), len(bias), seed=seed)
+    # Few images span fewer components than there are latents: the others begin at random, as all did.
+    count = components.axes.shape[1]
+    kernel[-len(components.mean) :, :count] = components.axes
+    bias[:count] = -components.mean @ components.axes
+    last.set_weights([kernel, bias])
