@@ -15,6 +15,8 @@ _OVERSAMPLING = 32
 _PASSES = 4
 # The least share of the largest eigenvalue that is more than rounding.
 _LEAST_SHARE = 1e-7
+# Vectors that vary less than this are equal but for rounding, which is not blown up further.
+_LEAST_VARIANCE = 1e-12
 
 Blocks = Callable[[], Iterator[Latents]]
 Floats = npt.NDArray[np.float64]
@@ -57,7 +59,7 @@ def fit_components(blocks: Blocks, count: int, *, seed: int) -> Components:
     values, axes = values[::-1][:count], axes[:, ::-1][:, :count]
     kept = values > _LEAST_SHARE * values[0]
     kept[0] = True
-    scales = np.maximum(values[kept], np.finfo(np.float32).tiny) ** -0.25
+    scales = np.maximum(values[kept], _LEAST_VARIANCE) ** -0.25
     return Components(mean.astype(np.float32), (axes[:, kept] * scales).astype(np.float32))
 
 

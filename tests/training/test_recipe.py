@@ -11,8 +11,10 @@ from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
+from ae_search.model.gradients import HIDDEN_UNITS
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
-from ae_search.model.histograms import oriented_gradients
+from ae_search.model.histograms import cell_means, oriented_gradients
+from ae_search.principal import fit_components
 from ae_search.training import configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
 from ae_search.training.examples import Examples
@@ -21,6 +23,7 @@ from ae_search.training.preparation import build_models, compile_trainer, whole_
 from ae_search.training.recipe import Recipe
 from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents
+from ae_search.training.starting import start_from_components
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,7 @@ def test_one_image_alone_is_its_own_partner():
 
 def test_examples_ask_for_what_the_recipe_names():
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
+    keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
     recipe = Recipe(gradients=1, colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
@@ -125,6 +129,42 @@ def test_spoiled_images_are_to_be_given_back_as_they_were():
     known = {row.tobytes() for row in (images.pixels / np.float32(255))}
     assert {row.tobytes() for row in targets[PIXELS]} == known
     assert not known & {row.tobytes() for row in inputs[IMAGE]}
+
+
+def test_latents_begin_as_components_of_what_is_measured(digits):
+    config = configure(digits, latent_dim=16)
+    images = readable_images(digits, config.image_shape)
+    autoencoder, _ = build_models(config, classes=0)
+    encoder = autoencoder.get_layer("encoder")
+    start_from_components(encoder, images, np.arange(100), seed=0)
+    latents = encoder.get_layer("latents")
+    kernel, bias = latents.get_weights()
+    kernel[:HIDDEN_UNITS] = 0
+    latents.set_weights([kernel, bias])
+    pixels = digits.images[:100] / np.float32(255)
+    measured = np.concatenate([oriented_gradients(pixels), cell_means(pixels)], axis=1)
+    expected = fit_components(lambda: iter([measured]), 16, seed=0).of(measured)
+    np.testing.assert_allclose(encoder(pixels), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_images_begin_with_the_components_that_they_span(digits, count):
+    config = configure(digits, latent_dim=16)
+    images = readable_images(digits, config.image_shape)
+    encoder = build_encoder(config.image_shape, architecture="gradients", latent_dim=16)
+    before = encoder.get_layer("latents").kernel.numpy()
+    start_from_components(encoder, images, np.arange(count), seed=0)
+    changed = (encoder.get_layer("latents").kernel.numpy() != before).any(axis=0)
+    assert changed.tolist() == [True] * max(1, count - 1) + [False] * (16 - max(1, count - 1))
+    assert np.isfinite(encoder(digits.images[:9] / np.float32(255))).all()
+
+
+def test_an_encoder_that_measures_nothing_begins_at_random(digits):
+    images = readable_images(digits, (8, 8, 1))
+    encoder = build_encoder((8, 8, 1), architecture="conv", latent_dim=8)
+    before = encoder.get_weights()
+    start_from_components(encoder, images, np.arange(9), seed=0)
+    assert all(np.array_equal(*both) for both in zip(before, encoder.get_weights(), strict=True))
 
 
 def test_similarities_are_cosines_of_latents_and_partners(digits):
