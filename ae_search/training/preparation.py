@@ -110,7 +110,7 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
 
 
 def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
-    """Give the trainer its losses, their weights and the optimiser."""
+    """Give the trainer its losses, their weights and the optimiser, and build it."""
     recipe = config.recipe
     losses: dict[str, tuple[float, Callable[[], Any]]] = {
         PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
@@ -128,6 +128,15 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         loss_weights={name: losses[name][0] for name in trainer.output},
         steps_per_execution=steps_per_execution,
     )
+    _build(trainer)
+
+
+def _build(trainer: Any) -> None:
+    """Make the variables of optimiser and losses now: if its first batch makes them, `fit` traces its function twice."""
+    outputs = trainer({name: np.zeros((1, *image.shape[1:]), np.float32) for name, image in trainer.input.items()})
+    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, CLASSES) if name in outputs}
+    trainer.compute_loss(y={**outputs, **numbers}, y_pred=outputs)
+    trainer.optimizer.build(trainer.trainable_variables)
 
 
 def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:

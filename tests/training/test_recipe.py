@@ -18,8 +18,9 @@ from ae_search.principal import fit_components
 from ae_search.training import configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
 from ae_search.training.examples import Examples
+from ae_search.training.fit import fit
 from ae_search.training.partners import nearest_partners
-from ae_search.training.preparation import build_models, compile_trainer, whole_executions
+from ae_search.training.preparation import build_models, compile_trainer, prepare, whole_executions
 from ae_search.training.recipe import Recipe
 from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents
@@ -191,6 +192,16 @@ def test_images_without_labels_do_not_count_for_the_classes(digits):
 
     assert loss(some) == pytest.approx(loss(some, [0, 2, 5]), rel=1e-4)
     assert loss(none) == 0
+
+
+def test_fit_finds_all_variables_made(digits, tmp_path):
+    """Where the first batch makes some, Keras traces the training twice, which takes seconds."""
+    config = configure(digits, latent_dim=4, epochs=1, labels=1.0)
+    prepared = prepare(digits, config)
+    before = {id(variable) for variable in (*prepared.trainer.variables, *prepared.trainer.optimizer.variables)}
+    prepare_run(tmp_path / "run", config)
+    fit(prepared, tmp_path / "run", verbose=False)
+    assert {id(variable) for variable in (*prepared.trainer.variables, *prepared.trainer.optimizer.variables)} == before
 
 
 def test_every_ingredient_trains_and_the_heads_are_dropped(digits, tmp_path):
