@@ -132,7 +132,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
 
 
 def _build(trainer: Any) -> None:
-    """Make the variables of optimiser and losses now: if its first batch makes them, `fit` traces its function twice."""
+    """Make the variables of optimiser and losses now: `fit` traces twice if they come with its first batch."""
     outputs = trainer({name: np.zeros((1, *image.shape[1:]), np.float32) for name, image in trainer.input.items()})
     numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, CLASSES) if name in outputs}
     trainer.compute_loss(y={**outputs, **numbers}, y_pred=outputs)
