@@ -15,7 +15,7 @@ def train(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")],
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a killed training resumes from it.")],
     architecture: Annotated[str, typer.Option(help="gradients, conv or tutorial.")] = "gradients",
-    epochs: Annotated[int | None, typer.Option(help="In all: 12 to 60 by the number of images; tutorial 20.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In all: 24 to 60 by the number of images; tutorial 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a batch: 256, or 400 for tutorial.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,

@@ -64,5 +64,5 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
 
 
 def default_epochs(images: int) -> int:
-    """Return the epochs for so many images: 12 for 60,000, more for fewer, but not above 60."""
-    return max(12, min(60, 720_000 // max(1, images)))
+    """Return the epochs for so many images: 24 for 60,000, more for fewer, but not above 60."""
+    return max(24, min(60, 1_440_000 // max(1, images)))
