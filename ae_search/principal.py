@@ -15,8 +15,8 @@ _OVERSAMPLING = 32
 _PASSES = 4
 # The least share of the largest eigenvalue that is more than rounding.
 _LEAST_SHARE = 1e-7
-# Vectors that vary less than this are equal but for rounding, which is not blown up further.
-_LEAST_VARIANCE = 1e-12
+# Vectors that vary less than this are equal but for rounding, which is not to be scaled.
+LEAST_VARIANCE = 1e-12
 
 Blocks = Callable[[], Iterator[Latents]]
 Floats = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ def fit_components(blocks: Blocks, count: int, *, seed: int) -> Components:
     values, axes = values[::-1][:count], axes[:, ::-1][:, :count]
     kept = values > _LEAST_SHARE * values[0]
     kept[0] = True
-    scales = np.maximum(values[kept], _LEAST_VARIANCE) ** -0.25
+    scales = values[kept] ** -0.25 if values[0] > LEAST_VARIANCE else np.ones(kept.sum())
     return Components(mean.astype(np.float32), (axes[:, kept] * scales).astype(np.float32))
 
 

@@ -172,7 +172,7 @@ def _reverse_search(plan: Plan) -> dict[str, Any]:
 
 def _photographs(plan: Plan) -> list[dict[str, Any]]:
     rows = in_fresh_process(measure.baselines, plan.photographs)
-    return [*rows, _row("default", plan.photographs, _of_default(plan.photographs, plan)[:1])]
+    return [*rows, _row("default", plan.photographs, _of_default(plan.photographs, plan))]
 
 
 def _labels(plan: Plan) -> dict[str, Any]:

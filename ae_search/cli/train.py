@@ -44,14 +44,14 @@ def train(
         float | None, typer.Option(help="Of a classification head, dropped at export.", rich_help_panel=RECIPE)
     ] = None,
     moved: Annotated[
-        float | None, typer.Option(help="Mirror, turn, zoom and shift, 0 to 1.", rich_help_panel=RECIPE)
+        float | None, typer.Option(help="Mirror, turn, zoom and shift partners, 0 to 1.", rich_help_panel=RECIPE)
     ] = None,
     spoiled: Annotated[
         float | None, typer.Option(help="Share blurred, darkened, noisy or with a spot.", rich_help_panel=RECIPE)
     ] = None,
     from_components: Annotated[
         bool | None,
-        typer.Option("--from-components/--from-random", help="Where latents begin.", rich_help_panel=RECIPE),
+        typer.Option("--from-components/--from-random", help="Begin at principal components.", rich_help_panel=RECIPE),
     ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Of the learning rate: cosine or constant.", rich_help_panel=RECIPE)

@@ -18,8 +18,8 @@ def build_encoder(
 
     Args:
         image_shape: Height and width in px, channels.
-        architecture: "gradients" (histograms of gradients and colours, dense layers), "conv" (strided convolutions,
-            dense latent) or "tutorial" (the Fashion-MNIST tutorial's).
+        architecture: "gradients" (histograms of gradients and colours, coarse pixels, dense layers), "conv" (strided
+            convolutions, dense latent) or "tutorial" (the Fashion-MNIST tutorial's).
         latent_dim: Floats in a latent, 128 where nothing is said. `tutorial` fixes its own: an eighth of each side,
             times 8.
 

@@ -42,7 +42,7 @@ def decoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
 
     Dense layers make a small map, whose every cell then unfolds into a block of pixels, as in sub-pixel convolution
     (Shi et al., 2016): transposed convolutions at full size would take five times the encoder's time. A linear way
-    past the hidden layer, as good as principal components by itself, makes it learn sooner.
+    past the hidden layer makes it learn sooner.
     """
     height, width, channels = image_shape
     stages = len(stage_filters((height, width)))

@@ -27,7 +27,7 @@ def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
     ]
     if image_shape[2] == 3:
         measures.append(ColourHistogram(dtype="float32", name="colours"))
-    x = layers.Concatenate(name=MEASURED)([measure(image) for measure in measures])
+    x = layers.Concatenate(dtype="float32", name=MEASURED)([measure(image) for measure in measures])
     hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
     hidden = layers.BatchNormalization(momentum=MOMENTUM, name="norm")(hidden)
     hidden = layers.ReLU(name="relu")(hidden)

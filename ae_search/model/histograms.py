@@ -144,6 +144,6 @@ def _triangles(side: int) -> npt.NDArray[np.float32]:
 
 
 def _shares(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scale weights `[a, h]` so that those of a cell have the sum 1; a cell of no weight keeps none."""
+    """Scale weights `[a, h]` so that those of a cell have the sum 1; a cell of none, but for rounding, keeps none."""
     totals = weights.sum(axis=1, keepdims=True)
-    return (weights / np.where(totals > 0, totals, 1)).astype(np.float32)
+    return (weights / np.where(totals > 1e-6, totals, 1)).astype(np.float32)

@@ -115,6 +115,10 @@ def _recipe(
         raise TypeError(f"Expected ingredients of {[one.name for one in fields(Recipe)]}. Received: {sorted(unknown)}.")
     wanted = {name: value for name, value in asked.items() if value is not None}
     recipe = Recipe() if architecture == "tutorial" else default_recipe(len(source), image_shape)
+    if architecture != "gradients":
+        recipe = replace(recipe, from_components=False)
+    if wanted.get("contrast") == 0:
+        recipe = replace(recipe, moved=0.0)
     return replace(recipe, **wanted)  # type: ignore[arg-type]
 
 
@@ -151,6 +155,9 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> dict[str, bool]:
         "colours need images in colour": recipe.colours == 0 or config.image_shape[2] == 3,
         f"partner must be one of {', '.join(PARTNERS)}": recipe.partner in PARTNERS,
         "moved and spoiled must be 0 to 1": all(0 <= share <= 1 for share in (recipe.moved, recipe.spoiled)),
+        "moved needs a weight of contrast, since partners are moved": recipe.moved == 0 or recipe.contrast > 0,
+        "only latents of gradients can begin as components": not recipe.from_components
+        or config.architecture == "gradients",
         f"schedule must be one of {', '.join(SCHEDULES)}": recipe.schedule in SCHEDULES,
         "latents of the tutorial architecture cannot be scaled": not recipe.scaled or config.architecture != "tutorial",
     }

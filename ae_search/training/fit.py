@@ -112,7 +112,7 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
     result = {
         "epochs": len(rows),
         "seconds": round(sum(float(row["seconds"]) for row in rows), 1),
-        "loss": float(last.get(f"{PIXELS}_loss") or last["loss"]),
+        "loss": _loss_of_pixels(last, prepared.config),
         "best_loss": min(float(row[monitor]) for row in rows),
         "monitor": monitor,
         "time_limit_s": prepared.config.time_limit_s,
@@ -123,3 +123,8 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
     }
     write_atomically(run / "summary.json", json.dumps(result, indent=2))
     return result
+
+
+def _loss_of_pixels(row: dict[str, str], config: TrainingConfig) -> float:
+    """Return it without its weight; Keras has a column for each loss only where there are several."""
+    return float(row.get(f"{PIXELS}_loss") or float(row["loss"]) / config.recipe.pixels)

@@ -69,7 +69,7 @@ class Prepared:
 
 
 def prepare(source: Source, config: TrainingConfig) -> Prepared:
-    """Read the images, find partners, build and compile the models.
+    """Read the images, find partners, build the models, let latents begin as components, compile.
 
     Raises:
         ConfigurationError: No image can be read.

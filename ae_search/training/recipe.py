@@ -25,11 +25,11 @@ class Recipe:
             altered anew.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
-        moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1].
+        moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1]; needs `contrast`.
         spoiled: Share in [0, 1] of the encoder's images that are blurred, darkened, noisy or have a spot; the decoders
             are to give back what was there before.
-        from_components: Whether latents of the architecture `gradients` begin, before the training, as the principal
-            components of what its encoder measures, scaled by eigenvalue^-1/4.
+        from_components: Whether the linear part of the latents begins, before the training, as the principal components
+            of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
         schedule: Of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ae_search.principal import LEAST_VARIANCE
+
 POWER = -0.25
 # Directions in which latents hardly vary are not blown up beyond this share of the largest eigenvalue.
 LEAST_SHARE = 1e-6
-# Latents of equal images differ by rounding only, and are only centred.
-LEAST_VARIANCE = 1e-12
 
 
 def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""Where the latents begin before the training: at the principal components of what the encoder measures."""
+"""Where the linear part of the latents begins: at the principal components of what the encoder measures."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from ae_search.model import build_autoencoder, build_decoder, build_encoder, lat
 SHAPES = [(28, 28, 1), (8, 8, 1), (31, 45, 3), (64, 64, 3), (128, 20, 3)]
 
 
-@pytest.mark.parametrize("architecture", ["conv", "tutorial"])
+@pytest.mark.parametrize("architecture", ["gradients", "conv", "tutorial"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_image_size_comes_back_in_its_own_size(architecture, shape):
     encoder = build_encoder(shape, architecture=architecture)

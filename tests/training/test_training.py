@@ -16,11 +16,7 @@ from ae_search.data import open_source
 from ae_search.errors import ConfigurationError
 from ae_search.training import configure, load_autoencoder, read_config, train
 from ae_search.training.callbacks import _mend_backup, _TimeLimit
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return open_source("digits/test")
+from ae_search.training.recipe import Recipe, default_epochs
 
 
 def rows_of(run):
@@ -120,6 +116,10 @@ def test_wrong_options_fail_before_any_work(digits, option, value):
 def test_defaults_follow_the_architecture(digits, photos):
     tutorial = configure(digits, architecture="tutorial")
     assert (tutorial.batch_size, tutorial.validation, tutorial.latent_dim) == (400, 0.0, 8)
+    assert (tutorial.epochs, tutorial.learning_rate, tutorial.recipe) == (20, 1e-3, Recipe())
+    default = configure(digits)
+    assert (default.epochs, default.learning_rate, default.recipe.pixels) == (60, 3e-3, 10.0)
+    assert [default_epochs(count) for count in (1, 30_000, 60_000, 1_000_000)] == [60, 48, 24, 24]
     folder = configure(open_source(str(photos)))
     assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 256, 0.05)
     with pytest.raises(ConfigurationError, match="8 floats"):

@@ -1,0 +1,85 @@
+"""What an encoder is shown, and beside which partner."""
+
+import keras
+import numpy as np
+
+from ae_search.data import ArraySource, open_source
+from ae_search.data.pipeline import readable_images
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import oriented_gradients
+from ae_search.training import configure, train
+from ae_search.training.examples import Examples
+from ae_search.training.partners import nearest_partners
+from ae_search.training.recipe import Recipe
+
+
+def grey_source(count):
+    return ArraySource("grey", np.random.default_rng(5).integers(0, 256, (count, 8, 8, 1), np.uint8), ["a"] * count)
+
+
+def test_partners_are_nearest_within_their_group(digits):
+    images = readable_images(digits, digits.image_shape)
+    groups = [np.arange(0, 200), np.arange(200, 203)]
+    table = nearest_partners(images, groups, seed=1)
+    assert table.shape == (len(digits), 5)
+    assert set(table[:200].ravel()) <= set(groups[0])
+    assert all(at not in row for at, row in enumerate(table[:203]))
+    # Three images have two neighbours each, which are repeated.
+    assert sorted(set(table[200])) == [201, 202]
+    # Who is in no group is its own.
+    assert (table[203:] == np.arange(203, len(digits))[:, None]).all()
+    # Neighbours have the same digit far more often than one in ten.
+    labels = np.array(digits.labels)
+    assert (labels[table[:200]] == labels[:200, None]).mean() > 0.6
+
+
+def test_one_image_alone_is_its_own_partner():
+    images = readable_images(grey_source(1), (8, 8, 1))
+    assert nearest_partners(images, [np.arange(1), np.arange(0)], seed=0).tolist() == [[0] * 5]
+
+
+def test_examples_ask_for_what_the_recipe_names():
+    source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
+    keras.utils.set_random_seed(0)
+    images = readable_images(source, (8, 8, 3))
+    recipe = Recipe(gradients=1, colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
+    partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
+    examples = Examples(images, recipe, partners, np.arange(9, dtype=np.int32))
+    inputs, targets = next(examples.held_out(np.arange(9), 9).as_numpy_iterator())
+    pixels = source.images / np.float32(255)
+    np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
+    np.testing.assert_allclose(inputs[PARTNER], pixels[::-1], atol=1e-6)
+    np.testing.assert_allclose(targets[GRADIENTS], oriented_gradients(pixels), atol=1e-4)
+    assert targets[PARTNERS].tolist() == targets[CLASSES].tolist() == list(range(9))
+    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, PARTNERS, CLASSES}
+    altered, clean = next(examples.training(np.arange(9), 9, seed=0).as_numpy_iterator())
+    order = clean[CLASSES]
+    np.testing.assert_allclose(clean[PIXELS], pixels[order], atol=1e-6)
+    # About half are spoiled; all partners are moved.
+    assert 0 < (altered[IMAGE] != clean[PIXELS]).any(axis=(1, 2, 3)).sum() < 9
+    assert (altered[PARTNER] != pixels[::-1][order]).any(axis=(1, 2, 3)).all()
+
+
+def test_spoiled_images_are_to_be_given_back_as_they_were():
+    images = readable_images(grey_source(30), (8, 8, 1))
+    examples = Examples(images, Recipe(spoiled=1.0), None, np.zeros(30, np.int32))
+    inputs, targets = next(examples.training(np.arange(30), 30, seed=0).as_numpy_iterator())
+    known = {row.tobytes() for row in (images.pixels / np.float32(255))}
+    assert {row.tobytes() for row in targets[PIXELS]} == known
+    assert not known & {row.tobytes() for row in inputs[IMAGE]}
+
+
+def test_the_graph_holds_no_copy_of_the_images():
+    images = readable_images(grey_source(500), (8, 8, 1))
+    partners = nearest_partners(images, [images.positions], seed=0)
+    examples = Examples(images, Recipe(contrast=1.0), partners, np.zeros(500, np.int32))
+    captured = examples.held_out(images.positions, 10)._input_dataset._map_func.function.graph.as_graph_def()
+    assert captured.ByteSize() < images.pixels.nbytes
+
+
+def test_without_memory_an_image_is_its_own_partner(photos, tmp_path, caplog):
+    source = open_source(str(photos))
+    config = configure(source, epochs=1, image_size=(16, 16), latent_dim=4, batch_size=8, cache="none")
+    assert config.recipe.partner == "neighbour"
+    assert np.isfinite(train(source, config, tmp_path / "run", verbose=False)["loss"])
+    assert "each is its own partner" in caplog.text
