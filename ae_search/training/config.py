@@ -128,36 +128,45 @@ def check(config: TrainingConfig) -> None:
     Raises:
         ConfigurationError: One is out of it; all of those are named.
     """
-    low, high = SIDES_PX
-    rules = {
-        f"image sides must be {low} to {high} px": all(low <= side <= high for side in config.image_shape[:2]),
-        "channels must be 1 or 3": config.image_shape[2] in (1, 3),
-        "latent_dim must be 1 to 4096 (Annoy's trees gain nothing beyond)": 1 <= config.latent_dim <= 4096,
-        "epochs must be at least 1": config.epochs >= 1,
-        "batch_size must be 1 to 65536": 1 <= config.batch_size <= 65536,
-        "learning_rate must be above 0 and at most 1": 0 < config.learning_rate <= 1,
-        "validation must be at least 0 and at most 0.5": 0 <= config.validation <= 0.5,
-        "seed must be 0 to 2**32 - 1": 0 <= config.seed < 2**32,
-        f"cache must be one of {', '.join(CACHES)}": config.cache in CACHES,
-        "time_limit_s must be above 0": config.time_limit_s is None or config.time_limit_s > 0,
-    }
-    rules |= _rules_of(config.recipe, config)
-    broken = [rule for rule, holds in rules.items() if not holds]
+    broken = [(rule, got) for rule, got, holds in (*_rules(config), *_rules_of(config.recipe, config)) if not holds]
     if broken:
-        raise ConfigurationError(f"{'; '.join(broken)}. Received: {config}.")
+        raise ConfigurationError(" ".join(f"{rule}. Received: {got}." for rule, got in broken))
 
 
-def _rules_of(recipe: Recipe, config: TrainingConfig) -> dict[str, bool]:
-    weights = (recipe.pixels, recipe.gradients, recipe.colours, recipe.contrast, recipe.labels)
-    return {
-        "weights of losses must be at least 0 and finite": all(0 <= weight < math.inf for weight in weights),
-        "the weight of the pixels must be above 0": recipe.pixels > 0,
-        "colours need images in colour": recipe.colours == 0 or config.image_shape[2] == 3,
-        f"partner must be one of {', '.join(PARTNERS)}": recipe.partner in PARTNERS,
-        "moved and spoiled must be 0 to 1": all(0 <= share <= 1 for share in (recipe.moved, recipe.spoiled)),
-        "moved needs a weight of contrast, since partners are moved": recipe.moved == 0 or recipe.contrast > 0,
-        "only latents of gradients can begin as components": not recipe.from_components
-        or config.architecture == "gradients",
-        f"schedule must be one of {', '.join(SCHEDULES)}": recipe.schedule in SCHEDULES,
-        "latents of the tutorial architecture cannot be scaled": not recipe.scaled or config.architecture != "tutorial",
-    }
+# What must be, what came instead, and whether it is so.
+Rule = tuple[str, object, bool]
+
+
+def _rules(config: TrainingConfig) -> list[Rule]:
+    (low, high), sides, channels = SIDES_PX, config.image_shape[:2], config.image_shape[2]
+    dim, batch, rate = config.latent_dim, config.batch_size, config.learning_rate
+    share, seed, limit = config.validation, config.seed, config.time_limit_s
+    return [
+        (f"Image sides must be {low} to {high} px", sides, all(low <= side <= high for side in sides)),
+        ("channels must be 1 or 3", channels, channels in (1, 3)),
+        ("latent_dim must be 1 to 4096 (Annoy's trees gain nothing beyond)", dim, 1 <= dim <= 4096),
+        ("epochs must be at least 1", config.epochs, config.epochs >= 1),
+        ("batch_size must be 1 to 65536", batch, 1 <= batch <= 65536),
+        ("learning_rate must be above 0 and at most 1", rate, 0 < rate <= 1),
+        ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
+        ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
+        (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),
+        ("time_limit_s must be above 0", limit, limit is None or limit > 0),
+    ]
+
+
+def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
+    weights = {name: getattr(recipe, name) for name in ("pixels", "gradients", "colours", "contrast", "labels")}
+    colours, kind = recipe.colours, config.architecture
+    shares = (recipe.moved, recipe.spoiled)
+    return [
+        ("Weights must be at least 0 and finite", weights, all(0 <= weight < math.inf for weight in weights.values())),
+        ("The weight of the pixels must be above 0", recipe.pixels, recipe.pixels > 0),
+        ("colours need images in colour", colours, colours == 0 or config.image_shape[2] == 3),
+        (f"partner must be one of {', '.join(PARTNERS)}", recipe.partner, recipe.partner in PARTNERS),
+        ("moved and spoiled must be 0 to 1", shares, all(0 <= share <= 1 for share in shares)),
+        ("moved needs contrast, since partners are moved", recipe.moved, recipe.moved == 0 or recipe.contrast > 0),
+        ("Only latents of gradients can begin as components", kind, not recipe.from_components or kind == "gradients"),
+        (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
+        ("Latents of tutorial cannot be scaled", recipe.scaled, not recipe.scaled or kind != "tutorial"),
+    ]
