@@ -132,9 +132,13 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:
     """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1]."""
-    positions = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
-    rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
-    return np.stack(list(rows.as_numpy_iterator()))[::2][:count]
+    spread = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
+    # All images only where none of those can be read.
+    for positions in (spread, np.arange(len(source))):
+        rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
+        if found := list(rows.as_numpy_iterator()):
+            break
+    return np.stack(found)[::2][:count]
 
 
 def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:

@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ae_search.data import ArraySource, FolderSource, open_source, source_name
 from ae_search.data.builtin import DIGITS_TRAIN, _read_idx
@@ -166,3 +167,11 @@ def test_arrays_of_another_size_are_resized():
     assert batch.shape == (4, 28, 28, 3)
     assert at.tolist() == [0, 1, 2, 3]
     assert first_images(images.source, (28, 28, 1), 5).shape == (5, 28, 28, 1)
+
+
+def test_one_readable_image_is_found_among_damaged_ones(tmp_path):
+    for at in range(31):
+        (tmp_path / f"{at:02}.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "05.png")
+    found = first_images(open_source(str(tmp_path)), (8, 8, 3), 2)
+    np.testing.assert_allclose(found, np.broadcast_to(np.float32([1, 0, 0]), (1, 8, 8, 3)), atol=1e-6)
