@@ -190,6 +190,7 @@ WRONG = {
     "index build photos --index new --server {address} --recall 2": "--recall",
     "train missing --run new": "SOURCE must be",
     "train digits --run photos": "not empty",
+    "train rotten --run new": "None of the 1 images of rotten can be read",
     "train digits --run new --epochs 0": "epochs must be at least 1",
     "train digits --run new --image-size big": "--image-size",
     "train digits --run new --architecture vgg": "--architecture",
@@ -207,8 +208,10 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def spoiled(place):
-    """Two more indexes beside the good one: a damaged one, and one whose model answers nowhere."""
+    """Two more indexes beside the good one, a damaged one and one whose model answers nowhere; a folder of no use."""
     folder, _, _ = place
+    (folder / "rotten").mkdir()
+    (folder / "rotten" / "cat.jpg").write_bytes(b"no image")
     for name in ("damaged", "other"):
         shutil.copytree(folder / "indexes/photos", folder / name)
     [forest] = (folder / "damaged").glob("generation-*/forest.ann")

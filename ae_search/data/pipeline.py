@@ -121,7 +121,7 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
         if keep:
             pixels[position] = np.rint(255.0 * image)
     if not good:
-        raise ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
+        raise _none_readable(source)
     damaged = {}
     if isinstance(source, FolderSource):
         for position in np.setdiff1d(np.arange(len(source)), good):
@@ -131,14 +131,22 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:
-    """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1]."""
+    """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1].
+
+    Raises:
+        ConfigurationError: None can be read.
+    """
     spread = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
     # All images only where none of those can be read.
     for positions in (spread, np.arange(len(source))):
         rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
         if found := list(rows.as_numpy_iterator()):
-            break
-    return np.stack(found)[::2][:count]
+            return np.stack(found)[::2][:count]
+    raise _none_readable(source)
+
+
+def _none_readable(source: Source) -> ConfigurationError:
+    return ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
 
 
 def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:
