@@ -171,8 +171,11 @@ def _reverse_search(plan: Plan) -> dict[str, Any]:
 
 
 def _photographs(plan: Plan) -> list[dict[str, Any]]:
+    """Compare the recipe with the baselines, and leave out the only ingredient that grey images do not have."""
     rows = in_fresh_process(measure.baselines, plan.photographs)
-    return [*rows, _row("default", plan.photographs, _of_default(plan.photographs, plan))]
+    rows.append(_row("default", plan.photographs, _of_default(plan.photographs, plan)))
+    rows.append(_row("default, colours 0, not 1", plan.photographs, _of_default(plan.photographs, plan, colours=0.0)))
+    return rows
 
 
 def _labels(plan: Plan) -> dict[str, Any]:
@@ -192,8 +195,8 @@ def _of_tutorial(plan: Plan) -> Training:
     return Training(plan.test, {"architecture": "tutorial", "seed": plan.seeds[0]}, plan.epochs)
 
 
-def _of_default(protocol: Protocol, plan: Plan) -> list[Training]:
-    return [Training(protocol, {"seed": seed}, plan.epochs) for seed in plan.seeds]
+def _of_default(protocol: Protocol, plan: Plan, **changed: float) -> list[Training]:
+    return [Training(protocol, {"seed": seed, **changed}, plan.epochs) for seed in plan.seeds]
 
 
 def _row(name: str, protocol: Protocol, trainings: Sequence[Training]) -> dict[str, Any]:

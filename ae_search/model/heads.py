@@ -13,7 +13,6 @@ TEMPERATURE = 0.1
 IMAGE = "image"
 PARTNER = "partner"
 PIXELS = "pixels"
-GRADIENTS = "gradients"
 COLOURS = "colours"
 PARTNERS = "partners"
 CLASSES = "classes"
