@@ -98,19 +98,16 @@ def run_training(
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
     from ae_search.data import FolderSource, open_source
-    from ae_search.data.pipeline import first_images
     from ae_search.plots import plot_samples
-    from ae_search.training import configure, prepare_run
+    from ae_search.training import configure
     from ae_search.training import train as fit
 
     images = open_source(source, only=only)
     if isinstance(images, FolderSource) and images.skipped:
         typer.echo(f"skipped {images.skipped} files that are no images", err=True)
     config = configure(images, **options)  # type: ignore[arg-type]
-    first_images(images, config.image_shape, 1)  # or there is nothing to make a run folder for
-    prepare_run(run, config)
-    plot_samples(images, run / "samples.png")
     summary = fit(images, config, run, report_precision=report_precision)
+    plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
     typer.echo(
         f"{run}: {summary['epochs']} epochs, loss {summary['loss']:.4f}, best {summary['monitor']} "

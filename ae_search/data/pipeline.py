@@ -65,23 +65,25 @@ class Images:
         return np.concatenate(rows)
 
     def shuffled(self, positions: Positions, batch_size: int, *, seed: int) -> Dataset:
-        """Return the same in another order in each epoch.
+        """Return the same without end, in another order in each pass.
+
+        Every batch is full: where a pass ends within one, the next pass begins.
 
         Args:
             positions: Which images, for example without those held out.
-            batch_size: Images a batch; the last one may be smaller.
+            batch_size: Images a batch.
             seed: Seed of the orders.
         """
         if self.pixels is not None:
             # A permutation of positions is the perfect shuffle, and cheap.
             at = tf.data.Dataset.from_tensor_slices(positions)
             at = at.shuffle(len(positions), seed=seed, reshuffle_each_iteration=True)
-            return self._resident(at.batch(batch_size))
+            return self._resident(at.repeat().batch(batch_size))
         # Files are sorted by class: shuffle their names over the whole set before anything is decoded.
         order = np.random.default_rng(seed).permutation(positions)
         buffer = max(batch_size, min(SHUFFLE_BUFFER, SHUFFLE_BUFFER_BYTES // (4 * math.prod(self.image_shape))))
         dataset = _decoded(self.source, order, self.image_shape)
-        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).batch(batch_size)
+        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat().batch(batch_size)
 
     @cached_property
     def tensor(self) -> Any:
@@ -96,7 +98,14 @@ class Images:
 
 def images_at_once(image_shape: tuple[int, int, int]) -> int:
     """Return how many images to handle together: 256, fewer where they would take more than 64 MiB, at least 8."""
-    return max(8, min(256, LARGEST_BATCH_FLOATS // math.prod(image_shape)))
+    return max(8, min(256, LARGEST_BATCH_FLOATS // max(1, math.prod(image_shape))))
+
+
+def kept_in_memory(source: Source, image_shape: tuple[int, int, int], cache: Cache) -> bool:
+    """Return whether `readable_images` keeps the images: "auto" does when they take at most 1 GiB."""
+    if isinstance(source, ArraySource) and source.image_shape == image_shape:
+        return True
+    return cache == "memory" or (cache == "auto" and len(source) * math.prod(image_shape) <= AUTO_CACHE_BYTES)
 
 
 def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:
@@ -113,7 +122,7 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
     """
     if isinstance(source, ArraySource) and source.image_shape == image_shape:
         return Images(source, image_shape, np.arange(len(source)), {}, source.images)
-    keep = cache == "memory" or (cache == "auto" and len(source) * math.prod(image_shape) <= AUTO_CACHE_BYTES)
+    keep = kept_in_memory(source, image_shape, cache)
     pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
     good = []
     for position, image in _decoded(source, np.arange(len(source)), image_shape).as_numpy_iterator():

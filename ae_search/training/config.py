@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 
 from ae_search.data import ArraySource, Source
-from ae_search.data.pipeline import CACHES, Cache, images_at_once
+from ae_search.data.pipeline import CACHES, Cache, images_at_once, kept_in_memory
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
@@ -66,8 +66,9 @@ def configure(
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256, a learning rate of 0.003 and the default recipe, hold out 5 %, and do more epochs of fewer
-    images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in colour.
+    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
+    more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
+    colour. Where images are not kept in memory, the partner of each is a view of itself.
 
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
@@ -75,7 +76,7 @@ def configure(
     height, width, depth = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
     if image_size is not None:
         height, width = image_size
-    image_shape = (height, width, channels or depth)
+    image_shape = (height, width, channels if channels is not None else depth)
     tutorial = architecture == "tutorial"
     config = TrainingConfig(
         source=source.name,
@@ -92,9 +93,19 @@ def configure(
         recipe=_recipe(source, architecture, image_shape, ingredients),
     )
     check(config)
+    if config.recipe.contrast and config.recipe.partner == "neighbour" and not _kept(source, config):
+        if ingredients.get("partner") == "neighbour":
+            raise ConfigurationError(
+                f"--partner neighbour needs the images in memory (--cache memory). Received: --cache {cache}."
+            )
+        config = replace(config, recipe=replace(config.recipe, partner="view"))
     if config.recipe.labels and not class_counts(source):
         raise ConfigurationError(f"--label-weight needs images with labels. Received: {source.name}, which has none.")
     return config
+
+
+def _kept(source: Source, config: TrainingConfig) -> bool:
+    return kept_in_memory(source, config.image_shape, config.cache)
 
 
 def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, latent_dim: int | None) -> int:

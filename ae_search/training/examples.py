@@ -54,23 +54,25 @@ class Examples:
 
         The end is left to `steps_per_epoch`: a photograph that vanishes during the training must not end it.
         """
-        batches = self.images.shuffled(positions, batch_size, seed=seed).repeat()
+        batches = self.images.shuffled(positions, batch_size, seed=seed)
         return batches.map(self._altered, tf.data.AUTOTUNE).prefetch(PREFETCHED)
 
     def held_out(self, positions: Positions, batch_size: int) -> Dataset:
-        """Return batches in the order of `positions`, not altered."""
+        """Return batches in the order of `positions`, not altered, each image beside its first partner."""
         batches = self.images.batches(positions, batch_size)
         return batches.map(self._plain, tf.data.AUTOTUNE).prefetch(PREFETCHED)
 
     def _altered(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # What is to be reconstructed stays in its place, or decoders would have to learn every place of it.
-        partner = self._partner(at, images)
+        partner = images if self._partner_table is None else self._drawn(at)
         if self.recipe.moved:
             partner = moved(partner, self.recipe.moved)
         return self._example(at, self._spoiled(images), images, self._spoiled(partner))
 
     def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self._example(at, images, images, self._partner(at, images))
+        # The same partner each time: epochs are compared by what comes of this.
+        partner = images if self._partner_table is None else self._at(tf.gather(self._partner_table, at)[:, 0])
+        return self._example(at, images, images, partner)
 
     def _spoiled(self, images: Any) -> Any:
         """Spoil some of the images."""
@@ -79,14 +81,14 @@ class Examples:
         chosen = tf.random.uniform((tf.shape(images)[0], 1, 1, 1)) < self.recipe.spoiled
         return tf.where(chosen, spoiled(images), images)
 
-    def _partner(self, at: Any, images: Any) -> Any:
-        """Return one partner of each image; the images themselves where there are no others."""
-        if self.partners is None or self.images.pixels is None:
-            return images
+    def _drawn(self, at: Any) -> Any:
+        """Return one of the partners of each image, by lot."""
         choices = tf.gather(self._partner_table, at)
-        draw = tf.random.uniform((tf.shape(at)[0],), 0, self.partners.shape[1], tf.int32)
-        chosen = tf.gather(self.images.tensor, tf.gather(choices, draw, batch_dims=1))
-        return tf.cast(chosen, tf.float32) / 255.0
+        draw = tf.random.uniform((tf.shape(at)[0],), 0, choices.shape[1], tf.int32)
+        return self._at(tf.gather(choices, draw, batch_dims=1))
+
+    def _at(self, positions: Any) -> Any:
+        return tf.cast(tf.gather(self.images.tensor, positions), tf.float32) / 255.0
 
     def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         inputs, targets = {IMAGE: seen}, {PIXELS: clean}

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from ae_search.data import Source
+from ae_search.data.pipeline import first_images
 from ae_search.data.sources import summary
 from ae_search.files import write_atomically
 from ae_search.model.heads import PIXELS
 from ae_search.training.callbacks import EPOCHS, callbacks_for
 from ae_search.training.config import TrainingConfig
-from ae_search.training.precision import PrecisionOfSample
+from ae_search.training.precision import PrecisionOfSample, check_labels
 from ae_search.training.preparation import Prepared, prepare
 from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents
@@ -44,8 +45,13 @@ def train(
         epoch), best_loss, monitor, images, held_out, damaged.
 
     Raises:
-        ConfigurationError: `run` belongs to something else, or no image can be read.
+        ConfigurationError: `run` belongs to something else, no image can be read, or precision is to be reported and
+            there are no labels or no images held out.
     """
+    # Before there is a run folder: what cannot work leaves none behind.
+    first_images(source, config.image_shape, 1)
+    if report_precision:
+        check_labels(source, config)
     finished = prepare_run(run, config)
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])

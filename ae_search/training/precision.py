@@ -5,13 +5,29 @@ from typing import Any
 import keras
 import numpy as np
 
+from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions
+from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.nearest import top_k
+from ae_search.training.config import TrainingConfig
 
 DATABASE = 5_000
 QUERIES = 1_000
 K = 10
+
+
+def check_labels(source: Source, config: TrainingConfig) -> None:
+    """Hold a source and a configuration to what precision needs.
+
+    Raises:
+        ConfigurationError: No image has a label, or none is held out.
+    """
+    if not class_counts(source) or not config.validation:
+        raise ConfigurationError(
+            "--report-precision needs images with labels, and some of them held out (--validation). "
+            f"Received: {source.name} with {len(class_counts(source))} classes, --validation {config.validation:g}."
+        )
 
 
 class PrecisionOfSample(keras.callbacks.Callback):

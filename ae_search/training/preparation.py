@@ -1,6 +1,5 @@
 """What has to be there before `fit`: images read, partners found, models built and compiled."""
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from ae_search.training.config import TrainingConfig
 from ae_search.training.examples import NO_CLASS, Examples
 from ae_search.training.partners import nearest_partners
 from ae_search.training.starting import start_from_components
-
-log = logging.getLogger(__name__)
 
 # Batches that one call into TensorFlow runs: worth up to 2x for small batches on a loaded machine.
 STEPS_PER_EXECUTION = range(8, 33)
@@ -52,9 +49,14 @@ class Prepared:
     steps: int
     at_once: int
 
+    @property
+    def batch_size(self) -> int:
+        """Images a batch: as many as were asked for, or fewer, so that those of one pass are equally large."""
+        return math.ceil(len(self.kept) / math.ceil(len(self.kept) / self.config.batch_size))
+
     def dataset(self) -> Any:
         """Return the dataset that is trained on, without end."""
-        return self.examples.training(self.kept, self.config.batch_size, seed=self.config.seed)
+        return self.examples.training(self.kept, self.batch_size, seed=self.config.seed)
 
     def validation(self) -> dict[str, Any]:
         """Return what `fit` is told about validation."""
@@ -149,10 +151,7 @@ def _examples(images: Images, kept: Positions, held_out: Positions, config: Trai
     recipe = config.recipe
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
-        if images.pixels is None:
-            log.warning("the images are not kept in memory: each is its own partner, as with partner=view")
-        else:
-            partners = nearest_partners(images, [kept, held_out], seed=config.seed)
+        partners = nearest_partners(images, [kept, held_out], seed=config.seed)
     number = {label: at for at, label in enumerate(class_counts(images.source))}
     classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
     return Examples(images, recipe, partners, classes)

@@ -12,7 +12,7 @@ RUN/
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,12 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     if changed:
         told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
-    write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     if (run / "summary.json").exists():
         finished: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         # A training that ended at its time limit is as finished as one that ran all its epochs.
         if finished["epochs"] >= config.epochs or config.time_limit_s == finished["time_limit_s"] is not None:
             return finished
+    write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     return None
 
 
@@ -68,6 +68,8 @@ def read_config(run: Path) -> TrainingConfig:
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        if set(raw["recipe"]) != {one.name for one in fields(Recipe)}:
+            raise ConfigurationError(f"{run} is of another version of ae-search; train into another --run folder.")
         height, width, channels = raw["image_shape"]
         raw |= {"image_shape": (height, width, channels), "recipe": Recipe(**raw["recipe"])}
         config = TrainingConfig(**raw)
@@ -81,7 +83,7 @@ def load_autoencoder(run: Path, which: str = "best") -> Any:
     """Return the trained autoencoder of a run, its submodels being the layers "encoder" and "decoder".
 
     Raises:
-        ConfigurationError: The run has not finished its first epoch, or the file is damaged.
+        ConfigurationError: The run has not ended, or the file is damaged.
     """
     read_config(run)
     path = run / f"{which}.keras"

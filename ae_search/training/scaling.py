@@ -8,7 +8,8 @@ import numpy.typing as npt
 from ae_search.principal import LEAST_VARIANCE
 
 POWER = -0.25
-# Directions in which latents hardly vary are not blown up beyond this share of the largest eigenvalue.
+# Directions of a smaller share of the largest eigenvalue hardly vary: they count like the least of the others, for few
+# images leave some without any variance, and blown up, those would outweigh all else in images that come later.
 LEAST_SHARE = 1e-6
 
 
@@ -25,7 +26,8 @@ def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     mean = latents.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((latents - mean).T, bias=True).reshape(len(mean), len(mean)))
     values, axes = values[::-1], axes[:, ::-1]
-    scales = np.maximum(values, LEAST_SHARE * values[0]) ** POWER if values[0] > LEAST_VARIANCE else np.ones(len(mean))
+    least = values[values > LEAST_SHARE * values[0]].min(initial=values[0])
+    scales = np.maximum(values, least) ** POWER if values[0] > LEAST_VARIANCE else np.ones(len(mean))
     there, back = axes * scales, (axes / scales).T
     last = autoencoder.get_layer("encoder").get_layer("latents")
     kernel, bias = last.get_weights()

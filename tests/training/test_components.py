@@ -48,6 +48,15 @@ def test_equal_images_are_only_centred():
     assert np.abs(encoder(others)).max() < 1e3
 
 
+def test_images_that_come_later_are_not_blown_up_where_few_vary(digits):
+    encoder = build_encoder((8, 8, 1), latent_dim=16)
+    autoencoder = build_autoencoder(encoder, build_decoder((8, 8, 1), latent_dim=16))
+    images = digits.images / np.float32(255)
+    scale_latents(autoencoder, np.asarray(encoder(images[:6])))
+    few, later = (np.linalg.norm(encoder(part), axis=1).mean() for part in (images[:6], images[6:500]))
+    assert later < 2 * few
+
+
 @pytest.mark.parametrize("latent_dim", [16, 500])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_latents_begin_as_components_of_what_is_measured(latent_dim, channels):

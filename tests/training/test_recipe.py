@@ -1,7 +1,9 @@
 """The ingredients of a recipe, each by itself."""
 
 import csv
+import json
 import math
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -144,9 +146,47 @@ def test_what_needs_labels_says_so_before_any_work(tmp_path):
     source = ArraySource("grey", np.zeros((20, 8, 8, 1), np.uint8), [None] * 20)
     with pytest.raises(ConfigurationError, match="needs images with labels"):
         configure(source, labels=1.0)
-    with pytest.raises(ConfigurationError, match="precision@10 needs labelled images"):
+    with pytest.raises(ConfigurationError, match="--report-precision needs images with labels.*grey with 0 classes"):
         train(source, configure(source, validation=0.5), tmp_path / "run", report_precision=True)
-    assert not (tmp_path / "run" / "history.csv").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_precision_needs_images_held_out(digits, tmp_path):
+    with pytest.raises(ConfigurationError, match="--validation 0"):
+        train(digits, configure(digits, validation=0.0), tmp_path / "run", report_precision=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [{"image_size": (0, 64)}, {"channels": 0}])
+def test_images_without_pixels_are_refused(digits, options):
+    with pytest.raises(ConfigurationError, match=r"must be (8|1)"):
+        configure(digits, **options)
+
+
+def test_batches_of_a_pass_are_equally_large(digits):
+    """A small rest, of one image for example, would be worth as much to the optimiser as a whole batch."""
+    few = replace(digits, images=digits.images[:270], labels=digits.labels[:270])
+    prepared = prepare(few, configure(few, latent_dim=4, contrast=0.0))
+    assert (len(prepared.kept), prepared.steps, prepared.batch_size) == (257, 2, 129)
+    sizes = [len(targets[PIXELS]) for _, targets in prepared.dataset().take(5).as_numpy_iterator()]
+    assert sizes == [129] * 5
+
+
+def test_fewer_epochs_change_nothing_of_a_finished_run(digits, tmp_path):
+    options = {"latent_dim": 4, "contrast": 0.0}
+    run = tmp_path / "run"
+    done = train(digits, configure(digits, epochs=2, **options), run, verbose=False)
+    before = (run / "config.json").read_bytes()
+    assert train(digits, configure(digits, epochs=1, **options), run, verbose=False) == done
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_a_run_of_another_version_is_not_called_damaged(digits, tmp_path):
+    config = asdict(configure(digits, latent_dim=4))
+    config["recipe"]["salt"] = 1.0
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigurationError, match="another version of ae-search"):
+        prepare_run(tmp_path, configure(digits, latent_dim=4))
 
 
 def test_the_rate_follows_the_time_limit_where_that_is_nearer():
@@ -167,5 +207,4 @@ def test_more_time_trains_on(digits, tmp_path):
     again = train(digits, configure(digits, epochs=50, latent_dim=4, time_limit_s=0.001), run, verbose=False)
     assert few == again
     more = configure(digits, epochs=50, latent_dim=4, time_limit_s=few["seconds"] + 1.0)
-    prepare_run(run, more)  # the command line asks first
     assert train(digits, more, run, verbose=False)["epochs"] > few["epochs"] == 1

@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
 
 from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
+from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, COLOURS, IMAGE, PARTNER, PARTNERS, PIXELS
 from ae_search.model.histograms import colour_histogram
 from ae_search.training import configure, train
@@ -77,9 +79,19 @@ def test_the_graph_holds_no_copy_of_the_images():
     assert captured.ByteSize() < images.pixels.nbytes
 
 
-def test_without_memory_an_image_is_its_own_partner(photos, tmp_path, caplog):
+def test_without_memory_an_image_is_its_own_partner(photos, tmp_path):
     source = open_source(str(photos))
-    config = configure(source, epochs=1, image_size=(16, 16), latent_dim=4, batch_size=8, cache="none")
-    assert config.recipe.partner == "neighbour"
+    options = {"epochs": 1, "image_size": (16, 16), "latent_dim": 4, "batch_size": 8, "cache": "none"}
+    config = configure(source, **options)
+    assert config.recipe.partner == "view"
     assert np.isfinite(train(source, config, tmp_path / "run", verbose=False)["loss"])
-    assert "each is its own partner" in caplog.text
+    with pytest.raises(ConfigurationError, match="--partner neighbour needs the images in memory"):
+        configure(source, partner="neighbour", **options)
+
+
+def test_held_out_images_are_beside_the_same_partner_each_time(digits):
+    images = readable_images(digits, digits.image_shape)
+    partners = nearest_partners(images, [images.positions], seed=0)
+    examples = Examples(images, Recipe(contrast=1.0, moved=0.5), partners, np.zeros(len(digits), np.int32))
+    inputs, _ = next(examples.held_out(np.arange(50), 50).as_numpy_iterator())
+    np.testing.assert_allclose(inputs[PARTNER], digits.images[partners[:50, 0]] / np.float32(255), atol=1e-6)
