@@ -22,8 +22,6 @@ PACKAGES = ("ae-search", "numpy", "tensorflow", "keras", "pillow")
 TRIAL = CACHE / "trial"
 SEEDS = (0, 1, 2)
 LONGER = 2.0
-# What an ingredient that the default recipe leaves out is tried at, where it is not 1.
-TRIED_AT = {"spoiled": 0.5}
 # The weight of the pixels cannot be 0.
 LEAST_PIXELS = 0.001
 TENTH = 0.1
@@ -71,7 +69,7 @@ def main() -> int:
         progress("WARNING: the code that trains has changed during this run, so that rows are not of one state")
     checks = tables.judge(results)
     results["checks"] = [check.as_dict() for check in checks]
-    trial = TRIAL if arguments.quick or arguments.only or arguments.ablation_epochs else None
+    trial = TRIAL if arguments.quick or arguments.only or arguments.skip or arguments.ablation_epochs else None
     folder = trial or report.HERE / "results"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"wrote {report.write_figures(results, 'latents', folder)}")
@@ -118,7 +116,7 @@ def _longer(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _ablation(plan: Plan) -> dict[str, Any]:
-    """Leave out each ingredient in turn, and add each that is not used."""
+    """Leave out each ingredient in turn."""
     config = in_fresh_process(default_config, plan.held_out)
     epochs = _ablation_epochs(plan, config)
     rows = []
@@ -136,17 +134,15 @@ def _variations(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
                               "schedule": {"cosine": "constant", "constant": "cosine"}}  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
     for name, value in recipe.items():
-        if name in ("labels", "colours") or (name == "partner" and not recipe["contrast"]):
+        if not value:
             continue
         other: Any
         if isinstance(value, bool):
             other = not value
         elif isinstance(value, str):
             other = others[name][value]
-        elif value:
-            other = LEAST_PIXELS if name == "pixels" else 0.0
         else:
-            other = TRIED_AT.get(name, 1.0)
+            other = LEAST_PIXELS if name == "pixels" else 0.0
         found[f"{name} {_told(other)}, not {_told(value)}"] = {name: other}
     return found | {"architecture conv, not gradients": {"architecture": "conv"}}
 

@@ -1,6 +1,5 @@
 """The measurements of latents; each function is a job for a process of its own."""
 
-import inspect
 import json
 import tempfile
 import time
@@ -41,7 +40,7 @@ def baselines(protocol: Protocol) -> list[dict[str, Any]]:
 
 def _kept(name: str, measure: Callable[[], Any]) -> Any:
     """Return figures that no training changes."""
-    path = TRAININGS / f"{digest((*MEASURED_BY, 'model', 'principal.py'), name)}.json"
+    path = TRAININGS / f"{digest((*MEASURED_BY, 'data', 'model', 'principal.py'), name)}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(measure()), encoding="utf-8")
@@ -137,28 +136,15 @@ def query_ms(altered: Altered, trained: Trained) -> dict[str, float]:
         with IndexBuilder(Path(folder, "index"), encoder.describe()) as builder:
             builder.add(items, [f"item/{at}" for at in range(len(items))], [None] * len(items))
         search = ImageSearch(encoder, LatentIndex.open(Path(folder, "index")))
-        ways: dict[str, Callable[[Pixels], object]] = {"plain": search.search, "views": _views_search(search)}
+        ways: dict[str, Callable[[Pixels], object]] = {
+            "plain": search.search,
+            "views": lambda image: search.search(image, views=True),
+        }
         for way in ways.values():
             way(queries[0])
-        ms = {name: [_ms(way, image) for image in queries] for name, way in ways.items()}
+        turns = [{name: _ms(way, image) for name, way in ways.items()} for image in queries]
+    ms = {name: [turn[name] for turn in turns] for name in ways}
     return {name: median(times) for name, times in ms.items()}
-
-
-def _views_search(search: Any) -> Callable[[Pixels], object]:
-    """Return a search with views: that of the package where it has one."""
-    if "views" in inspect.signature(search.search).parameters:
-        return lambda image: search.search(image, views=True)
-    from ae_search.views import query_views
-
-    def merged(image: Pixels) -> list[Any]:
-        best: dict[str, Any] = {}
-        for found in search.index.search(search.encoder.encode(query_views(image)), 10):
-            for one in found:
-                if one.key not in best or one.similarity > best[one.key].similarity:
-                    best[one.key] = one
-        return sorted(best.values(), key=lambda one: -one.similarity)[:10]
-
-    return merged
 
 
 def _baselines(pixels: Pixels) -> Iterator[tuple[str, Callable[[Pixels], Vectors]]]:

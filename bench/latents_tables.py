@@ -53,6 +53,8 @@ def whole(results: dict[str, Any]) -> str:
     if rows := results.get("retrieval"):
         longer = results.get("longer", [])
         parts += ["#### Retrieval: 10,000 test images among 60,000", _retrieval_table(rows + longer), _aims(rows)]
+    elif rows := results.get("longer"):
+        parts.append(_retrieval_table(rows))
     if ablation := results.get("ablation"):
         parts += [
             f"#### Ablation: 20,000 training images, 10,000 held-out queries, {ablation['epochs']} epochs each",

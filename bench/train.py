@@ -43,7 +43,7 @@ def main() -> int:
             results[name] = part(TRIAL_ITEMS if arguments.quick else None)
     checks = _judge(results)
     results["checks"] = [check.as_dict() for check in checks]
-    trial = TRIAL if arguments.quick or arguments.only else None
+    trial = TRIAL if arguments.quick or arguments.only or arguments.skip else None
     folder = trial or report.HERE / "results"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"wrote {report.write_figures(results, 'train', folder)}")

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ PACKAGE = Path(__file__).parents[1] / "ae_search"
 # What an encoder depends on, and what its figures depend on.
 TRAINED_BY = ("data", "model", "training", "nearest.py", "principal.py")
 MEASURED_BY = ("evaluation", "nearest.py", "views.py")
+PACKAGES = ("keras", "numpy", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Trained:
 
 
 def digest(parts: Sequence[str], told: str = "") -> str:
-    """Return a digest of rooms and modules of the package, and of what else is told."""
-    code = hashlib.sha256(told.encode())
+    """Return a digest of rooms and modules of the package, of what it is built on, and of what else is told."""
+    code = hashlib.sha256(" ".join([told, *map(version, PACKAGES)]).encode())
     for part in parts:
         path = PACKAGE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:

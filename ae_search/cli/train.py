@@ -16,7 +16,7 @@ def train(
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a killed training resumes from it.")],
     architecture: Annotated[str, typer.Option(help="gradients, conv or tutorial.")] = "gradients",
     epochs: Annotated[int | None, typer.Option(help="In all: 24 to 60 by the number of images; tutorial 20.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch: 256, or 400 for tutorial.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch: up to 256, tutorial 400.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
@@ -35,7 +35,7 @@ def train(
         float | None, typer.Option(help="Of likeness to a partner among others.", rich_help_panel=RECIPE)
     ] = None,
     partner: Annotated[
-        str | None, typer.Option(help="neighbour, or view: the same image altered.", rich_help_panel=RECIPE)
+        str | None, typer.Option(help="neighbour (images in memory), or view: itself.", rich_help_panel=RECIPE)
     ] = None,
     label_weight: Annotated[
         float | None, typer.Option(help="Of a classification head, dropped at export.", rich_help_panel=RECIPE)
@@ -58,7 +58,7 @@ def train(
     ] = None,
     only: Only = None,
     report_precision: Annotated[
-        bool, typer.Option("--report-precision", help="Add precision@10 of a held-out sample to each epoch.")
+        bool, typer.Option("--report-precision", help="Add precision@10 of held-out images with labels.")
     ] = False,
 ) -> None:
     """Train an autoencoder on SOURCE; the same command goes on where a killed one stopped."""
@@ -110,7 +110,7 @@ def run_training(
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
     typer.echo(
-        f"{run}: {summary['epochs']} epochs, loss {summary['loss']:.4f}, best {summary['monitor']} "
+        f"{run}: {summary['epochs']} epochs, loss of the pixels {summary['loss']:.4f}, best {summary['monitor']} "
         f"{summary['best_loss']:.4f}, {len(summary['damaged'])} damaged images left out"
     )
     return summary

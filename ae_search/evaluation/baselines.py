@@ -54,7 +54,7 @@ def gradients(images: Pixels) -> Latents:
 
 
 def random_encoder(image_shape: tuple[int, int, int], latent_dim: int, seed: int) -> Baseline:
-    """Return an encoder of the default architecture with the weights it begins its training with.
+    """Return an encoder of the default architecture with random weights.
 
     Sets the seeds of Python, NumPy and TensorFlow, which Keras draws weights by.
     """

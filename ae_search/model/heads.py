@@ -19,7 +19,7 @@ CLASSES = "classes"
 
 
 def build_head(latent_dim: int, floats: int, *, name: str) -> Any:
-    """Build a second decoder: latents `[n, latent_dim]` to `[n, floats]`, through one hidden layer."""
+    """Build what the training alone needs: latents `[n, latent_dim]` to `[n, floats]`, through one hidden layer."""
     # === Functional Model ===
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(HEAD_UNITS, activation="relu", name="hidden")(latents)
@@ -32,7 +32,7 @@ def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partn
     Args:
         encoder: `[n, h, w, c]` to latents.
         decoder: Latents to logits `[n, h, w, c]`.
-        heads: Further decoders by the name of their output.
+        heads: A second decoder, a classifier: by the name of their output.
         partners: Whether a second image for each image comes in, that is to have a similar latent.
 
     Returns:

@@ -177,7 +177,11 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
         (f"partner must be one of {', '.join(PARTNERS)}", recipe.partner, recipe.partner in PARTNERS),
         ("moved and spoiled must be 0 to 1", shares, all(0 <= share <= 1 for share in shares)),
         ("moved needs contrast, since partners are moved", recipe.moved, recipe.moved == 0 or recipe.contrast > 0),
-        ("Only latents of gradients can begin as components", kind, not recipe.from_components or kind == "gradients"),
+        (
+            "--from-components needs --architecture gradients",
+            kind,
+            not recipe.from_components or kind == "gradients",
+        ),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
         ("Latents of tutorial cannot be scaled", recipe.scaled, not recipe.scaled or kind != "tutorial"),
     ]
