@@ -28,6 +28,9 @@ TENTH = 0.1
 # A smaller set and a shorter training than the default: there are ten of them.
 ABLATION_ITEMS = 20_000
 ABLATION_SHARE = 1 / 6
+# Ingredients that the ablation can hardly tell from noise: they are looked at with all images, all epochs and two seeds.
+CLOSE = ("gradients", "schedule")
+CLOSE_SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Plan:
 
     Attributes:
         test: Queries that nothing was chosen by.
-        held_out: Queries that things may be chosen by.
+        held_out: Queries that things may be chosen by, among fewer images.
+        close: The same queries among all images.
         photographs: Another kind of images.
         epochs: Epochs of every training; None for the default.
         ablation_epochs: Epochs of the ablation's trainings; None for a sixth of the default.
@@ -46,6 +50,7 @@ class Plan:
 
     test: Protocol
     held_out: Protocol
+    close: Protocol
     photographs: Protocol
     epochs: int | None
     ablation_epochs: int | None
@@ -95,9 +100,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if not arguments.quick:
         ablation = Protocol("held out", ABLATION_ITEMS)
         epochs = arguments.ablation_epochs
-        return Plan(Protocol("test"), ablation, Protocol("photographs"), None, epochs, 1000, SEEDS)
+        return Plan(
+            Protocol("test"), ablation, Protocol("held out"), Protocol("photographs"), None, epochs, 1000, SEEDS
+        )
     few = (2_000, 300)
-    return Plan(Protocol("test", *few), Protocol("held out", *few), Protocol("photographs"), 1,
+    held_out = Protocol("held out", *few)
+    return Plan(Protocol("test", *few), held_out, held_out, Protocol("photographs"), 1,
                 arguments.ablation_epochs or 1, 30, SEEDS[:2])  # fmt: skip
 
 
@@ -126,6 +134,20 @@ def _ablation(plan: Plan) -> dict[str, Any]:
         shares = _reverse(Altered(plan.held_out, plan.copies), training, views=False)
         rows.append(row | {"reverse": float(np.mean(list(shares.values())))})
     return {"epochs": epochs, "recipe": config["recipe"], "rows": rows}
+
+
+def _close_calls(plan: Plan) -> list[dict[str, Any]]:
+    """Leave out some of the ingredients with all images, all epochs and more than one seed."""
+    recipe = in_fresh_process(default_config, plan.close)["recipe"]
+    close = {name: options for name, options in _variations(recipe).items() if options.keys() <= set(CLOSE)}
+    return [
+        _row(
+            name,
+            plan.close,
+            [Training(plan.close, {"seed": seed, **options}, plan.epochs) for seed in plan.seeds[:CLOSE_SEEDS]],
+        )
+        for name, options in {"default": {}, **close}.items()
+    ]
 
 
 def _variations(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -218,6 +240,7 @@ PARTS: dict[str, Callable[[Plan], Any]] = {
     "photographs": _photographs,
     "labels": _labels,
     "ablation": _ablation,
+    "close": _close_calls,
     "longer": _longer,
 }
 

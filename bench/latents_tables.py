@@ -60,6 +60,9 @@ def whole(results: dict[str, Any]) -> str:
             f"#### Ablation: 20,000 training images, 10,000 held-out queries, {ablation['epochs']} epochs each",
             _ablation_table(ablation),
         ]
+    if rows := results.get("close"):
+        title = "#### Close calls: 50,000 training images, 10,000 held-out queries, all epochs, seeds 0 and 1"
+        parts += [title, _retrieval_table(rows)]
     if reverse := results.get("reverse"):
         parts += [f"#### Reverse search: {reverse['copies']:,} altered images", _reverse_table(reverse), _cost(reverse)]
     if rows := results.get("photographs"):

@@ -28,8 +28,11 @@ def train(
     pixel_weight: Annotated[
         float | None, typer.Option(help="Of the reconstruction of the pixels.", rich_help_panel=RECIPE)
     ] = None,
+    gradient_weight: Annotated[
+        float | None, typer.Option(help="Of a second decoder, for oriented gradients.", rich_help_panel=RECIPE)
+    ] = None,
     colour_weight: Annotated[
-        float | None, typer.Option(help="Of a second decoder, for a histogram of colours.", rich_help_panel=RECIPE)
+        float | None, typer.Option(help="Of a third decoder, for a histogram of colours.", rich_help_panel=RECIPE)
     ] = None,
     contrast_weight: Annotated[
         float | None, typer.Option(help="Of likeness to a partner among others.", rich_help_panel=RECIPE)
@@ -80,6 +83,7 @@ def train(
         cache=cache,
         time_limit_s=time_limit,
         pixels=pixel_weight,
+        gradients=gradient_weight,
         colours=colour_weight,
         contrast=contrast_weight,
         partner=partner,

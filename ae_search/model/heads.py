@@ -13,6 +13,7 @@ TEMPERATURE = 0.1
 IMAGE = "image"
 PARTNER = "partner"
 PIXELS = "pixels"
+GRADIENTS = "gradients"
 COLOURS = "colours"
 PARTNERS = "partners"
 CLASSES = "classes"
@@ -32,7 +33,7 @@ def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partn
     Args:
         encoder: `[n, h, w, c]` to latents.
         decoder: Latents to logits `[n, h, w, c]`.
-        heads: A second decoder, a classifier: by the name of their output.
+        heads: Further decoders and a classifier, by the name of their output.
         partners: Whether a second image for each image comes in, that is to have a similar latent.
 
     Returns:

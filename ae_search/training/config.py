@@ -167,7 +167,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
 
 
 def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
-    weights = {name: getattr(recipe, name) for name in ("pixels", "colours", "contrast", "labels")}
+    weights = {name: getattr(recipe, name) for name in ("pixels", "gradients", "colours", "contrast", "labels")}
     colours, kind = recipe.colours, config.architecture
     shares = (recipe.moved, recipe.spoiled)
     return [

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ae_search.data.alterations import moved, spoiled
 from ae_search.data.pipeline import Images, Positions
-from ae_search.model.heads import CLASSES, COLOURS, IMAGE, PARTNER, PARTNERS, PIXELS
-from ae_search.model.histograms import colour_histogram
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.training.recipe import Recipe
 
 # The class of an image without a label; the loss leaves it out.
@@ -92,6 +92,8 @@ class Examples:
 
     def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         inputs, targets = {IMAGE: seen}, {PIXELS: clean}
+        if self.recipe.gradients:
+            targets[GRADIENTS] = oriented_gradients(clean)
         if self.recipe.colours:
             targets[COLOURS] = colour_histogram(clean)
         if self.recipe.contrast:

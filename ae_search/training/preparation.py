@@ -12,8 +12,8 @@ from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions, readable_images
 from ae_search.data.sources import class_counts
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
-from ae_search.model.heads import CLASSES, COLOURS, PARTNERS, PIXELS, build_head, build_trainer
-from ae_search.model.histograms import COLOUR_FLOATS
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
+from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
 from ae_search.training.config import TrainingConfig
 from ae_search.training.examples import NO_CLASS, Examples
 from ae_search.training.partners import nearest_partners
@@ -104,8 +104,8 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
     encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
     decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
-    floats = {COLOURS: COLOUR_FLOATS, CLASSES: classes}
-    wanted = {COLOURS: recipe.colours, CLASSES: recipe.labels}
+    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
+    wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
     heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
     trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
     return build_autoencoder(encoder, decoder), trainer
@@ -116,6 +116,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
     recipe = config.recipe
     losses: dict[str, tuple[float, Callable[[], Any]]] = {
         PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
+        GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
         COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
         PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         CLASSES: (

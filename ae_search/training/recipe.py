@@ -17,7 +17,8 @@ class Recipe:
 
     Attributes:
         pixels: Weight of the reconstruction of the pixels.
-        colours: Weight of a second decoder, which reconstructs a histogram of colours; for images in colour.
+        gradients: Weight of a second decoder, which reconstructs a histogram of oriented gradients.
+        colours: Weight of a third one, which reconstructs a histogram of colours; for images in colour.
         contrast: Weight of a contrastive loss: the latent of an image is to be nearer to that of its partner than to
             those of the other partners in its batch.
         partner: "neighbour" is one of the five nearest images by gradients (and colours), "view" the image itself,
@@ -35,6 +36,7 @@ class Recipe:
     """
 
     pixels: float = 1.0
+    gradients: float = 0.0
     colours: float = 0.0
     contrast: float = 0.0
     partner: Partner = "neighbour"
@@ -50,6 +52,7 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
     """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
     return Recipe(
         pixels=10.0,
+        gradients=1.0,
         colours=1.0 if image_shape[2] == 3 else 0.0,
         contrast=1.0,
         moved=0.2 if images >= MANY else 0.3,

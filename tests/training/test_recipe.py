@@ -50,7 +50,7 @@ def test_similarities_are_cosines_of_latents_and_partners(digits):
 
 
 def test_images_without_labels_do_not_count_for_the_classes(digits):
-    config = configure(digits, latent_dim=4, labels=1.0, contrast=0.0)
+    config = configure(digits, latent_dim=4, labels=1.0, contrast=0.0, gradients=0.0)
     _, trainer = build_models(config, classes=10)
     compile_trainer(trainer, config, 1)
     images = np.random.default_rng(0).random((6, 8, 8, 1), np.float32)
@@ -83,7 +83,7 @@ def test_every_ingredient_trains_and_the_heads_are_dropped(digits, tmp_path):
     config = configure(digits, epochs=2, latent_dim=4, batch_size=64, **options)
     summary = train(digits, config, tmp_path / "run", verbose=False, report_precision=True)
     rows = rows_of(tmp_path / "run")
-    assert {"partners_loss", "classes_loss", "pixels_loss", "val_precision_at_10"} <= rows[0].keys()
+    assert {"gradients_loss", "partners_loss", "classes_loss", "pixels_loss", "val_precision_at_10"} <= rows[0].keys()
     assert all(0 < float(row["val_precision_at_10"]) <= 1 for row in rows)
     assert summary["loss"] == pytest.approx(float(rows[-1]["pixels_loss"]))
     autoencoder = load_autoencoder(tmp_path / "run")
@@ -115,7 +115,7 @@ def test_the_rate_falls_to_nothing_at_the_end():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"labels": -1.0}, {"contrast": math.inf}, {"pixels": 0.0}, {"colours": 1.0}, {"partner": "friend"},
+        {"gradients": -1.0}, {"contrast": math.inf}, {"pixels": 0.0}, {"colours": 1.0}, {"partner": "friend"},
         {"moved": 1.5}, {"spoiled": -0.1}, {"schedule": "linear"}, {"architecture": "tutorial", "scaled": True},
         {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True},
     ],
@@ -133,7 +133,7 @@ def test_what_cannot_work_is_left_out(digits):
 
 
 def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):
-    config = configure(digits, epochs=1, latent_dim=4, pixels=1000.0, contrast=0.0)
+    config = configure(digits, epochs=1, latent_dim=4, pixels=1000.0, gradients=0.0, contrast=0.0)
     assert 0.1 < train(digits, config, tmp_path / "run", verbose=False)["loss"] < 1
 
 

@@ -7,8 +7,8 @@ import pytest
 from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
-from ae_search.model.heads import CLASSES, COLOURS, IMAGE, PARTNER, PARTNERS, PIXELS
-from ae_search.model.histograms import colour_histogram
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.training import configure, train
 from ae_search.training.examples import Examples
 from ae_search.training.partners import nearest_partners
@@ -44,16 +44,17 @@ def test_examples_ask_for_what_the_recipe_names():
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
-    recipe = Recipe(colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
+    recipe = Recipe(gradients=1, colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
     examples = Examples(images, recipe, partners, np.arange(9, dtype=np.int32))
     inputs, targets = next(examples.held_out(np.arange(9), 9).as_numpy_iterator())
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
     np.testing.assert_allclose(inputs[PARTNER], pixels[::-1], atol=1e-6)
+    np.testing.assert_allclose(targets[GRADIENTS], oriented_gradients(pixels), atol=1e-4)
     np.testing.assert_allclose(targets[COLOURS], colour_histogram(pixels), atol=1e-4)
     assert targets[PARTNERS].tolist() == targets[CLASSES].tolist() == list(range(9))
-    assert targets.keys() == {PIXELS, COLOURS, PARTNERS, CLASSES}
+    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, PARTNERS, CLASSES}
     altered, clean = next(examples.training(np.arange(9), 9, seed=0).as_numpy_iterator())
     order = clean[CLASSES]
     np.testing.assert_allclose(clean[PIXELS], pixels[order], atol=1e-6)
