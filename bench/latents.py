@@ -28,7 +28,7 @@ TENTH = 0.1
 # A smaller set and a shorter training than the default: there are ten of them.
 ABLATION_ITEMS = 20_000
 ABLATION_SHARE = 1 / 6
-# Ingredients that the ablation can hardly tell from noise: they are looked at with all images, all epochs and two seeds.
+# Ingredients that the ablation can hardly tell from noise: looked at with all images, all epochs and two seeds.
 CLOSE = ("gradients", "schedule")
 CLOSE_SEEDS = 2
 
