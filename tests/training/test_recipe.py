@@ -92,6 +92,12 @@ def test_every_ingredient_trains_and_the_heads_are_dropped(digits, tmp_path):
     assert abs(np.corrcoef(latents.T) - np.eye(4)).max() < 0.2
 
 
+def test_images_in_colour_have_a_decoder_of_colours(digits, tmp_path):
+    coloured = replace(digits, images=np.repeat(digits.images[:64], 3, axis=3), labels=digits.labels[:64])
+    train(coloured, configure(coloured, epochs=1, latent_dim=4), tmp_path / "run", verbose=False)
+    assert float(rows_of(tmp_path / "run")[0]["colours_loss"]) > 0
+
+
 def test_the_rate_falls_to_nothing_at_the_end():
     class Rate:
         value = 0.0
