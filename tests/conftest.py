@@ -8,6 +8,11 @@ import pytest
 from pictures import coloured_picture, encoded
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name bytes by their argument: gzip and the like put the time of day into theirs, and test ids must not move."""
+    return argname if isinstance(val, bytes | bytearray | memoryview) else None
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """A folder as a user has it: two classes, every format, a stray text file, a hidden file and two damaged images."""

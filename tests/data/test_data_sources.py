@@ -117,7 +117,11 @@ def test_fashion_mnist_is_read_from_the_data_folder(tmp_path, monkeypatch):
     assert source.key(2) == "fashion_mnist/test/2"
 
 
-@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"abc"), gzip.compress(b"\0" * 50)])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"no gzip", gzip.compress(b"abc"), gzip.compress(b"\0" * 50)],
+    ids=["empty", "no gzip", "too short", "zeros"],
+)
 def test_a_damaged_idx_file_is_named(tmp_path, damage):
     path = tmp_path / "images.gz"
     path.write_bytes(damage)
