@@ -17,6 +17,8 @@ AeSearchError
 A programmer's mistake stays ValueError or TypeError.
 """
 
+from ae_search.printable import printable
+
 __all__ = [
     "AccessDeniedError",
     "AeSearchError",
@@ -35,7 +37,11 @@ __all__ = [
 
 
 class AeSearchError(Exception):
-    """Base of all errors of this package; its text is one sentence for the user."""
+    """Base of all errors of this package; its text is one sentence for the user, printable whatever it repeats."""
+
+    def __str__(self) -> str:
+        """Return the text as it may be shown."""
+        return printable(super().__str__())
 
 
 class ConfigurationError(AeSearchError):

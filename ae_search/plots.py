@@ -14,8 +14,11 @@ from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.files import write_atomically
+from ae_search.printable import printable
 
 CELL_INCHES = 1.1
+# Labels and names are no formulas, whatever the user's matplotlibrc says.
+_PLAIN = {"parse_math": False, "usetex": False}
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,12 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
         for axis in line:
             axis.axis("off")
         for axis, picture in zip(line, row, strict=False):
-            axis.set_title(_shortened(picture.title), fontsize=7, parse_math=False)
+            axis.set_title(_shortened(picture.title), fontsize=7, **_PLAIN)
             if picture.pixels is not None:
                 white = 255 if picture.pixels.dtype == np.uint8 else 1
                 axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0, vmax=white)
     if title:
-        figure.suptitle(title, fontsize=9, wrap=True, parse_math=False)
+        figure.suptitle(printable(title), fontsize=9, wrap=True, **_PLAIN)
     if path.is_dir() or not path.parent.is_dir():
         reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise ConfigurationError(f"Cannot write the picture {path}: {reason}.")
@@ -116,4 +119,5 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
 
 
 def _shortened(title: str) -> str:
+    title = printable(title)
     return title if len(title) <= 20 else "…" + title[-19:]

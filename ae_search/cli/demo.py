@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ae_search.cli.options import load_tensorflow
+from ae_search.cli.terminal import say, show_table
 from ae_search.errors import ConfigurationError, ServerUnavailableError
 
 QUERIES = 1000
@@ -60,7 +61,7 @@ def _obtainable_source() -> str:
     try:
         load_builtin("fashion_mnist", "test")
     except DownloadError as error:
-        typer.echo(f"{error} The demo runs on scikit-learn's bundled digits instead.", err=True)
+        say(f"{error} The demo runs on scikit-learn's bundled digits instead.", err=True)
         return "digits"
     return "fashion_mnist"
 
@@ -79,7 +80,7 @@ def _check_same_source(run: Path, name: str) -> None:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    typer.echo(f"— {stage}", err=True)
+    say(f"— {stage}", err=True)
     began = time.monotonic()
     yield
     seconds[stage] = round(time.monotonic() - began, 2)
@@ -89,7 +90,7 @@ def _train(name: str, run: Path, training_s: float) -> None:
     from ae_search.cli.train import run_training
 
     if (run / "summary.json").exists() and (run / "reconstructions.png").exists():
-        typer.echo(f"reusing {run}", err=True)
+        say(f"reusing {run}", err=True)
         return
     # Far more epochs than fit: the time limit ends it.
     run_training(name, run, epochs=40, time_limit_s=training_s)
@@ -106,7 +107,7 @@ def _export(run: Path, export: Path) -> int:
     if there:
         wanted = fingerprint(load_autoencoder(run).get_layer("encoder"), read_config(run).image_shape)
         if LocalEncoder(export).describe().fingerprint == wanted:
-            typer.echo(f"reusing {export / str(there[-1])}", err=True)
+            say(f"reusing {export / str(there[-1])}", err=True)
             return there[-1]
     return int(export_run(run, export).name)
 
@@ -136,12 +137,12 @@ def _index(name: str, address: str, model: str, index: Path) -> float | None:
         if (index / "CURRENT").exists():
             with LatentIndex.open(index) as opened:
                 if opened.model.fingerprint == client.describe().fingerprint:
-                    typer.echo(f"reusing {index}", err=True)
+                    say(f"reusing {index}", err=True)
                     return None
         source = open_source(f"{name}/train")
         began = time.monotonic()
         report = build_with_progress(source, client, index, {"replace": (index / "CURRENT").exists()})
-        typer.echo(
+        say(
             f"{report.manifest.items} images, recall@10 {report.manifest.recall:.3f}; seconds by stage: "
             + ", ".join(f"{stage} {spent:.1f}" for stage, spent in report.seconds.items()),
             err=True,
@@ -187,9 +188,6 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
 
 def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
     """Write summary.json, and print the table and what to do next."""
-    from rich.console import Console
-    from rich.table import Table
-
     from ae_search.files import write_atomically
 
     run = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
@@ -198,16 +196,7 @@ def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export:
         # The index is the one of an earlier demo, and so is its speed.
         summary["images_per_s"] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["images_per_s"]
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
-    table = Table("figure", "value", title=f"{summary['source']}, {summary['epochs']} epochs, loss {summary['loss']}")
-    for stage, seconds in summary["seconds"].items():
-        table.add_row(f"{stage}, seconds", f"{seconds:.1f}")
-    table.add_row("images a second indexed", f"{summary['images_per_s']}")
-    table.add_row(f"precision@10 over {summary['queries']} test queries", f"{summary['precision_at_10']:.3f}")
-    for label, value in summary["precision_at_10_by_label"].items():
-        table.add_row(f"  {label}", f"{value:.3f}")
-    table.add_row("query latency, median / p99 ms", f"{summary['median_ms']:.2f} / {summary['p99_ms']:.2f}")
-    console = Console(soft_wrap=True)
-    console.print(table)
+    _show(summary)
     example = next(iter(sorted((folder / "queries").glob("*.png"))))
     tool = Path(sys.argv[0]) if Path(sys.argv[0]).name == "ae-search" else Path("ae-search")
     for line in (
@@ -217,4 +206,16 @@ def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export:
         f"  {tool} query {example} --index {index} --server 127.0.0.1:8500 --plot neighbours.png",
         f"  {tool} train FOLDER_OF_PHOTOS --run runs/photos",
     ):
-        typer.echo(line)
+        say(line)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    title = f"{summary['source']}, {summary['epochs']} epochs, loss {summary['loss']}"
+    rows = [
+        *((f"{stage}, seconds", f"{seconds:.1f}") for stage, seconds in summary["seconds"].items()),
+        ("images a second indexed", f"{summary['images_per_s']}"),
+        (f"precision@10 over {summary['queries']} test queries", f"{summary['precision_at_10']:.3f}"),
+        *((f"  {label}", f"{value:.3f}") for label, value in summary["precision_at_10_by_label"].items()),
+        ("query latency, median / p99 ms", f"{summary['median_ms']:.2f} / {summary['p99_ms']:.2f}"),
+    ]
+    show_table(title, ("figure", "value"), rows)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
-from ae_search.cli.index.options import SourceName, named_source, progress
+from ae_search.cli.index.options import SourceName, named_source
 from ae_search.cli.options import Only
+from ae_search.cli.terminal import progress, say
 from ae_search.errors import ServerError
 
 LEFT_OUT_EXIT_CODE = 3
@@ -41,11 +42,11 @@ def embed(
             )
         except (ServerError, KeyboardInterrupt):
             if finished := len(list(out.glob("*.parquet"))):
-                typer.echo(f"{finished} files are finished; the same command goes on", err=True)
+                say(f"{finished} files are finished; the same command goes on", err=True)
             raise
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
-    typer.echo(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
+    say(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
     if report.left_out:
-        typer.echo(f"{len(report.left_out)} images were left out; see {out / LEFT_OUT}")
+        say(f"{len(report.left_out)} images were left out; see {out / LEFT_OUT}")
         raise typer.Exit(LEFT_OUT_EXIT_CODE)

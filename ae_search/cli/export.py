@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.options import load_tensorflow, parse_image_size
+from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
 
 
@@ -28,7 +29,7 @@ def export(
     if size and run:
         raise ConfigurationError("--image-size goes with --encoder; a RUN has its own.")
     folder = export_run(run, to, weights, metric) if run else _export_file(encoder, to, metric, size)
-    typer.echo(f"exported {folder}")
+    say(f"exported {folder}")
 
 
 def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angular") -> Path:

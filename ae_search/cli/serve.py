@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ae_search.cli.options import load_tensorflow
+from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Ev
     from ae_search.model_server import ModelServer
 
     with ModelServer(model, **options) as server:
-        print(f"serving {server.model_name} version {server.version} on {server.address}", flush=True)
+        say(f"serving {server.model_name} version {server.version} on {server.address}")
         stopping.wait()
         log.info("stopping: waiting for the requests under way")
     # Not by returning: that waits for runs of the model that outlast the drain, and nothing can interrupt them.

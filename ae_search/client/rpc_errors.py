@@ -14,6 +14,7 @@ from ae_search.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from ae_search.printable import printable
 
 Code = grpc.StatusCode
 ERRORS: dict[grpc.StatusCode, type[AeSearchError]] = {
@@ -84,8 +85,7 @@ def from_rpc(error: grpc.RpcError, asked: Asked, timeout_s: float) -> AeSearchEr
         asked: Server and model.
         timeout_s: Seconds that the request was allowed.
     """
-    details = " ".join(str(error.details() or "").split())
-    details = "".join(each if each.isprintable() else "?" for each in details)  # a terminal would obey them
+    details = printable(" ".join(str(error.details() or "").split()))
     made = _classified(error.code(), details, asked, timeout_s)
     made.__cause__ = error
     return made

@@ -17,9 +17,9 @@ from ae_search.cli.index.options import (
     check_recall,
     forest_options,
     named_source,
-    progress,
 )
 from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
@@ -88,10 +88,10 @@ def rebuild(
     encoder = connection.encoder(old.name)
     card = encoder.describe()
     if card.fingerprint == old.fingerprint:
-        typer.echo(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
+        say(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
         return
     if not sources:
-        typer.echo(f"reading the images from {', '.join(names)}", err=True)
+        say(f"reading the images from {', '.join(names)}", err=True)
     opened_sources = [named_source(name) for name in names]
     options = forest_options(jobs, deterministic, on_disk)
     with progress("rebuilding", count) as advance:
@@ -103,7 +103,7 @@ def rebuild(
 
 def _tell(index: Path, report: IndexReport) -> None:
     manifest = report.manifest
-    typer.echo(
+    say(
         f"{index}: {manifest.items} images of {manifest.model.name} version {manifest.model.version}, recall@10 "
         f"{manifest.recall:.3f} at search_k {manifest.search_k}, {len(report.damaged)} damaged images left out"
     )

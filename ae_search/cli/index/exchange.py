@@ -14,9 +14,9 @@ from ae_search.cli.index.options import (
     Wait,
     check_recall,
     forest_options,
-    progress,
 )
 from ae_search.cli.options import IndexPath
+from ae_search.cli.terminal import progress, say
 from ae_search.index import LatentIndex
 
 
@@ -29,7 +29,7 @@ def export(
 
     with LatentIndex.open(index) as opened, progress("exporting", len(opened)) as advance:
         count = export_latents(opened.snapshot(), file, on_progress=advance)
-    typer.echo(f"wrote {file}: {count} items")
+    say(f"wrote {file}: {count} items")
 
 
 @with_connection
@@ -73,7 +73,7 @@ def import_(
         manifest = import_latents(file, index, keys=keys, model=card, metric=metric, **options)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
-    typer.echo(
+    say(
         f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "
         f"{manifest.recall:.3f} at search_k {manifest.search_k}"
     )
