@@ -100,6 +100,7 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
     for line, row in zip(axes, rows, strict=True):
         for axis in line:
             axis.axis("off")
+            axis.set(xticks=[], yticks=[])  # unseen, they would be laid out all the same
         for axis, picture in zip(line, row, strict=False):
             axis.set_title(_shortened(picture.title), fontsize=7, **_PLAIN)
             if picture.pixels is not None:

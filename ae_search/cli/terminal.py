@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -133,5 +133,12 @@ def _say_traceback(kind: type[BaseException], error: BaseException | None, trace
             say(line, err=True)
 
 
-def _log_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     logging.getLogger("py.warnings").warning("%s: %s", category.__name__, message)

@@ -25,7 +25,6 @@ PRINTING = {
     "sys.stderr.buffer.write",
     "sys.__stdout__.write",
     "sys.__stderr__.write",
-    "os.write",
     "traceback.print_exc",
     "traceback.print_exception",
     "traceback.print_stack",
