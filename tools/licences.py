@@ -10,8 +10,10 @@ import configparser
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from email.message import Message
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -21,8 +23,8 @@ PAGE = ROOT / "docs" / "licences.md"
 BASE = "base install"
 HEAD = """# Licences of what ae-search installs
 
-ae-search is under the Apache License 2.0. It contains nobody else's code; what it installs beside itself is listed here,
-as its metadata tell. `dev` and `bench` are for work on ae-search only. Written by `make licences`.
+ae-search is under the Apache License 2.0. What it installs beside itself is listed here, as the metadata of each tell.
+`dev` and `bench` are for work on ae-search only. Written by `make licences`.
 """
 # Metadata spell them in many ways; a "BSD License" without a number is left as it is.
 SPELLINGS = {
@@ -35,6 +37,8 @@ SPELLINGS = {
     "PSF": ("python software foundation license",),
 }
 KNOWN = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
+# By the LICENSE file that they bring, where the metadata say nothing.
+UNTOLD = {"hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
 NOT_TOLD = "not told by its metadata"
 
 
@@ -57,17 +61,15 @@ def licence_of(name: str) -> str:
     Raises:
         PackageNotFoundError: It is not installed.
     """
-    told = metadata.metadata(name)
+    told = cast(Message, metadata.metadata(name))
     if expression := told.get("License-Expression"):
-        return expression
-    first = (told.get("License") or "").strip().splitlines()[:1]
+        return str(expression)
+    first, *rest = (told.get("License") or "").strip().splitlines() or [""]
     classes = [one.split(" :: ")[-1] for one in told.get_all("Classifier") or [] if one.startswith("License :: OSI")]
-    for text in (*first, " or ".join(classes)):
-        if text.lower() in KNOWN:
-            return KNOWN[text.lower()]
-        if 0 < len(text) <= 20 and text != "UNKNOWN":
-            return text
-    return NOT_TOLD
+    spdx = [KNOWN.get(text.lower(), text) for text in (first, *sorted(classes))]
+    # A text of many lines is no name, and some names say only that there are several.
+    name_of_one = spdx[0] if not rest and spdx[0] not in ("", "UNKNOWN", "Dual License") else ""
+    return (KNOWN.get(first.lower()) or name_of_one or " or ".join(spdx[1:])) or UNTOLD.get(name, NOT_TOLD)
 
 
 def brought_by(wanted: Iterable[Requirement], seen: set[tuple[str, str]]) -> Iterator[str]:
