@@ -86,7 +86,7 @@ def set_up(level: int) -> None:
 def set_hooks() -> None:
     """Let warnings and the tracebacks of bugs pass the same way, for the rest of the process."""
     sys.excepthook = _say_traceback
-    threading.excepthook = lambda thread: _say_traceback(thread.exc_type, thread.exc_value, thread.exc_traceback)
+    threading.excepthook = _say_end_of_thread
     warnings.showwarning = _log_warning
 
 
@@ -131,6 +131,11 @@ def _say_traceback(kind: type[BaseException], error: BaseException | None, trace
     for text in traceback.format_exception(kind, error, trace):
         for line in text.rstrip("\n").split("\n"):
             say(line, err=True)
+
+
+def _say_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_type is not SystemExit:  # which ends a thread without a word
+        _say_traceback(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
 def _log_warning(
