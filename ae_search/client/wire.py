@@ -42,6 +42,9 @@ PredictRequest = _message("tensorflow.serving.PredictRequest")
 PredictResponse = _message("tensorflow.serving.PredictResponse")
 GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
+# In any answer but latents: a model card, or the states of a model's versions.
+MAX_SMALL_ANSWER_BYTES = 2 * 2**20
+
 TensorProto = _message("tensorflow.TensorProto")
 ModelState = _POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 
@@ -60,12 +63,22 @@ def put_tensor(request: Any, name: str, values: npt.NDArray[Any] | Sequence[byte
         tensor.tensor_shape.dim.add(size=size)
 
 
-def parsed(message: Any, data: bytes, target: str) -> Any:
+def parsed(message: Any, data: bytes, target: str, *, max_bytes: int = MAX_SMALL_ANSWER_BYTES) -> Any:
     """Return an answer of a message class, from its bytes.
 
+    Args:
+        message: The class.
+        data: What was received.
+        target: Who sent it, for the message.
+        max_bytes: More are not looked at: parsed, two bytes can become fifty.
+
     Raises:
-        ServerAnswerError: They are no such message.
+        ServerAnswerError: They are no such message, or more than that.
     """
+    if len(data) > max_bytes:
+        raise ServerAnswerError(
+            f"{target} answered a {message.DESCRIPTOR.name} of {len(data)} bytes; expected at most {max_bytes}."
+        )
     try:
         return message.FromString(data)
     except DecodeError as error:
@@ -85,6 +98,8 @@ def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float3
         shape = [dim.size for dim in dims[:4]]
         raise ServerAnswerError(f"Expected latents of shape {[rows, latent_dim]}, received rank {len(dims)}, {shape}.")
     content = tensor.tensor_content
+    if content and len(tensor.float_val):
+        raise ServerAnswerError("Expected float_val or tensor_content, received both.")
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
     values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)
