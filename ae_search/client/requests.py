@@ -99,9 +99,7 @@ def latents_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Latents
         ServerAnswerError: It is not what was asked for.
     """
     target = asked.target
-    # A float takes five bytes at most, four unless somebody wastes them; what else there is has the size of a card.
-    expected = 5 * rows * card.latent_dim + wire.MAX_SMALL_ANSWER_BYTES
-    response = wire.parsed(wire.PredictResponse, data, target, max_bytes=expected)
+    response = wire.parsed(wire.PredictResponse, data, target, with_values=True)
     if LATENTS not in response.outputs:
         raise ServerAnswerError(f"{target} answered without {LATENTS!r}; was the model exported by ae-search?")
     answered = response.model_spec.version.value

@@ -75,7 +75,8 @@ def write_model(folder, kind=None, path=None):
 
     if kind in ("create", "initialise"):
         module.resource = Resource(path if kind == "create" else None, path if kind == "initialise" else None)
-        size = tf.function(lambda: tf.raw_ops.LookupTableSizeV2(table_handle=module.resource.resource_handle))
+        handle = module.resource.resource_handle
+        size = tf.function(lambda: tf.raw_ops.LookupTableSizeV2(table_handle=handle))
         module.size = size.get_concrete_function()  # what nothing uses is not made
     if kind == "restore":
         module.state = Restored(path)
