@@ -1,13 +1,17 @@
 """Writes that are all there or not at all."""
 
 import os
+import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ae_search.errors import ConfigurationError
+
+MAX_SECRET_BYTES = 2**20
 
 
 def _fsync(path: Path) -> None:
@@ -85,3 +89,40 @@ def make_folder(path: Path, purpose: str) -> Path:
     except OSError as error:
         raise ConfigurationError(f"Cannot make the {purpose} folder {path}: {error.strerror}.") from error
     return path
+
+
+def read_private(path: Path | str, name: str) -> bytes:
+    """Read a file that holds a secret, of at most 1 MiB.
+
+    Args:
+        path: The file; links are followed.
+        name: What to call it in an error, such as "--token-file".
+
+    Raises:
+        ConfigurationError: It cannot be read, or is not private, see `exposure`.
+    """
+    try:
+        with open(path, "rb") as file:
+            if trouble := exposure(os.fstat(file.fileno()), os.geteuid()):
+                raise ConfigurationError(f"{name} {path} {trouble}: chmod 600 {shlex.quote(str(path))}.")
+            return file.read(MAX_SECRET_BYTES)
+    except OSError as error:
+        raise ConfigurationError(f"{name} {path} cannot be read: {error.strerror}.") from error
+
+
+def exposure(status: os.stat_result, caller: int) -> str | None:
+    """Return who else than its owner may use a file that holds a secret, None if that is as it should be.
+
+    As ssh treats private keys: it belongs to the caller, and nobody else may read or write it. It may also belong to
+    root, who can read everything anyway; then a group may read it, too, which is how Kubernetes mounts secrets for
+    containers that are not root, and Debian keeps keys for servers.
+
+    Args:
+        status: Of the file.
+        caller: User id; root may use the files of all users.
+    """
+    if caller != 0 and status.st_uid not in (0, caller):
+        return f"belongs to user {status.st_uid}, who is neither you nor root; make it your own, chown, and private"
+    if status.st_mode & (0o027 if status.st_uid == 0 else 0o077):
+        return f"has mode {stat.S_IMODE(status.st_mode):04o}, with which others may use the secret; make it private"
+    return None

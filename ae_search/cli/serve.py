@@ -89,6 +89,9 @@ def serve(
             "too, in plain text also with --tls-cert.",
         ),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Serve models whatever their programs may do, as you know who made them.")
+    ] = False,
 ) -> None:
     """Serve the wanted versions of an exported model over gRPC, and newer ones as they appear."""
     stopping = threading.Event()
@@ -111,6 +114,7 @@ def serve(
         "max_message_mib": max_message_mib,
         "drain_s": drain_s,
         "metrics_port": metrics_port,
+        "trust": trust,
     }
     options = {option: value for option, value in options.items() if value is not None}
     if backend is Backend.EMBEDDED:

@@ -31,9 +31,12 @@ from ae_search.contract import (
     OnBad,
     image_batch,
 )
-from ae_search.errors import ImageError, ModelNotServedError
+from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError
 from ae_search.image_file import MAX_MEGAPIXELS
 
+# Versions whose states a server may tell, and how much of an error is kept.
+MAX_STATUSES = 4096
+MAX_STATUS_ERROR = 1000
 # How often a call starts anew because the version that it was to use has been rolled over.
 _VERSIONS = 3
 
@@ -107,10 +110,18 @@ class ModelTalk:
         fill_spec(request.model_spec, self.asked)
         data = good((yield Ask(Request(wire.GET_MODEL_STATUS, self.asked, request.SerializeToString()))))
         response = wire.parsed(wire.GetModelStatusResponse, data, self.asked.target)
-        names = wire.ModelState.values_by_number
+        names, statuses = wire.ModelState.values_by_number, response.model_version_status
+        if len(statuses) > MAX_STATUSES:
+            raise ServerAnswerError(
+                f"{self.asked.target} told the states of {len(statuses)} versions; expected at most {MAX_STATUSES}."
+            )
         return [
-            VersionStatus(one.version, names[one.state].name if one.state in names else "", one.status.error_message)
-            for one in response.model_version_status
+            VersionStatus(
+                one.version,
+                names[one.state].name if one.state in names else "",
+                one.status.error_message[:MAX_STATUS_ERROR],
+            )
+            for one in statuses
         ]
 
     def describe(self) -> Conversation:

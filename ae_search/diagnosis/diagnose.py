@@ -1,6 +1,7 @@
 """All checks, in the order in which they depend on each other."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def diagnose(
         version: Version to pin.
         label: Label to pin.
         index: Folder of an index.
-        timeout_s: Seconds allowed for each request.
+        timeout_s: Seconds allowed for each check.
 
     Raises:
         ConfigurationError: The target is none, a file cannot be read, or the options do not go together.
@@ -50,11 +51,12 @@ def diagnose(
     access.call_metadata()
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
+    # A check is one call, so that no server can stretch it by refusals.
+    connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
-        with LatentClient(target, name, access=access, timeout_s=timeout_s) as client:
+        with connect() as client:
             yield from _reach(client, access, version)
-            pinned = LatentClient(target, name, version=version, label=label, access=access, timeout_s=timeout_s)
-            with pinned:
+            with connect(version=version, label=label) as pinned:
                 yield from _ask(pinned, label, opened, trouble)
     except _StopError:
         return
@@ -68,7 +70,7 @@ class _StopError(Exception):
 
 
 def _reach(client: LatentClient, access: Access, version: int | None) -> Iterator[Finding]:
-    for finding in chain(check_network(client.target, access), [check_versions(client, version)]):
+    for finding in chain(check_network(client.target, access, client.timeout_s), [check_versions(client, version)]):
         yield finding
         if finding.verdict is Verdict.WRONG:
             raise _StopError

@@ -23,6 +23,8 @@ from ae_search.image_file import pixels_to_png
 
 MODEL, VERSION, LABEL, CARD, SIGNATURES = "model", "version", "label", "model card", "signatures"
 BATCH, MESSAGE = "batch size", "message size"
+# Versions that are listed.
+SHOWN = 20
 # Latents of one image by different signatures, relative to the largest value; float32 sums differ by about 1e-6.
 TOLERANCE = 1e-3
 
@@ -43,7 +45,8 @@ def check_versions(client: LatentClient, version: int | None) -> Finding:
         return warning(MODEL, told, "A proxy may let Predict through only; version states cannot be shown.")
     except ServerError as error:
         return wrong(MODEL, str(error), advice_for(error, "Look at the server's log."))
-    told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses)
+    told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses[:SHOWN])
+    told += f", and {len(statuses) - SHOWN} more" if len(statuses) > SHOWN else ""
     available = [one.version for one in statuses if one.state == "AVAILABLE"]
     if not available:
         advice = "Look at the server's log; export the model anew if it is broken."

@@ -15,8 +15,15 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 Address = tuple[str, int]
 
 
-def check_network(target: str, access: Access) -> Iterator[Finding]:
-    """Yield what is found about reaching a target, up to the first thing that is wrong."""
+def check_network(target: str, access: Access, timeout_s: float = SOCKET_TIMEOUT_S) -> Iterator[Finding]:
+    """Yield what is found about reaching a target, up to the first thing that is wrong.
+
+    Args:
+        target: "HOST:PORT" or a gRPC target.
+        access: TLS and its files.
+        timeout_s: Seconds allowed for each step, `SOCKET_TIMEOUT_S` at most.
+    """
+    patience_s = min(timeout_s, SOCKET_TIMEOUT_S)
     addresses = addresses_of(target)
     if addresses is None:
         yield skipped(NAME, f"{target} is resolved by gRPC")
@@ -24,9 +31,12 @@ def check_network(target: str, access: Access) -> Iterator[Finding]:
     for host, port in addresses:
         findings = [_resolve(host, port)]
         if findings[-1].verdict is Verdict.OK:
-            findings.append(_connect(host, port))
+            findings.append(_connect((host, port), patience_s))
         if findings[-1].verdict is Verdict.OK:
-            findings.append(_speak_tls(host, port, access) if access.uses_tls else _speak_plain(host, port))
+            if access.uses_tls:
+                findings.append(_speak_tls((host, port), access, patience_s))
+            else:
+                findings.append(_speak_plain((host, port), patience_s))
         yield from findings
         if findings[-1].verdict is Verdict.WRONG:
             return
@@ -59,21 +69,23 @@ def _resolve(host: str, port: int) -> Finding:
     return ok(NAME, f"{host} is {', '.join(numbers)}")
 
 
-def _connect(host: str, port: int) -> Finding:
+def _connect(address: Address, timeout_s: float) -> Finding:
+    host, port = address
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S):
+        with socket.create_connection(address, timeout_s):
             return ok(PORT, f"{host}:{port} accepts connections")
     except TimeoutError:
-        told = f"{host}:{port} does not answer within {SOCKET_TIMEOUT_S:g} s"
+        told = f"{host}:{port} does not answer within {timeout_s:g} s"
         return wrong(PORT, told, "A firewall may drop the packets, or the machine is down.")
     except OSError as error:
         told = f"{host}:{port} refuses connections ({error.strerror or error})"
         return wrong(PORT, told, "Is the server running, and is this its gRPC port (8500 unless told otherwise)?")
 
 
-def _speak_plain(host: str, port: int) -> Finding:
+def _speak_plain(address: Address, timeout_s: float) -> Finding:
+    host, port = address
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain:
+        with socket.create_connection(address, timeout_s) as plain:
             plain.sendall(PREFACE)
             answer = plain.recv(512)
     except OSError:
@@ -87,22 +99,23 @@ def _speak_plain(host: str, port: int) -> Finding:
             told,
             "That may be the REST port (8501); give the gRPC port (8500), or a proxy that lets HTTP/2 through.",
         )
-    if _speaks_tls(host, port):
+    if _speaks_tls(address, timeout_s):
         return wrong(TLS, f"{host}:{port} speaks TLS", "Give --tls, or --tls-ca FILE for an authority of your own.")
     return wrong(TLS, f"{host}:{port} does not answer as a gRPC server does", "Is this a TensorFlow Serving gRPC port?")
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(address: Address, timeout_s: float) -> bool:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain, context.wrap_socket(plain):
+        with socket.create_connection(address, timeout_s) as plain, context.wrap_socket(plain):
             return True
     except OSError:
         return False
 
 
-def _speak_tls(host: str, port: int, access: Access) -> Finding:
+def _speak_tls(address: Address, access: Access, timeout_s: float) -> Finding:
+    host, port = address
     at = f"{host}:{port}"
     try:
         context = ssl.create_default_context(cafile=access.ca_file)
@@ -110,7 +123,7 @@ def _speak_tls(host: str, port: int, access: Access) -> Finding:
             context.load_cert_chain(access.certificate_file, access.key_file)
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain,
+            socket.create_connection(address, timeout_s) as plain,
             context.wrap_socket(plain, server_hostname=access.server_name or host) as secure,
         ):
             secure.sendall(PREFACE)

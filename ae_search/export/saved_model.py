@@ -24,6 +24,8 @@ from ae_search.contract import (
     IMAGE_BYTES,
     IMAGES,
     LATENTS,
+    MAX_IMAGE_VALUES,
+    MAX_LATENT_DIM,
     METRICS,
     MODEL_CARD,
     ROWS,
@@ -99,6 +101,7 @@ def export_encoder(
             write_warmup(folder, card)
             write_batching(folder, card)
             _check_parity(encoder, card, folder)
+            _warn_of_refusal(folder)
     return final
 
 
@@ -153,6 +156,11 @@ def _shapes(encoder: Any, image_shape: tuple[int, int, int] | None) -> tuple[tup
     wanted = image_shape or (takes[1], takes[2], takes[3])
     if None in wanted or any(side not in (None, want) for side, want in zip(takes[1:], wanted, strict=True)):
         raise ConfigurationError(f"The encoder takes {takes[1:]}; give an --image-size that fits. Received: {wanted}.")
+    if wanted[0] * wanted[1] * wanted[2] > MAX_IMAGE_VALUES or not 0 < gives[1] <= MAX_LATENT_DIM:
+        raise ConfigurationError(
+            f"Images may have {MAX_IMAGE_VALUES} values and latents {MAX_LATENT_DIM}: more do not fit into a message. "
+            f"Received: images {wanted}, latents of {gives[1]}."
+        )
     return wanted, gives[1]
 
 
@@ -231,3 +239,13 @@ def _check_parity(encoder: Any, card: ModelCard, folder: Path) -> None:
     (text,) = signatures[SIGNATURE_DESCRIBE](**{ROWS: tf.constant([0])})[MODEL_CARD].numpy()
     if ModelCard.from_json(text) != card:
         raise ExportError("The exported model card differs from what was written.")
+
+
+def _warn_of_refusal(folder: Path) -> None:
+    """Say now what whoever loads the model would be told: an encoder of the user's own may print, or read files."""
+    from ae_search.model_server.program import check_program  # here, because it brings gRPC along
+
+    try:
+        check_program(folder)
+    except ExportError as error:
+        log.warning("%s", error)

@@ -47,18 +47,21 @@ class LocalEncoder:
         version: The version that was loaded.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, trust: bool = False) -> None:
         """Load the encoder.
 
         Args:
             path: A base path, whose newest version is taken, or one version folder.
+            trust: Load it whatever its program may do; a model that reaches files, the network, Python or the terminal
+                is refused otherwise.
 
         Raises:
             ConfigurationError: There is no version.
-            ExportError: The version cannot be loaded.
+            ExportError: The version cannot be loaded, or may do more than compute.
         """
+        self._trust = trust
         self._base_path, self.version, folder = _locate(Path(path).absolute())
-        self._servable = Servable.load(folder, self.version)
+        self._servable = Servable.load(folder, self.version, trust=trust)
 
     def encode(self, images: npt.ArrayLike) -> Latents:
         """Return the latents of images.
@@ -127,7 +130,7 @@ class LocalEncoder:
         if version not in found:
             there = ", ".join(map(str, sorted(found))) or "none"
             raise ModelNotServedError(f"{self._base_path} has no version {version}; there: {there}.")
-        return type(self)(found[version])
+        return type(self)(found[version], trust=self._trust)
 
     @cached_property
     def _card(self) -> ModelCard:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from ae_search.errors import ConfigurationError
+from ae_search.files import read_private
 
 # As TensorFlow Serving's default for --grpc_max_threads.
 THREADS_PER_CORE = 4
@@ -45,7 +46,7 @@ class ServerTls:
 
     Attributes:
         certificate: Certificate chain of the server, its own first.
-        key: Its private key, without a passphrase.
+        key: Its private key, without a passphrase; nobody else may read it, see `files.exposure`.
         client_ca: Certificates that sign the clients'; a client without one is refused. None asks for none.
     """
 
@@ -57,22 +58,24 @@ class ServerTls:
         """Read the files.
 
         Raises:
-            ConfigurationError: One cannot be read, or certificate and key do not belong together.
+            ConfigurationError: One cannot be read, certificate and key do not belong together, or others may read the
+                key.
         """
         self._check()
-        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        pair = (read_private(self.key, "The TLS key"), self.certificate.read_bytes())
         if self.client_ca is None:
             return grpc.ssl_server_credentials([pair])
         return grpc.ssl_server_credentials([pair], self.client_ca.read_bytes(), require_client_auth=True)
 
     def _check(self) -> None:
         """Try the files with OpenSSL: gRPC would say no more than that it cannot listen."""
-        for path in (self.certificate, self.key, self.client_ca):
+        for path in (self.certificate, self.client_ca):
             try:
                 if path is not None:
                     path.read_bytes()
             except OSError as error:
                 raise ConfigurationError(f"The TLS file {path} cannot be read: {error.strerror}.") from error
+        read_private(self.key, "The TLS key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             # A key with a passphrase would otherwise ask for it on the terminal.

@@ -15,6 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ae_search.contract import SIGNATURE_FLOAT
 from ae_search.errors import ExportError
 from ae_search.model_server.folders import SAVED_MODEL
+from ae_search.model_server.program import check_program
 from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
 from ae_search.model_server.tensors import decode_tensor, dtype_of, shape_of
 
@@ -51,16 +52,19 @@ class Servable:
         self.version = version
 
     @classmethod
-    def load(cls, folder: Path, version: int) -> Self:
+    def load(cls, folder: Path, version: int, *, trust: bool = False) -> Self:
         """Load a version folder and replay its warm-up requests.
 
         Args:
             folder: Holds `saved_model.pb`.
             version: Its number.
+            trust: Load it whatever its program may do, see `check_program`.
 
         Raises:
-            ExportError: It cannot be loaded, or a warm-up request fails.
+            ExportError: It may do more than compute, it cannot be loaded, or a warm-up request fails.
         """
+        if not trust:
+            check_program(folder)
         try:
             servable = cls(tf.saved_model.load(str(folder)), _read_signature_defs(folder), version)
             warmed = servable._warm_up(folder / WARMUP)

@@ -60,6 +60,7 @@ class ModelServer:
         drain_s: float = 10.0,
         metrics_port: int | None = None,
         interceptors: Sequence[Any] = (),
+        trust: bool = False,
     ) -> None:
         """Take the options; `start` does the work.
 
@@ -82,6 +83,8 @@ class ModelServer:
             drain_s: Seconds that requests under way have to end when the `with` block is left.
             metrics_port: Port for Prometheus on `host`; 0 picks a free one; none when left out.
             interceptors: `grpc.aio.ServerInterceptor`s, the first one outermost.
+            trust: Serve models whatever their programs may do; refused are otherwise those that reach files, the
+                network, Python or the terminal.
 
         Raises:
             ValueError: A number is out of its range.
@@ -96,7 +99,9 @@ class ModelServer:
         self.port = port
         self.metrics_port = metrics_port
         self._threads = workers or default_threads()
-        self._versions = ModelVersions(self._base_path, policy=version_policy, poll_interval_s=poll_interval_s)
+        self._versions = ModelVersions(
+            self._base_path, policy=version_policy, poll_interval_s=poll_interval_s, trust=trust
+        )
         self._labels = labels or Labels()
         self._as_content = enable_serialization_as_tensor_content
         self._batching = batching

@@ -10,6 +10,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.model_server.folders import require_version_folders
 from ae_search.model_server.options import Batching, ServerTls, cores
 from ae_search.model_server.policy import Labels, VersionPolicy
+from ae_search.model_server.program import check_program
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def command(
     tls: ServerTls | None = None,
     max_message_mib: int | None = None,
     metrics_port: int | None = None,
+    trust: bool = False,
 ) -> list[str]:
     """Return the arguments that start `tensorflow_model_server` for a model.
 
@@ -55,13 +57,16 @@ def command(
         max_message_mib: MiB of the largest request and answer, 1 to 2047; without a limit when left out.
         metrics_port: Port for Prometheus, 1 to 65535. REST answers there too, Predict included, and in plain text also
             with `tls`: a warning is logged.
+        trust: Do not look at what the programs of the wanted versions may do. TensorFlow Serving itself never does:
+            versions that appear while it runs are loaded as they are.
 
     Raises:
         ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, or a file
             cannot be read.
+        ExportError: A version may do more than compute.
     """
     base_path = Path(base_path).absolute()
-    require_version_folders(base_path)
+    found = require_version_folders(base_path)
     binary = shutil.which(BINARY)
     if binary is None:
         raise ConfigurationError(
@@ -72,6 +77,10 @@ def command(
         raise ConfigurationError(f"{BINARY} cannot pick a free port; give --port and --metrics-port a number.")
     if host != ANY_HOST:
         log.warning("TensorFlow Serving cannot listen on %s only: port %d is open on every interface.", host, port)
+    if not trust:
+        for version in sorted((version_policy or VersionPolicy()).wanted(found)):
+            if any(found[version].iterdir()):  # otherwise somebody is still about to copy it
+                check_program(found[version])
     arguments = [binary, f"--port={port}", f"--rest_api_port={metrics_port or 0}"]
     arguments += _model(model_name or base_path.name, base_path, version_policy or VersionPolicy(), labels or Labels())
     if workers is not None:

@@ -54,8 +54,15 @@ class ModelVersions:
     are removed, or the base path cannot be read, the versions in memory keep answering.
     """
 
-    def __init__(self, base_path: Path, *, policy: VersionPolicy | None = None, poll_interval_s: float = 1.0) -> None:
-        self._base_path = base_path
+    def __init__(
+        self,
+        base_path: Path,
+        *,
+        policy: VersionPolicy | None = None,
+        poll_interval_s: float = 1.0,
+        trust: bool = False,
+    ) -> None:
+        self._base_path, self._trust = base_path, trust
         self._policy = policy or VersionPolicy()
         self._interval_s = poll_interval_s
         # Re-entrant: a version may be let go of, and noted as ended, wherever memory is freed.
@@ -154,7 +161,7 @@ class ModelVersions:
     def _load(self, version: int, folder: Path) -> None:
         self._note(VersionStatus(version, State.LOADING))
         try:
-            servable = Servable.load(folder, version)
+            servable = Servable.load(folder, version, trust=self._trust)
         except ExportError as error:
             self._failed.add(version)
             # Those that failed have a status to keep.

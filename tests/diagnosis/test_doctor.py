@@ -138,6 +138,7 @@ def tls(tiny_export, tmp_path_factory):
     authority.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "other.pem")
     client.private_key_pem.write_to_path(folder / "client.key")
+    (folder / "client.key").chmod(0o600)
     client.cert_chain_pems[0].write_to_path(folder / "client.pem")
     chain = own.cert_chain_pems[0].bytes()
     ports, servers = {}, []

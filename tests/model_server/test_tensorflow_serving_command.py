@@ -116,6 +116,7 @@ def pem_files(tmp_path):
         ("ca.pem", authority.cert_pem),
     ):
         pem.write_to_path(tmp_path / name)
+        (tmp_path / name).chmod(0o600)
     return tmp_path
 
 
