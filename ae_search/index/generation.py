@@ -1,5 +1,6 @@
 """One generation, opened: the files that never change, and the changes since."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ae_search.index.items import Items
 from ae_search.index.manifest import MANIFEST, Manifest
 from ae_search.index.names import NAMES, Name, Names
 from ae_search.index.proof import check_files
+from ae_search.index.shortage import shortage_named
 
 _ITEMS_PER_BLOCK = 4096
 
@@ -44,11 +46,12 @@ class Generation:
         self._written = _identity(folder)
         manifest = self.manifest = Manifest.read(folder)
         try:
-            check_files(folder, manifest)
-            self.names = Names(folder / NAMES, manifest.items)
-            self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
-            self.changes = Changes(folder / CHANGES, manifest)
-            self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
+            with shortage_named(folder):
+                check_files(folder, manifest)
+                self.names = Names(folder / NAMES, manifest.items)
+                self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
+                self.changes = Changes(folder / CHANGES, manifest)
+                self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
         except OSError as error:
             # A writer may remove it meanwhile, in which case another generation is live.
             raise IndexDamagedError(f"Cannot read {folder}: {error}; restore it or build the index anew.") from error
@@ -61,7 +64,7 @@ class Generation:
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Return what changes when a manifest is replaced."""
     try:
-        stat = (folder / MANIFEST).stat()
+        stat = os.lstat(folder / MANIFEST)
     except OSError:
         return None
     return stat.st_ino, stat.st_ctime_ns

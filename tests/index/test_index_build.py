@@ -29,7 +29,6 @@ def test_a_build_leaves_exactly_the_layout(build):
     generation = path / "generation-000001"
     assert sorted(p.name for p in path.iterdir()) == [*LIVE, "generation-000001"]
     assert sorted(p.name for p in generation.iterdir()) == [
-        ".proved.json",
         "catalogue.sqlite",
         "changes.sqlite",
         "forest.ann",
