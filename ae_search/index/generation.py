@@ -1,5 +1,6 @@
 """One generation, opened: the files that never change, and the changes since."""
 
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.errors import IndexDamagedError
+from ae_search.files import open_regular
 from ae_search.index.catalogue import CATALOGUE, Catalogue
 from ae_search.index.changes import CHANGES, Changes, Delta
 from ae_search.index.comparing import Ids
@@ -51,6 +53,7 @@ class Generation:
                 self.names = Names(folder / NAMES, manifest.items)
                 self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
                 self.changes = Changes(folder / CHANGES, manifest)
+                _check_room(folder / FOREST)
                 self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
         except OSError as error:
             # A writer may remove it meanwhile, in which case another generation is live.
@@ -59,6 +62,16 @@ class Generation:
     def is_still(self, folder: Path) -> bool:
         """Tell whether a folder holds this generation, with the manifest that was read."""
         return folder == self.folder and _identity(folder) == self._written
+
+
+def _check_room(path: Path) -> None:
+    """Map a file and let go of it: where there is no room for it, Annoy does not notice and the process dies."""
+    descriptor = open_regular(path)
+    try:
+        if size := os.fstat(descriptor).st_size:
+            mmap.mmap(descriptor, size, prot=mmap.PROT_READ).close()
+    finally:
+        os.close(descriptor)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -92,12 +92,15 @@ def make_live(generation: Path) -> None:
 
 def _clear_leftovers(index: Path) -> None:
     """Remove what a killed writer left behind."""
-    remove_leftovers(index)
-    # Without a generation that is live, one of the others may be all that is left of the index.
-    with suppress(AeSearchError):
-        live = live_generation(index)
-        remove_leftovers(live)
-        _remove_others(live)
+    try:
+        remove_leftovers(index)
+        # Without a generation that is live, one of the others may be all that is left of the index.
+        with suppress(AeSearchError):
+            live = live_generation(index)
+            remove_leftovers(live)
+            _remove_others(live)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write an index to {index}: {error}.") from error
 
 
 def _remove_others(generation: Path) -> None:

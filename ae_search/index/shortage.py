@@ -18,10 +18,14 @@ _BY_NUMBER = {ENOMEM: _MEMORY, EMFILE: _OWN_FILES, ENFILE: _ALL_FILES}
 _AT_END = re.compile(r"\((\d+)\)\s*$")
 
 
+class ShortageError(ConfigurationError):
+    """Memory or file descriptors ran out, which says nothing about the index."""
+
+
 def unreadable(path: Path, error: Exception) -> AeSearchError:
     """Return the error to raise where a file of an index cannot be read."""
     if what := _shortage(error):
-        return ConfigurationError(f"Cannot read {path}: {what}.")
+        return ShortageError(f"Cannot read {path}: {what}.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return IndexDamagedError(f"Cannot read {path}: {reason}; restore it or build the index anew.")
 
@@ -31,13 +35,15 @@ def shortage_named(path: Path) -> Iterator[None]:
     """Tell what ran out while an index is read, whatever it was taken for.
 
     Raises:
-        ConfigurationError: Memory or file descriptors ran out.
+        ShortageError: Memory or file descriptors ran out.
     """
     try:
         yield
+    except ShortageError:
+        raise
     except (AeSearchError, OSError, MemoryError) as error:
         if what := _shortage(error):
-            raise ConfigurationError(f"Cannot read {path}: {what}.") from error
+            raise ShortageError(f"Cannot read {path}: {what}.") from error
         raise
 
 
