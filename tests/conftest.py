@@ -4,8 +4,16 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import atexit
+import shutil
+import tempfile
+
 import pytest
 from pictures import coloured_picture, encoded
+
+# What tests prove of their indexes is not for the cache of whoever runs them; their child processes share this one.
+os.environ["XDG_CACHE_HOME"] = _cache = tempfile.mkdtemp(prefix="ae-search-tests-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 
 
 def pytest_make_parametrize_id(val, argname):

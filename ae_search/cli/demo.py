@@ -16,6 +16,7 @@ import typer
 from ae_search.cli.options import load_tensorflow
 from ae_search.cli.terminal import say, show_table
 from ae_search.errors import ConfigurationError, ServerUnavailableError
+from ae_search.files import write_atomically
 
 QUERIES = 1000
 PICTURED = 8
@@ -50,7 +51,7 @@ def demo(
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)
     pictures = [folder / "reconstructions.png", folder / "neighbours.png"]
-    pictures[0].write_bytes((run / "reconstructions.png").read_bytes())
+    write_atomically(pictures[0], (run / "reconstructions.png").read_bytes())
     summary = {"source": name, "version": version, "seconds": seconds, "images_per_s": images_per_s, **figures}
     _finish(summary, folder, pictures, export, index)
 
@@ -176,7 +177,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
         plot_neighbours(queries, rows, folder / "neighbours.png")
     (folder / "queries").mkdir(exist_ok=True)
     for i in chosen[:PICTURED]:
-        (folder / "queries" / f"test-{i}.png").write_bytes(pixels_to_png(test.images[i]))
+        write_atomically(folder / "queries" / f"test-{i}.png", pixels_to_png(test.images[i]))
     return {
         "queries": result.queries,
         "precision_at_10": round(result.precision_at_k, 4),
@@ -188,8 +189,6 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
 
 def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
     """Write summary.json, and print the table and what to do next."""
-    from ae_search.files import write_atomically
-
     run = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
     summary["epochs"], summary["loss"] = run["epochs"], round(run["loss"], 4)
     if summary["images_per_s"] is None and (folder / "summary.json").exists():

@@ -6,13 +6,12 @@ EXPORT/<model>/<version>/
   batching_params.pbtxt                        read by a server that batches, see `batching`
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from ae_search.data.decode import PREPROCESSING, decode_image
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export.batching import write_batching
 from ae_search.export.warmup import write_warmup
-from ae_search.files import make_folder, new_folder
+from ae_search.files import locked, make_folder, new_folder
 from ae_search.image_file import pixels_to_png
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
 
@@ -167,8 +166,11 @@ def _shapes(encoder: Any, image_shape: tuple[int, int, int] | None) -> tuple[tup
 @contextmanager
 def _only_exporter(base: Path) -> Iterator[None]:
     """Let one export at a time choose a version number."""
-    with (base / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(base / ".lock", wait=True))
+        except OSError as error:
+            raise ConfigurationError(f"{base} cannot be locked for an export: {error.strerror}.") from error
         yield
 
 

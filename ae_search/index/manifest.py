@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,8 +12,9 @@ from typing import Any, Self
 
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.files import write_atomically
+from ae_search.files import is_folder, open_regular, write_atomically
 from ae_search.index.checked_json import number_of, object_of, text_of, value_of, whole_of
+from ae_search.index.shortage import unreadable
 
 FORMAT = 2
 CURRENT = "CURRENT"
@@ -171,18 +173,20 @@ def live_generation(index: Path) -> Path:
     while True:
         before, name = name, _current(index)
         folder = index / name
-        if folder.is_dir():
+        # A link would lead writers to files outside of the index.
+        if is_folder(folder):
             return folder
         # A writer may have published the next generation and removed this one meanwhile.
         if name == before:
+            what = "no folder" if os.path.lexists(folder) else "missing"
             raise IndexDamagedError(
-                f"{index / CURRENT} names {name}, but {folder} is missing; restore it or build the index anew."
+                f"{index / CURRENT} names {name}, but {folder} is {what}; restore it or build the index anew."
             )
 
 
 def _current(index: Path) -> str:
     current = index / CURRENT
-    if not current.is_file():
+    if not os.path.lexists(current):
         raise ConfigurationError(f"{index} is no index (no file {CURRENT}); make one with `ae-search index build`.")
     try:
         name = _read_bounded(current, _MAX_CURRENT_BYTES).decode("ascii").strip()
@@ -196,10 +200,10 @@ def _current(index: Path) -> str:
 
 def _read_bounded(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             content = file.read(limit + 1)
-    except OSError as error:
-        raise IndexDamagedError(f"Cannot read {path}: {error.strerror}.") from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) from error
     if len(content) > limit:
         raise ValueError(f"longer than {limit} bytes")
     return content

@@ -6,12 +6,12 @@ OUT/                       readers of Parquet folders pass over names that begin
   _left-out.jsonl          key and reason of each image that was left out, at the end
 """
 
-import fcntl
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from ae_search.contract import Encoder, ModelCard, ModelRef
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
-from ae_search.files import make_folder, write_atomically
+from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
 from ae_search.index.parquet_file import about_parquet, parquet_writer
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
 
@@ -135,11 +135,12 @@ def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
 
 def _finished(path: Path, keys: str) -> dict[str, str] | None:
     """Return what a shard leaves out, None where it is not there or is not the one of these keys."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
+        regular_stat(path)
         about = about_parquet(path)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         log.warning("doing %s again: %s", path, error)
         return None
     told = about.get(_LEFT_OUT_KEY)
@@ -164,7 +165,7 @@ def _pinned(
         "shard_items": shard_items,
     }
     path = out / ABOUT
-    if not path.exists():
+    if not os.path.lexists(path):
         if any(out.glob("*.parquet")):
             raise ConfigurationError(f"{out} holds Parquet files of something else; choose another --out.")
         model = ModelRef(card.name, card.version, card.fingerprint)
@@ -182,7 +183,8 @@ def _pinned(
 
 def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        with os.fdopen(open_regular(path), encoding="utf-8") as file:
+            begun = json.load(file)
         return begun, ModelRef(**begun["model"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"{path} cannot be read ({error!r}); choose another --out.") from error
@@ -213,17 +215,12 @@ def _digest(source: Source, positions: range) -> str:
 
 @contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
-    try:
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write in {out}: {error.strerror}.") from error
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(out / ".lock"))
         except BlockingIOError as error:
             raise ConfigurationError(f"Another process writes {out}.") from error
         except OSError as error:
             raise ConfigurationError(f"{out} cannot be locked ({error.strerror}); choose another --out.") from error
-        for abandoned in out.glob(".tmp-*"):  # by a process that was killed
-            abandoned.unlink(missing_ok=True)
+        remove_leftovers(out)
         yield
