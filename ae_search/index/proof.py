@@ -14,7 +14,7 @@ from ae_search.index.catalogue import CATALOGUE
 from ae_search.index.forest import FOREST
 from ae_search.index.forest_nodes import Nodes
 from ae_search.index.manifest import FileProof, Manifest
-from ae_search.index.names import NAMES
+from ae_search.index.names import NAMES, Names
 
 PROOF = ".proved.json"
 PROVED_FILES = (FOREST, CATALOGUE, NAMES)
@@ -62,7 +62,9 @@ def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> Non
         if proved.get(name) != now[name]:
             _check_file(folder / name, manifest.files[name])
             if name == FOREST and manifest.items:
-                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items)
+                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items, manifest.n_trees)
+            if name == NAMES:
+                Names(folder / name, manifest.items).check()
     newest_ns = max(int(identity[3]) for identity in now.values())
     # Where the folder cannot be written, each process proves it anew.
     if proved != now and time.time_ns() - newest_ns > _SETTLED_S * 1e9 and os.access(folder, os.W_OK):
@@ -88,7 +90,7 @@ def _identity(folder: Path, name: str, manifest: Manifest) -> Identity:
         stat = (folder / name).stat()
     except OSError as error:
         raise _unreadable(folder / name, error) from error
-    proved = manifest.files[name].sha256, manifest.items, manifest.latent_dim, manifest.metric
+    proved = manifest.files[name].sha256, manifest.items, manifest.n_trees, manifest.latent_dim, manifest.metric
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *proved]
 
 
