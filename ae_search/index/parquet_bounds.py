@@ -1,5 +1,6 @@
 """Parquet files of strangers: what they unfold into is bounded before Arrow makes anything of it."""
 
+import os
 import stat
 import struct
 from collections.abc import Iterable
@@ -7,17 +8,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ae_search.index.parquet_pages import read_pages
+from ae_search.index.thrift_compact import Compact
 
-# Bytes that a footer may have; Arrow makes up to some hundred times as many of them.
-_MAX_FOOTER_BYTES = 8 << 20
-_MAX_ENTRIES = 100_000
+_MAX_FOOTER_BYTES = 16 << 20
+# What it may say: Arrow takes some hundred bytes for each part, whose own may be two. A column chunk has about 40.
+_MAX_FOOTER_PARTS = 500_000
+_FOOTER_DEPTH = 12
 _MAX_PAGE_BYTES = 256 << 20
 # A column chunk may unfold into so many bytes, or into so many times what it has in the file.
 _SMALL_BYTES = 64 << 20
 _MAX_UNFOLDING = 50
 _FLOAT_BYTES = 4
+_SHORT_BYTES = 256
 
 _MAGIC = b"PAR1"
+# The last bytes of a file: the footer's length, and the magic ones.
+_END = struct.Struct("<I4s")
 
 
 def open_parquet(parquet: Any, path: Path, texts: Iterable[str] = ()) -> Any:
@@ -35,26 +41,55 @@ def open_parquet(parquet: Any, path: Path, texts: Iterable[str] = ()) -> Any:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8))
-        end = file.read(8)
-    if len(end) < 8 or end[4:] != _MAGIC:
-        raise ValueError("it is no Parquet file, or cut short, or encrypted")
-    (size,) = struct.unpack("<I", end[:4])
-    if size > _MAX_FOOTER_BYTES:
-        raise ValueError(f"its footer may have {_MAX_FOOTER_BYTES} bytes. Received: {size}")
+        _check_footer(file)
     return parquet.ParquetFile(
         path,
         read_dictionary=list(texts),
         buffer_size=1 << 20,  # else Arrow reads a whole column chunk at once
         thrift_string_size_limit=_MAX_FOOTER_BYTES,
-        thrift_container_size_limit=_MAX_ENTRIES,
+        thrift_container_size_limit=_MAX_FOOTER_PARTS,
     )
+
+
+def _check_footer(file: BinaryIO) -> None:
+    total = file.seek(0, os.SEEK_END)
+    file.seek(max(0, total - _END.size))
+    end = file.read(_END.size)
+    if len(end) < _END.size or not end.endswith(_MAGIC):
+        raise ValueError("it is no Parquet file, or cut short, or encrypted")
+    size, _ = _END.unpack(end)
+    if not 0 < size <= min(_MAX_FOOTER_BYTES, total - _END.size):
+        raise ValueError(f"its footer may have {_MAX_FOOTER_BYTES} bytes, and no more than the file. Received: {size}")
+    file.seek(total - _END.size - size)
+    try:
+        Compact(file.read(size), _MAX_FOOTER_PARTS).structure(_FOOTER_DEPTH)
+    except ValueError as error:
+        raise ValueError(f"its footer cannot be read: {error}") from error
 
 
 def leaves(schema: Any, name: str) -> list[int]:
     """Return the numbers of the columns that Arrow reads where it is asked for one by its name."""
     paths = [schema.column(at).path for at in range(len(schema))]
     return [at for at, path in enumerate(paths) if path == name or path.startswith(f"{name}.")]
+
+
+def has_dictionary(metadata: Any, at: int) -> bool:
+    """Tell whether a column has a dictionary in any row group."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return any(group.column(at).has_dictionary_page for group in groups)
+
+
+def check_texts(size: int, group: Any, flat: Iterable[int]) -> None:
+    """Check the bytes that the texts of a row group had so far.
+
+    A text that many rows share lies in the file once, so short ones may unfold into any number of rows.
+
+    Raises:
+        ValueError: They are too many for the bytes in the file.
+    """
+    packed = sum(group.column(at).total_compressed_size for at in flat)
+    if size > max(_SMALL_BYTES, _MAX_UNFOLDING * packed, _SHORT_BYTES * group.num_rows):
+        raise ValueError(f"its texts would unfold from {packed} bytes into {size} or more")
 
 
 def check_group(file: BinaryIO, group: Any, flat: Iterable[int], latent: int) -> None:
@@ -82,10 +117,13 @@ def _values(file: BinaryIO, column: Any) -> int:
     dictionary = column.dictionary_page_offset
     if column.has_dictionary_page and dictionary is not None and 0 < dictionary < start:
         start = dictionary
-    file_bytes = file.seek(0, 2)
+    file_bytes = file.seek(0, os.SEEK_END)
     if start < 0 or length < 0 or start + length > file_bytes:
         raise ValueError(f"its column {column.path_in_schema} goes beyond the file")
     pages = read_pages(file, start, length)
+    # Arrow reads it all the same, as texts of which each takes its own memory.
+    if pages.has_dictionary and not column.has_dictionary_page:
+        raise ValueError(f"its column {column.path_in_schema} has a dictionary that the footer does not tell of")
     if pages.values != column.num_values:
         raise ValueError(f"its column {column.path_in_schema} has {pages.values} values, not {column.num_values}")
     if pages.largest > _MAX_PAGE_BYTES:

@@ -15,6 +15,9 @@ from ae_search.index.parquet_bounds import open_parquet
 ROWS_PER_BLOCK = 4096
 _ABOUT = b"ae_search"
 _LATENT_BYTES_AT_A_TIME = 16 << 20
+_BYTES_PER_GROUP = 16 << 20
+# At the least, however long they are: readers take a page as a whole.
+_TEXTS_PER_PAGE = 64
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,13 @@ def parquet_writer(
             pyarrow.field("latent", pyarrow.list_(pyarrow.float32(), latent_dim), nullable=False),
         ]
     )
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(path, schema, write_batch_size=_TEXTS_PER_PAGE) as writer:
+        waiting: list[Any] = []
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pyarrow.concat_tables(waiting))
+            waiting.clear()
 
         def write(
             latents: Latents,
@@ -70,9 +79,13 @@ def parquet_writer(
             column = pyarrow.FixedSizeListArray.from_arrays(flat, type=schema.field("latent").type)
             texts = (keys, labels, [None] * len(keys) if metadata is None else metadata)
             columns = [pyarrow.array(values, pyarrow.string()) for values in texts]
-            writer.write_table(pyarrow.Table.from_arrays([*columns, column], schema=schema))
+            waiting.append(pyarrow.Table.from_arrays([*columns, column], schema=schema))
+            # Each row group makes the footer longer.
+            if sum(table.nbytes for table in waiting) >= _BYTES_PER_GROUP:
+                flush()
 
         yield write
+        flush()
         told = {"model": asdict(model), "metric": metric, **(about or {})}
         writer.add_key_value_metadata({_ABOUT.decode(): json.dumps(told)})
 

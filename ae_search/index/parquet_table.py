@@ -9,7 +9,7 @@ from typing import Any
 from ae_search.errors import ConfigurationError
 from ae_search.index.manifest import MAX_LATENT_DIM
 from ae_search.index.names import MAX_METADATA_BYTES, MAX_TEXT_BYTES
-from ae_search.index.parquet_bounds import check_group, leaves, open_parquet
+from ae_search.index.parquet_bounds import check_group, check_texts, has_dictionary, leaves, open_parquet
 from ae_search.index.parquet_file import Block, Table, about_of, malformed, pyarrow_modules, rows_per_block
 
 # Names that other programs give to the same columns.
@@ -36,22 +36,24 @@ class _ParquetTable:
         self._path = path
         self._pyarrow, self._parquet = pyarrow_modules()
         with malformed(path):
-            schema = open_parquet(self._parquet, path).schema_arrow
-        names = schema.names
-        key = _column(path, names, KEY_COLUMNS)
-        self._latent = _column(path, names, _LATENT_COLUMNS)
+            self._file = open_parquet(self._parquet, path)
+            schema = self._file.schema_arrow
+        key = _column(path, schema.names, KEY_COLUMNS)
+        self._latent = _column(path, schema.names, _LATENT_COLUMNS)
         self._limits = {key: MAX_TEXT_BYTES, "label": MAX_TEXT_BYTES, "metadata": MAX_METADATA_BYTES}
-        self._texts = [name for name in (key, "label", "metadata") if name in names]
+        self._texts = [name for name in (key, "label", "metadata") if name in schema.names]
+        numbers = [self._number(name) for name in [*self._texts, self._latent]]
         for name in self._texts:
             self._check_text_column(name, schema)
         self._check_latent_column(schema)
-        with malformed(path):
-            self._file = open_parquet(self._parquet, path, self._texts)
-            columns = {name: leaves(self._file.schema, name) for name in [*self._texts, self._latent]}
-        for name, numbers in columns.items():
-            if len(numbers) != 1 or names.count(name) != 1:
-                raise ConfigurationError(f"{path}: the column {name} must be one column. Received: {len(numbers)}.")
-        *self._flat, self._leaf = [numbers[0] for numbers in columns.values()]
+        *self._flat, self._leaf = numbers
+        # A text that a dictionary holds is then kept once, however many rows have it.
+        shared = [
+            name for name, at in zip(self._texts, self._flat, strict=True) if has_dictionary(self._file.metadata, at)
+        ]
+        if shared:
+            with malformed(path):
+                self._file = open_parquet(self._parquet, path, shared)
 
     def table(self) -> Table:
         """Return the table; its rows are read once they are asked for."""
@@ -76,11 +78,14 @@ class _ParquetTable:
             if not count:
                 continue
             self._check_group(group)
-            columns = [*self._texts, self._latent]
+            columns, size = [*self._texts, self._latent], 0
             for batch in self._file.iter_batches(rows_per_block(dim), row_groups=[group], columns=columns):
-                yield from self._blocks_of(batch, dim)
+                own = sum(self._text_bytes(name, batch.column(name)) for name in self._texts)
+                size += own
+                check_texts(size, self._file.metadata.row_group(group), self._flat)
+                yield from self._blocks_of(batch, dim, own)
 
-    def _blocks_of(self, batch: Any, dim: int) -> Iterator[Block]:
+    def _blocks_of(self, batch: Any, dim: int, text_bytes: int) -> Iterator[Block]:
         rows = batch.column(self._latent)
         flat = rows.flatten().cast(self._pyarrow.float32())
         if rows.null_count or flat.null_count or len(flat) != dim * len(rows):
@@ -88,9 +93,8 @@ class _ParquetTable:
                 f"{self._path}: each {self._latent} must hold {dim} numbers, as the first one does."
             )
         latents = flat.to_numpy(zero_copy_only=False).reshape(-1, dim)
-        size = sum(self._text_bytes(name, batch.column(name)) for name in self._texts)
         # Parsed, metadata may take twenty times as many bytes.
-        step = len(batch) if size <= _TEXT_BYTES_AT_A_TIME else _LONG_TEXTS_AT_A_TIME
+        step = len(batch) if text_bytes <= _TEXT_BYTES_AT_A_TIME else _LONG_TEXTS_AT_A_TIME
         for start in range(0, len(batch), step):
             part = batch.slice(start, step)
             columns = {name: part.column(name).cast(self._pyarrow.string()).to_pylist() for name in self._texts}
@@ -100,14 +104,23 @@ class _ParquetTable:
 
     def _text_bytes(self, name: str, column: Any) -> int:
         """Return the bytes of a column's texts, after checking each of them."""
-        if not self._pyarrow.types.is_dictionary(column.type):
-            return 0  # numbers
-        lengths = self._pyarrow.compute.binary_length(column.dictionary)
-        if len(lengths) and self._pyarrow.compute.max(lengths).as_py() > self._limits[name]:
+        types, is_shared = self._pyarrow.types, self._pyarrow.types.is_dictionary(column.type)
+        if types.is_integer(column.type) or types.is_null(column.type):
+            return 0
+        lengths = self._pyarrow.compute.binary_length(column.dictionary if is_shared else column)
+        if (self._pyarrow.compute.max(lengths).as_py() or 0) > self._limits[name]:
             raise ConfigurationError(
                 f"{self._path}: a {name} may have {self._limits[name]} bytes. Received a longer one."
             )
-        return self._pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0
+        each = lengths.take(column.indices) if is_shared else lengths
+        return self._pyarrow.compute.sum(each).as_py() or 0
+
+    def _number(self, name: str) -> int:
+        """Return the number of the one column that Arrow reads when it is asked for a name."""
+        numbers = leaves(self._file.schema, name)
+        if len(numbers) != 1 or self._file.schema_arrow.names.count(name) != 1:
+            raise ConfigurationError(f"{self._path}: {name} must be one column. Received: {len(numbers)}.")
+        return numbers[0]
 
     def _check_text_column(self, name: str, schema: Any) -> None:
         kind, types = schema.field(name).type, self._pyarrow.types

@@ -1,4 +1,4 @@
-"""Forests that Annoy would walk through for ever, or with all the memory there is, are refused before Annoy sees them."""
+"""Forests that would keep Annoy for ever, or take all the memory there is, are refused before Annoy sees them."""
 
 from pathlib import Path
 
