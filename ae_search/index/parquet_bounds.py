@@ -1,14 +1,17 @@
-"""Parquet files of strangers: what they unfold into is bounded before Arrow makes anything of it."""
+"""Parquet files of strangers: what they unfold into is bounded before Arrow makes anything of it.
+
+The footer is read without Arrow: pyarrow ends the process where it finds some of the faults that a footer may have.
+"""
 
 import os
 import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from ae_search.index.parquet_pages import read_pages
-from ae_search.index.thrift_compact import Compact
+from ae_search.index.thrift_compact import I32, I64, LIST, STRUCT, Compact, Fields
 
 _MAX_FOOTER_BYTES = 16 << 20
 # What it may say: Arrow takes some hundred bytes for each part, whose own may be two. A column chunk has about 40.
@@ -26,22 +29,74 @@ _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 
 
-def open_parquet(parquet: Any, path: Path, texts: Iterable[str] = ()) -> Any:
-    """Open a file whose footer is of a bearable size.
+class Chunk(NamedTuple):
+    """What the footer says of one column of a row group.
 
-    Args:
-        parquet: The module pyarrow.parquet.
-        path: The file.
-        texts: Columns of texts; each different one is kept once, however often it occurs.
+    Attributes:
+        values: Values, nulls and empty lists among them.
+        start: Where it begins, in bytes.
+        length: Its bytes in the file.
+        has_dictionary: Whether values that occur again are kept once.
+    """
+
+    values: int
+    start: int
+    length: int
+    has_dictionary: bool
+
+
+class Group(NamedTuple):
+    """What the footer says of a row group.
+
+    Attributes:
+        rows: Its rows.
+        chunks: Its columns.
+    """
+
+    rows: int
+    chunks: list[Chunk]
+
+
+def read_footer(path: Path) -> list[Group]:
+    """Read what the footer of a file says of its row groups.
 
     Raises:
-        ValueError: It is no Parquet file, or its footer is too large.
+        ValueError: It is no Parquet file, or its footer is malformed or too large.
     """
     # Others, such as pipes, would never end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
     with path.open("rb") as file:
-        _check_footer(file)
+        total = file.seek(0, os.SEEK_END)
+        file.seek(max(0, total - _END.size))
+        end = file.read(_END.size)
+        if len(end) < _END.size or not end.endswith(_MAGIC):
+            raise ValueError("it is no Parquet file, or cut short, or encrypted")
+        size, _ = _END.unpack(end)
+        if not 0 < size <= min(_MAX_FOOTER_BYTES, total - _END.size):
+            raise ValueError(f"its footer may have {_MAX_FOOTER_BYTES} bytes, and less than the file. Received: {size}")
+        file.seek(total - _END.size - size)
+        content = file.read(size)
+    try:
+        footer = Compact(content, _MAX_FOOTER_PARTS).structure(_FOOTER_DEPTH)
+        members = _members(footer, 2)
+        columns = sum(_value(member, 5, I32, 0) == 0 for member in members)
+        groups = [_group(group) for group in _members(footer, 4)]
+    except ValueError as error:
+        raise ValueError(f"its footer cannot be read: {error}") from error
+    if any(len(group.chunks) != columns for group in groups):
+        raise ValueError("its footer has a row group with more or fewer columns than the file")
+    return groups
+
+
+def open_parquet(parquet: Any, path: Path, texts: Iterable[str] = ()) -> Any:
+    """Open a file whose footer was read before.
+
+    Args:
+        parquet: The module pyarrow.parquet.
+        path: The file.
+        texts: Columns of texts that are kept once, however often they occur.
+    """
     return parquet.ParquetFile(
         path,
         read_dictionary=list(texts),
@@ -51,48 +106,7 @@ def open_parquet(parquet: Any, path: Path, texts: Iterable[str] = ()) -> Any:
     )
 
 
-def _check_footer(file: BinaryIO) -> None:
-    total = file.seek(0, os.SEEK_END)
-    file.seek(max(0, total - _END.size))
-    end = file.read(_END.size)
-    if len(end) < _END.size or not end.endswith(_MAGIC):
-        raise ValueError("it is no Parquet file, or cut short, or encrypted")
-    size, _ = _END.unpack(end)
-    if not 0 < size <= min(_MAX_FOOTER_BYTES, total - _END.size):
-        raise ValueError(f"its footer may have {_MAX_FOOTER_BYTES} bytes, and no more than the file. Received: {size}")
-    file.seek(total - _END.size - size)
-    try:
-        Compact(file.read(size), _MAX_FOOTER_PARTS).structure(_FOOTER_DEPTH)
-    except ValueError as error:
-        raise ValueError(f"its footer cannot be read: {error}") from error
-
-
-def leaves(schema: Any, name: str) -> list[int]:
-    """Return the numbers of the columns that Arrow reads where it is asked for one by its name."""
-    paths = [schema.column(at).path for at in range(len(schema))]
-    return [at for at, path in enumerate(paths) if path == name or path.startswith(f"{name}.")]
-
-
-def has_dictionary(metadata: Any, at: int) -> bool:
-    """Tell whether a column has a dictionary in any row group."""
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    return any(group.column(at).has_dictionary_page for group in groups)
-
-
-def check_texts(size: int, group: Any, flat: Iterable[int]) -> None:
-    """Check the bytes that the texts of a row group had so far.
-
-    A text that many rows share lies in the file once, so short ones may unfold into any number of rows.
-
-    Raises:
-        ValueError: They are too many for the bytes in the file.
-    """
-    packed = sum(group.column(at).total_compressed_size for at in flat)
-    if size > max(_SMALL_BYTES, _MAX_UNFOLDING * packed, _SHORT_BYTES * group.num_rows):
-        raise ValueError(f"its texts would unfold from {packed} bytes into {size} or more")
-
-
-def check_group(file: BinaryIO, group: Any, flat: Iterable[int], latent: int) -> None:
+def check_group(file: BinaryIO, group: Group, flat: Iterable[int], latent: int) -> None:
     """Check what the columns of a row group unfold into.
 
     Args:
@@ -105,36 +119,73 @@ def check_group(file: BinaryIO, group: Any, flat: Iterable[int], latent: int) ->
         ValueError: A column says different things of itself, or unfolds into too much.
     """
     for at in flat:
-        if _values(file, group.column(at)) != group.num_rows:
-            raise ValueError(f"its column {group.column(at).path_in_schema} has more or fewer values than rows")
-    column = group.column(latent)
-    _check_unfolding(column, _FLOAT_BYTES * _values(file, column))
+        _check_chunk(file, group.chunks[at])
+        if group.chunks[at].values != group.rows:
+            raise ValueError(f"a column has {group.chunks[at].values} values in {group.rows} rows")
+    chunk = group.chunks[latent]
+    _check_chunk(file, chunk)
+    _check_unfolding(chunk.length, _FLOAT_BYTES * chunk.values)
 
 
-def _values(file: BinaryIO, column: Any) -> int:
-    """Return the values of a column chunk, after checking its pages."""
-    start, length = column.data_page_offset, column.total_compressed_size
-    dictionary = column.dictionary_page_offset
-    if column.has_dictionary_page and dictionary is not None and 0 < dictionary < start:
-        start = dictionary
-    file_bytes = file.seek(0, os.SEEK_END)
-    if start < 0 or length < 0 or start + length > file_bytes:
-        raise ValueError(f"its column {column.path_in_schema} goes beyond the file")
-    pages = read_pages(file, start, length)
+def check_texts(size: int, group: Group, flat: Iterable[int]) -> None:
+    """Check the bytes that the texts of a row group had so far.
+
+    A text that many rows share lies in the file once, so short ones may unfold into any number of rows.
+
+    Raises:
+        ValueError: They are too many for the bytes in the file.
+    """
+    if size > _SHORT_BYTES * group.rows:
+        _check_unfolding(sum(group.chunks[at].length for at in flat), size)
+
+
+def _check_chunk(file: BinaryIO, chunk: Chunk) -> None:
+    if chunk.start + chunk.length > file.seek(0, os.SEEK_END):
+        raise ValueError("a column goes beyond the file")
+    pages = read_pages(file, chunk.start, chunk.length)
     # Arrow reads it all the same, as texts of which each takes its own memory.
-    if pages.has_dictionary and not column.has_dictionary_page:
-        raise ValueError(f"its column {column.path_in_schema} has a dictionary that the footer does not tell of")
-    if pages.values != column.num_values:
-        raise ValueError(f"its column {column.path_in_schema} has {pages.values} values, not {column.num_values}")
+    if pages.has_dictionary and not chunk.has_dictionary:
+        raise ValueError("a column has a dictionary that the footer does not tell of")
+    if pages.values != chunk.values:
+        raise ValueError(f"a column has {pages.values} values by its pages, and {chunk.values} by the footer")
     if pages.largest > _MAX_PAGE_BYTES:
         raise ValueError(f"a page may have {_MAX_PAGE_BYTES} bytes when unpacked. Received: {pages.largest}")
-    _check_unfolding(column, pages.size)
-    return pages.values
+    _check_unfolding(chunk.length, pages.size)
 
 
-def _check_unfolding(column: Any, size: int) -> None:
-    if size > max(_SMALL_BYTES, _MAX_UNFOLDING * column.total_compressed_size):
+def _check_unfolding(packed: int, size: int) -> None:
+    if size > max(_SMALL_BYTES, _MAX_UNFOLDING * packed):
         raise ValueError(
-            f"its column {column.path_in_schema} would unfold from {column.total_compressed_size} bytes into {size}; "
-            "write the file without compression if that is meant"
+            f"{packed} bytes would unfold into {size} or more; write the file without compression if that is meant"
         )
+
+
+def _group(fields: Fields) -> Group:
+    return Group(_value(fields, 3, I64), [_chunk(chunk) for chunk in _members(fields, 1)])
+
+
+def _chunk(fields: Fields) -> Chunk:
+    kind, said = fields.get(3, (0, 0))
+    if kind != STRUCT or not isinstance(said, dict) or 1 in fields:
+        raise ValueError("a column that lies in another file, or nowhere")
+    start = _value(said, 9, I64)
+    dictionary = _value(said, 11, I64, 0)
+    if 0 < dictionary < start:
+        start = dictionary
+    return Chunk(_value(said, 5, I64), start, _value(said, 7, I64), 11 in said)
+
+
+def _members(fields: Fields, field: int) -> list[Fields]:
+    kind, members = fields.get(field, (0, 0))
+    if kind != LIST or not isinstance(members, list):
+        raise ValueError("it lacks a list")
+    return members
+
+
+def _value(fields: Fields, field: int, wanted: int, default: int | None = None) -> int:
+    if field not in fields and default is not None:
+        return default
+    kind, value = fields.get(field, (0, 0))
+    if kind != wanted or not isinstance(value, int) or not 0 <= value < 2**62:
+        raise ValueError("it lacks a number, or has one that cannot be")
+    return value

@@ -10,7 +10,7 @@ from typing import Any
 
 from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError
-from ae_search.index.parquet_bounds import open_parquet
+from ae_search.index.parquet_bounds import open_parquet, read_footer
 
 ROWS_PER_BLOCK = 4096
 _ABOUT = b"ae_search"
@@ -98,6 +98,7 @@ def about_parquet(path: Path) -> dict[str, Any]:
     """
     _, parquet = pyarrow_modules()
     with malformed(path):
+        read_footer(path)
         return about_of(open_parquet(parquet, path))
 
 

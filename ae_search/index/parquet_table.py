@@ -9,7 +9,7 @@ from typing import Any
 from ae_search.errors import ConfigurationError
 from ae_search.index.manifest import MAX_LATENT_DIM
 from ae_search.index.names import MAX_METADATA_BYTES, MAX_TEXT_BYTES
-from ae_search.index.parquet_bounds import check_group, check_texts, has_dictionary, leaves, open_parquet
+from ae_search.index.parquet_bounds import check_group, check_texts, open_parquet, read_footer
 from ae_search.index.parquet_file import Block, Table, about_of, malformed, pyarrow_modules, rows_per_block
 
 # Names that other programs give to the same columns.
@@ -36,6 +36,7 @@ class _ParquetTable:
         self._path = path
         self._pyarrow, self._parquet = pyarrow_modules()
         with malformed(path):
+            self._groups = read_footer(path)
             self._file = open_parquet(self._parquet, path)
             schema = self._file.schema_arrow
         key = _column(path, schema.names, KEY_COLUMNS)
@@ -48,9 +49,7 @@ class _ParquetTable:
         self._check_latent_column(schema)
         *self._flat, self._leaf = numbers
         # A text that a dictionary holds is then kept once, however many rows have it.
-        shared = [
-            name for name, at in zip(self._texts, self._flat, strict=True) if has_dictionary(self._file.metadata, at)
-        ]
+        shared = [name for name, at in zip(self._texts, self._flat, strict=True) if self._has_dictionary(at)]
         if shared:
             with malformed(path):
                 self._file = open_parquet(self._parquet, path, shared)
@@ -58,9 +57,7 @@ class _ParquetTable:
     def table(self) -> Table:
         """Return the table; its rows are read once they are asked for."""
         with malformed(self._path):
-            metadata = self._file.metadata
-            counts = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
-            first = next((at for at, count in enumerate(counts) if count), None)
+            first = next((at for at, group in enumerate(self._groups) if group.rows), None)
             if first is None:
                 raise ConfigurationError(f"{self._path} holds no row.")
             self._check_group(first)
@@ -71,18 +68,18 @@ class _ParquetTable:
             raise ConfigurationError(
                 f"{self._path}: a latent has 1 to {MAX_LATENT_DIM} floats. Received: {dim} in the first row."
             )
-        return Table(dim, about, self._blocks(counts, dim))
+        return Table(dim, about, self._blocks(dim))
 
-    def _blocks(self, counts: list[int], dim: int) -> Iterator[Block]:
-        for group, count in enumerate(counts):
-            if not count:
+    def _blocks(self, dim: int) -> Iterator[Block]:
+        for at, group in enumerate(self._groups):
+            if not group.rows:
                 continue
-            self._check_group(group)
+            self._check_group(at)
             columns, size = [*self._texts, self._latent], 0
-            for batch in self._file.iter_batches(rows_per_block(dim), row_groups=[group], columns=columns):
+            for batch in self._file.iter_batches(rows_per_block(dim), row_groups=[at], columns=columns):
                 own = sum(self._text_bytes(name, batch.column(name)) for name in self._texts)
                 size += own
-                check_texts(size, self._file.metadata.row_group(group), self._flat)
+                check_texts(size, group, self._flat)
                 yield from self._blocks_of(batch, dim, own)
 
     def _blocks_of(self, batch: Any, dim: int, text_bytes: int) -> Iterator[Block]:
@@ -117,7 +114,10 @@ class _ParquetTable:
 
     def _number(self, name: str) -> int:
         """Return the number of the one column that Arrow reads when it is asked for a name."""
-        numbers = leaves(self._file.schema, name)
+        schema = self._file.schema
+        paths = [schema.column(at).path for at in range(len(schema))]
+        # Arrow takes a name for the beginning of other names as well.
+        numbers = [at for at, path in enumerate(paths) if path == name or path.startswith(f"{name}.")]
         if len(numbers) != 1 or self._file.schema_arrow.names.count(name) != 1:
             raise ConfigurationError(f"{self._path}: {name} must be one column. Received: {len(numbers)}.")
         return numbers[0]
@@ -140,9 +140,12 @@ class _ParquetTable:
                 f"{self._path}: the column {self._latent} must hold lists of numbers. Received: {str(kind)[:200]}."
             )
 
-    def _check_group(self, group: int) -> None:
+    def _has_dictionary(self, at: int) -> bool:
+        return any(group.chunks[at].has_dictionary for group in self._groups)
+
+    def _check_group(self, at: int) -> None:
         with self._path.open("rb") as file:
-            check_group(file, self._file.metadata.row_group(group), self._flat, self._leaf)
+            check_group(file, self._groups[at], self._flat, self._leaf)
 
 
 def read_folder(path: Path, keys: Path | None) -> Table:
@@ -170,10 +173,8 @@ def _fingerprint(table: Table) -> object:
 
 
 def _rows(path: Path) -> int:
-    parquet = pyarrow_modules()[1]
     with malformed(path):  # of many files, the one that is damaged
-        count: int = open_parquet(parquet, path).metadata.num_rows
-    return count
+        return sum(group.rows for group in read_footer(path))
 
 
 def _column(path: Path, names: list[str], wanted: tuple[str, ...]) -> str:

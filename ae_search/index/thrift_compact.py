@@ -4,11 +4,11 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 """
 
 # Kinds of fields.
-_TRUE, _FALSE, _BYTE, _I16, I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
-_WHOLE = (_I16, I32, _I64)
+_TRUE, _FALSE, _BYTE, _I16, I32, I64, _DOUBLE, _BINARY, LIST, _SET, _MAP, STRUCT = range(1, 13)
+_WHOLE = (_I16, I32, I64)
 
-# Field by number: its kind and, of numbers and structures, its value.
-Fields = dict[int, tuple[int, "int | Fields"]]
+# Field by number: its kind and, of numbers, structures and lists of structures, its value.
+Fields = dict[int, tuple[int, "int | Fields | list[Fields]"]]
 
 
 class Compact:
@@ -44,31 +44,33 @@ class Compact:
             fields[number] = kind, self._value(kind, depth)
         return fields
 
-    def _value(self, kind: int, depth: int) -> "int | Fields":
+    def _value(self, kind: int, depth: int) -> "int | Fields | list[Fields]":
         if kind in (_TRUE, _FALSE):
             return int(kind == _TRUE)
         if kind == _BYTE:
             return self._byte()
         if kind in _WHOLE:
             return self._signed()
-        if depth and kind == _STRUCT:
+        if depth and kind == STRUCT:
             return self.structure(depth - 1)
-        if depth and kind in (_LIST, _SET):
-            self._pass_list(depth - 1)
-        elif kind in (_BINARY, _DOUBLE):
-            length = 8 if kind == _DOUBLE else self._varint()
-            self.at += length
-        else:
+        if depth and kind in (LIST, _SET):
+            return self._list(depth - 1)
+        if kind not in (_BINARY, _DOUBLE):
             raise ValueError("it has unknown fields, or is too deep")
+        length = 8 if kind == _DOUBLE else self._varint()
+        self.at += length
         return 0
 
-    def _pass_list(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Fields]:
         size, kind = divmod(self._byte(), 16)
         if size == 15:
             size = self._varint()
         self._count(size)
+        if kind == STRUCT and depth:
+            return [self.structure(depth - 1) for _ in range(size)]
         for _ in range(size):
             self._value(_BYTE if kind in (_TRUE, _FALSE) else kind, depth)
+        return []
 
     def _count(self, more: int) -> None:
         self._left -= more

@@ -1,0 +1,22 @@
+"""Fuzzes one parser: `run.py TARGET [CORPUS ...] [-OPTION=...]`, with the options of libFuzzer."""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["ae_search", "targets"]):
+    from targets import TARGETS
+
+_target = TARGETS[sys.argv.pop(1)]
+
+
+def one_input(data: bytes) -> None:
+    """Run the target."""
+    _target(data)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
