@@ -1,7 +1,6 @@
 """Fuzzes one parser: `run.py TARGET [CORPUS ...] [-OPTION=...]`, with the options of libFuzzer."""
 
 import sys
-from pathlib import Path
 
 import atheris
 
@@ -17,6 +16,5 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()

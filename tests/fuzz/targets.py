@@ -110,7 +110,7 @@ def card(data: bytes) -> None:
 
 def answer(data: bytes) -> None:
     """A model server's answers."""
-    asked = Asked("127.0.0.1:8500", CARD.name, None, None, 1.0)
+    asked = Asked("127.0.0.1:8500", CARD.name)
     for read in (lambda: latents_of(data, CARD, asked, ROWS), lambda: card_of(data, asked)):
         with contextlib.suppress(AeSearchError):
             read()
