@@ -19,8 +19,8 @@ BIN := .venv/bin
 # The same releases for everyone, until `make constraints` chooses others.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install constraints licences demo test crashtest lint format bench-index bench-client bench-latents bench-train \
-	clean-demo
+.PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-latents \
+	bench-train clean-demo
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -81,6 +81,24 @@ bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipe
 
 bench-train: .venv/.installed-bench  ## measure the speed of training
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+# atheris serves nothing else.
+.venv/.installed-fuzz: .venv/.installed
+	$(INSTALL) -e '.[dev,fuzz]'
+	@touch $@
+
+# The ten targets take ten minutes; one of them for longer: make fuzz FUZZ_TARGETS=parquet FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+
+# What a run finds new goes to .fuzz; what is worth keeping is moved to tests/fuzz/corpus by hand.
+fuzz: .venv/.installed-fuzz  ## fuzz each parser of what strangers send; seconds for each in FUZZ_SECONDS
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p .fuzz/$$target; \
+		echo "$$target, $(FUZZ_SECONDS) s"; \
+		$(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=2048 -artifact_prefix=.fuzz/$$target- -verbosity=0; \
+	done
 
 clean-demo:  ## remove what the demo wrote
 	rm -rf demo

@@ -26,6 +26,10 @@ CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
 _INDEX = "CREATE INDEX items_label ON items (label);"
 
 
+class KeyTwiceError(ConfigurationError):
+    """A key came in that another item has."""
+
+
 class Catalogue:
     """Reads a catalogue; one connection that threads take turns on.
 
@@ -133,7 +137,7 @@ class CatalogueWriter:
         """Add items with ids from `first_id` on: all of them, or none if one is refused.
 
         Raises:
-            ConfigurationError: A key is there already.
+            KeyTwiceError: A key is there already, or comes twice.
         """
         with within_sqlite:
             self._add(range(first_id, first_id + len(items)), items)
@@ -151,11 +155,17 @@ class CatalogueWriter:
                 execute("ROLLBACK TO block")
             if not isinstance(error, sqlite3.IntegrityError):
                 raise
-            known = (key for key in items.keys if execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone())
-            raise ConfigurationError(f"Keys must be unique. Received twice: {next(known)!r}.") from error
+            seen = set(self._stored(items.keys))
+            twice = next(key for key in items.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise KeyTwiceError(f"Keys must be unique. Received twice: {twice!r}.") from error
         finally:
             if self._connection.in_transaction:
                 execute("RELEASE block")
+
+    def _stored(self, keys: Sequence[str]) -> Iterator[str]:
+        for key in keys:
+            if self._connection.execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone():
+                yield key
 
     def close(self, *, commit: bool) -> None:
         """Close the file, keeping what was added only if `commit`."""

@@ -1,6 +1,5 @@
 """An index as its users hold it: search, look up, change; several processes at once."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +17,7 @@ from ae_search.index.following import Follower
 from ae_search.index.generation import Snapshot
 from ae_search.index.items import Metadata
 from ae_search.index.manifest import Manifest
+from ae_search.index.names import metadata_of
 from ae_search.index.neighbour import Neighbour, neighbours
 from ae_search.index.searching import Search
 from ae_search.index.tuning import TUNED_K
@@ -177,7 +177,7 @@ class LatentIndex:
         """
         snapshot = self.snapshot()
         names = snapshot.names(self._ids(snapshot, keys))
-        return [(label, json.loads(metadata) if metadata else {}) for _, label, metadata in names]
+        return [(label, metadata_of(metadata)) for _, label, metadata in names]
 
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""
@@ -190,7 +190,7 @@ class LatentIndex:
         snapshot = self.snapshot()
         for ids in snapshot.live_ids():
             for key, label, metadata in snapshot.names(ids):
-                yield key, label, json.loads(metadata) if metadata else {}
+                yield key, label, metadata_of(metadata)
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import is_folder, open_regular, write_atomically
-from ae_search.index.checked_json import number_of, object_of, text_of, value_of, whole_of
+from ae_search.index.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
 from ae_search.index.shortage import unreadable
 
 FORMAT = 2
@@ -24,6 +24,7 @@ GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
 MAX_LATENT_DIM = 1 << 16
+MAX_N_TREES = 10_000
 
 
 # Of latents that were imported and came without a word about their model; no model has this fingerprint.
@@ -219,17 +220,24 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
         "image_shape": _image_shape(raw),
         "latent_dim": whole_of(raw, "latent_dim", 1, MAX_LATENT_DIM),
         "metric": _metric(raw),
-        "n_trees": whole_of(raw, "n_trees", 1),
+        "n_trees": whole_of(raw, "n_trees", 1, MAX_N_TREES),
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
         "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
-        "search_k": whole_of(raw, "search_k", 1),
+        "search_k": whole_of(raw, "search_k", 1, _most_candidates(raw)),
         "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
         "items": whole_of(raw, "items", 0),
         "created": _created(raw),
         "files": {name: _proof(object_of(files, name)) for name in files},
     }
+
+
+def _most_candidates(raw: dict[str, Any]) -> int:
+    """Return the candidates that all trees hold."""
+    # Of a small forest, Annoy counts each root twice, and a lone item as one more.
+    items, n_trees = whole_of(raw, "items", 0), whole_of(raw, "n_trees", 1, MAX_N_TREES)
+    return max(1, min(items * (2 * n_trees + 1), MAX_COUNT))
 
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:

@@ -19,7 +19,7 @@ from ae_search.index.catalogue import CATALOGUE
 from ae_search.index.forest import FOREST
 from ae_search.index.forest_nodes import Nodes
 from ae_search.index.manifest import FileProof, Manifest
-from ae_search.index.names import NAMES
+from ae_search.index.names import NAMES, Names
 from ae_search.index.shortage import unreadable
 
 PROVED_FILES = (FOREST, CATALOGUE, NAMES)
@@ -69,7 +69,9 @@ def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> Non
         if proved.get(name) != now[name]:
             _check_file(folder / name, manifest.files[name])
             if name == FOREST and manifest.items:
-                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items)
+                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items, manifest.n_trees)
+            if name == NAMES:
+                Names(folder / name, manifest.items).check()
     newest_ns = max(int(identity[3]) for identity in now.values())
     if proved != now and time.time_ns() - newest_ns > _SETTLED_S * 1e9:
         _note(folder, now)
@@ -93,7 +95,7 @@ def _identity(folder: Path, name: str, manifest: Manifest) -> Identity:
         found = regular_stat(folder / name)
     except OSError as error:
         raise unreadable(folder / name, error) from error
-    proved = manifest.files[name].sha256, manifest.items, manifest.latent_dim, manifest.metric
+    proved = manifest.files[name].sha256, manifest.items, manifest.n_trees, manifest.latent_dim, manifest.metric
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, *proved]
 
 

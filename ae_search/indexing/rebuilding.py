@@ -8,7 +8,7 @@ from typing import Any
 
 from ae_search.contract import Encoder
 from ae_search.data import Source
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.items import Items
 from ae_search.index.writing import rebuilding
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
@@ -48,6 +48,8 @@ def rebuild(
     with rebuilding(path, card, **options) as (old, writer):
         for ids in old.live_ids():
             names = {name[0]: name for name in old.names(ids)}
+            if len(names) < len(ids):
+                raise IndexDamagedError(f"{path} holds a key twice; restore it or build it anew.")
             for source, positions in _found(names, sources, damaged):
                 images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged)
                 for block in images.blocks(positions, on_progress):

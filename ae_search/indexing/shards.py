@@ -20,6 +20,7 @@ from ae_search.contract import Encoder, ModelCard, ModelRef
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
 from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
+from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.index.parquet_file import about_parquet, parquet_writer
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
 
@@ -29,6 +30,7 @@ ABOUT = "_embed.json"
 LEFT_OUT = "_left-out.jsonl"
 SHARD_ITEMS = 8192
 _FORMAT = 1
+_MAX_ABOUT_BYTES = 1 << 20
 _LEFT_OUT_KEY, _KEYS_KEY = "left_out", "keys"
 
 
@@ -183,10 +185,16 @@ def _pinned(
 
 def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
     try:
-        with os.fdopen(open_regular(path), encoding="utf-8") as file:
-            begun = json.load(file)
-        return begun, ModelRef(**begun["model"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        with os.fdopen(open_regular(path), "rb") as file:
+            text = file.read(_MAX_ABOUT_BYTES + 1)
+        if len(text) > _MAX_ABOUT_BYTES:
+            raise ValueError(f"longer than {_MAX_ABOUT_BYTES} bytes")
+        begun = json.loads(text)
+        if not isinstance(begun, dict):
+            raise ValueError("not a JSON object")
+        told = object_of(begun, "model")
+        return begun, ModelRef(text_of(told, "name"), whole_of(told, "version", 1), text_of(told, "fingerprint"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read ({error!r}); choose another --out.") from error
 
 

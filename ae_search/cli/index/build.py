@@ -24,6 +24,7 @@ from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
+from ae_search.index.manifest import MAX_N_TREES
 from ae_search.indexing import IndexReport
 
 
@@ -34,7 +35,7 @@ def build(
     index: IndexPath,
     only: Only = None,
     details: Details = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
+    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of Annoy's random planes.")] = 42,
     jobs: Jobs = None,

@@ -18,6 +18,7 @@ from ae_search.cli.index.options import (
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say
 from ae_search.index import LatentIndex
+from ae_search.index.manifest import MAX_N_TREES
 
 
 def export(
@@ -44,7 +45,7 @@ def import_(
         Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="angular or euclidean; unless given, the model's.")] = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
+    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
