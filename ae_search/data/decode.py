@@ -4,12 +4,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from ae_search.data.image_head import BMP, Checked, checked, part
+from ae_search.data.image_head import checked
+from ae_search.data.octets import number, octets, part
 
 # Goes into the model's fingerprint: change it whenever `decode_image` or `resize_image` answers differently.
-PREPROCESSING = (
-    "ae-search/2: bounded; first frame; alpha on white; centre crop to aspect; antialiased bilinear; [0, 1]"
-)
+PREPROCESSING = "ae-search/2: bounded; first frame; alpha on white; centre crop to aspect; antialiased bilinear; [0, 1]"
 
 # ITU-R BT.601 luma, the weights of tf.image.rgb_to_grayscale, here summing to exactly 1.
 LUMA = (0.299, 0.587, 0.114)
@@ -37,10 +36,10 @@ def decode_image(image_bytes: Tensor, image_shape: tuple[int, int, int]) -> Tens
             have, or is animated WebP (`image_file.head` has the rules).
     """
     with tf.device("/CPU:0"):
-        file = checked(image_bytes)
-        pixels = tf.io.decode_image(file.image_bytes, channels=0, expand_animations=False)
+        image_bytes = checked(image_bytes)
+        pixels = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
         pixels.set_shape([None, None, None])
-        pixels = _apply_bmp_palette(file, pixels)
+        pixels = _apply_bmp_palette(image_bytes, pixels)
         return resize_image(_flatten_alpha(_crop_to_aspect(pixels, image_shape)), image_shape)
 
 
@@ -63,21 +62,22 @@ def resize_image(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
     return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 1.0), image_shape)
 
 
-def _apply_bmp_palette(file: Checked, pixels: Tensor) -> Tensor:
+def _apply_bmp_palette(image_bytes: Tensor, pixels: Tensor) -> Tensor:
     """Look up the colours of an 8-bit BMP: DecodeImage returns its palette indices as if they were grey."""
 
     def look_up() -> Tensor:
-        # The palette lies between the header and the pixels; beyond 256 colours no pixel reaches.
-        start, pixels_at = 14 + file.number(14), file.number(10)
-        colours = tf.clip_by_value((pixels_at - start) // 4, 0, 256)
-        table = tf.io.decode_raw([part(file.image_bytes, start, 4 * colours)], tf.uint8, fixed_length=1024)
+        # The palette lies between the header and the pixels.
+        head = octets(image_bytes, 18)
+        start = 14 + number(head[14:18])
+        colours = tf.clip_by_value((number(head[10:14]) - start) // 4, 0, 256)
+        table = tf.io.decode_raw([part(image_bytes, start, 4 * colours)], tf.uint8, fixed_length=1024)
         indices = tf.cast(pixels[..., 0], tf.int32)
         within = tf.cast(tf.reduce_max(indices), tf.int64) < colours
         with tf.control_dependencies([tf.raw_ops.Assert(condition=within, data=[BEYOND_PALETTE])]):
             return tf.gather(tf.reshape(table, [256, 4])[:, 2::-1], indices)
 
-    palettised = tf.logical_and(tf.equal(file.form, BMP), tf.equal(tf.shape(pixels)[-1], 1))
-    return tf.cond(palettised, look_up, lambda: pixels)
+    bmp = tf.equal(tf.strings.substr(image_bytes, 0, 2), b"BM")
+    return tf.cond(tf.logical_and(bmp, tf.equal(tf.shape(pixels)[-1], 1)), look_up, lambda: pixels)
 
 
 def _crop_to_aspect(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:

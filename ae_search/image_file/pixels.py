@@ -1,6 +1,7 @@
 """Pixels of image files on the query side: thumbnails, views of a query, and pixels as a file."""
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ae_search.errors import ImageError
-from ae_search.image_file.reading import DAMAGE, opened
+from ae_search.image_file.reading import DAMAGE, FORMATS, opened
 
 THUMBNAIL_SIDE_PX = 96
+MAX_STORED_BYTES = 4 * 2**20
+MAX_STORED_MEGAPIXELS = 16
 
 
 def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
@@ -21,23 +24,71 @@ def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
         name: What to call it in an error.
 
     Raises:
-        ImageError: The pixels cannot be decoded.
+        ImageError: As for `check_image`, or the pixels cannot be decoded.
     """
     if isinstance(image, bytes):
-        picture = opened(image, name)
+        picture = small_picture(image, name, THUMBNAIL_SIDE_PX)
     else:
-        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        picture = _reduced(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), THUMBNAIL_SIDE_PX)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def small_picture(
+    data: bytes,
+    name: str,
+    side_px: int,
+    *,
+    max_megapixels: float | None = None,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
+    """Return an image file made small, grey or RGB, over white, upright as its EXIF orientation says.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+        side_px: Longest side of the answer, at most.
+        max_megapixels: See `check_image`.
+        formats: Formats that it may have.
+
+    Raises:
+        ImageError: As for `check_image`, it has another format, or the pixels cannot be decoded.
+    """
+    picture = opened(data, name, max_megapixels=max_megapixels, formats=formats)
     try:
-        picture.draft("RGB", (THUMBNAIL_SIDE_PX * 2, THUMBNAIL_SIDE_PX * 2))  # JPEG only: decodes fewer pixels
-        picture = _in_eight_bits(ImageOps.exif_transpose(picture))
-        picture.thumbnail((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
-        if picture.mode != "L":
-            picture = _over(picture, "white")
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=85)
+        picture.draft("RGB", (side_px * 2, side_px * 2))  # JPEG only: decodes fewer pixels
+        return _reduced(ImageOps.exif_transpose(picture), side_px)
     except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
-    return buffer.getvalue()
+
+
+def stored_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
+    """Return a thumbnail that an index holds, which may be any bytes of a stranger.
+
+    Args:
+        data: A JPEG or PNG file of up to 4 MiB and 16 megapixels; other formats are not even tried.
+        side_px: Longest side of the answer, at most.
+
+    Returns:
+        None where there is none, or none that can be shown.
+    """
+    if not data or len(data) > MAX_STORED_BYTES:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return small_picture(
+                data, "thumbnail", side_px, max_megapixels=MAX_STORED_MEGAPIXELS, formats=("JPEG", "PNG")
+            )
+    except Exception:  # decoders raise anything on bytes that were made to hurt them
+        return None
+
+
+def _reduced(picture: Image.Image, side_px: int) -> Image.Image:
+    picture = _in_eight_bits(picture)
+    picture.thumbnail((side_px, side_px))
+    return picture if picture.mode == "L" else _over(picture, "white")
 
 
 def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
