@@ -59,8 +59,7 @@ def query(
         else:
             _print_table(names, found)
         if plot is not None:
-            pictures: list[bytes | None] = [*files, *(opened.thumbnail(key) for key in keys or [])]
-            _draw(plot, names, pictures, found, opened)
+            _draw(plot, names, files, found, opened)
 
 
 def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
@@ -96,12 +95,11 @@ def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:
         show_table(name, ("rank", "key", "label", "similarity"), rows)
 
 
-def _draw(
-    path: Path, names: list[str], pictures: list[bytes | None], found: list[list[Neighbour]], index: LatentIndex
-) -> None:
-    from ae_search.plots import picture_of, plot_neighbours
+def _draw(path: Path, names: list[str], files: list[bytes], found: list[list[Neighbour]], index: LatentIndex) -> None:
+    from ae_search.plots import picture_of, picture_of_file, plot_neighbours
 
-    queries = [picture_of(data, Path(name).name) for name, data in zip(names, pictures, strict=True)]
+    queries = [picture_of_file(data, Path(name).name) for name, data in zip(names, files, strict=False)]
+    queries += [picture_of(index.thumbnail(key), Path(key).name) for key in names[len(files) :]]
     rows = [[picture_of(index.thumbnail(n.key), n.label or n.key) for n in neighbours] for neighbours in found]
     plot_neighbours(queries, rows, path)
     say(f"wrote {path}", err=True)

@@ -118,7 +118,7 @@ class Servable:
         try:
             tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
             return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise refused_by_tensorflow(error) from error
 
     def has_rows(self, signature: str) -> bool:
