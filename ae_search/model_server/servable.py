@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from ae_search.contract import SIGNATURE_FLOAT
+from ae_search.contract import SIGNATURE_DESCRIBE, SIGNATURE_FLOAT
 from ae_search.errors import ExportError
 from ae_search.model_server.folders import SAVED_MODEL
 from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 # TensorFlow Serving's own limit.
 MAX_WARMUP_RECORDS = 1000
+# Each row of four bytes is answered by a whole model card.
+MAX_DESCRIBED_ROWS = 4096
 
 Inputs = dict[str, npt.NDArray[Any]]
 Outputs = dict[str, npt.NDArray[Any]]
@@ -116,6 +118,9 @@ class Servable:
             return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
         except tf.errors.OpError as error:
             raise refused_by_tensorflow(error) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow quotes the bytes of a damaged file in its message, and the message is then no text.
+            raise _invalid(short_text(error.object.decode(errors="replace"))) from error
 
     def has_rows(self, signature: str) -> bool:
         """Return whether the requests of a signature can be joined: each of its inputs has any number of rows.
@@ -172,6 +177,8 @@ class Servable:
                 raise _invalid(f'input "{name}" must be {spec.dtype.name}. Received: {dtype.name}.')
             if not spec.shape.is_compatible_with(shape):
                 raise _invalid(f'input "{name}" must have shape {spec.shape}. Received: {shape}.')
+            if signature == SIGNATURE_DESCRIBE and shape and shape[0] > MAX_DESCRIBED_ROWS:
+                raise _invalid(f'input "{name}" has {shape[0]} rows; a model is described {MAX_DESCRIBED_ROWS} times.')
 
     def _warm_up(self, records: Path) -> int:
         """Replay the recorded requests; a broken export that loads nevertheless fails here."""
