@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ae_search.client.rpc_errors import BatchTooLargeError
 from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInputs
 from ae_search.errors import ImageError
-from ae_search.image_file import MAX_MEGAPIXELS, check_image, read_image_file
+from ae_search.image_file import check_image, read_image_file
 
 MAX_ROWS = 256
 MAX_FILES = 64
@@ -84,7 +84,7 @@ def file_chunks(
     limits: Limits,
     bad: dict[int, ImageError] | None,
     *,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Iterator[Chunk]:
     """Yield the bytes of files, which are read as they are needed.
 
@@ -92,7 +92,7 @@ def file_chunks(
         files: Paths, or the bytes of image files.
         limits: How many files a request may carry.
         bad: Takes the error of each file that is no image by its header; without it the first one is raised.
-        max_megapixels: Pixels that an image may have.
+        max_megapixels: Pixels that an image may have, in millions, None for the limit of its format.
 
     Raises:
         ImageError: A file is no image, and there is no `bad`.
@@ -122,7 +122,7 @@ def name_of(files: FileInputs, position: int) -> str:
     return f"image {position}" if isinstance(file, bytes) else str(file)
 
 
-def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float) -> bytes:
+def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float | None) -> bytes:
     if not isinstance(file, bytes):
         return read_image_file(file, max_megapixels=max_megapixels)
     check_image(file, name, max_megapixels=max_megapixels)

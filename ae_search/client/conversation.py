@@ -32,7 +32,6 @@ from ae_search.contract import (
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError
-from ae_search.image_file import MAX_MEGAPIXELS
 
 # How often a call starts anew because the version that it was to use has been rolled over.
 _VERSIONS = 3
@@ -77,11 +76,11 @@ class ModelTalk:
     Attributes:
         asked: Server and model, with the version or label that is pinned, if any.
         max_in_flight: Requests of one call that are under way at once.
-        max_megapixels: Pixels that an image file may have.
+        max_megapixels: Pixels that an image file may have, in millions, None for the limit of its format.
         limits: How much one request carries, shared by all versions.
     """
 
-    def __init__(self, asked: Asked, *, max_in_flight: int = 4, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    def __init__(self, asked: Asked, *, max_in_flight: int = 4, max_megapixels: float | None = None) -> None:
         self.asked = asked
         self.max_in_flight, self.max_megapixels = max_in_flight, max_megapixels
         self.limits = Limits()

@@ -34,7 +34,8 @@ class LatentClient(ModelClient):
         timeout_s: Seconds allowed for each request, its repetitions included.
         total_timeout_s: Seconds allowed for a whole call, however many requests it takes; None for no such limit.
         max_in_flight: Requests of one call that are under way at once, at least 1.
-        max_megapixels: Image files with more pixels are refused from their header, before they are sent.
+        max_megapixels: Image files with more pixels are refused from their head, before they are sent. None for the limit
+            of the format, which no number raises: 128 for JPEG, 64 for others, all frames of a GIF together.
 
     Raises:
         ConfigurationError: `target` is no gRPC target, plain text would leave this machine, a TLS file is wrong, both

@@ -11,7 +11,6 @@ from ae_search.client.retrying import check_timeouts
 from ae_search.client.rpc_errors import Asked
 from ae_search.contract import DEFAULT_MODEL_NAME
 from ae_search.errors import ConfigurationError
-from ae_search.image_file import MAX_MEGAPIXELS
 
 
 class ModelClient(ABC):
@@ -34,7 +33,7 @@ class ModelClient(ABC):
         timeout_s: float = 30.0,
         total_timeout_s: float | None = None,
         max_in_flight: int = 4,
-        max_megapixels: float = MAX_MEGAPIXELS,
+        max_megapixels: float | None = None,
     ) -> None:
         if version is not None and label is not None:
             raise ConfigurationError(

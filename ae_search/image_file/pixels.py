@@ -1,73 +1,16 @@
-"""Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
+"""Pixels of image files on the query side: thumbnails, views of a query, and pixels as a file."""
 
 import io
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ae_search.errors import ImageError
+from ae_search.image_file.reading import DAMAGE, opened
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-MAX_MEGAPIXELS = 64
-MAX_FILE_MIB = 64
 THUMBNAIL_SIDE_PX = 96
-
-# What Pillow raises where the bytes are not what their header says.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-
-
-def read_image_file(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
-    """Return the bytes of an image file after `check_image`.
-
-    Raises:
-        ImageError: There is no such file, it cannot be read, is too large, or is no image.
-    """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            raise ImageError(f"{path}: there is no such image file.")
-        if path.stat().st_size > MAX_FILE_MIB * 2**20:
-            raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
-    check_image(data, str(path), max_megapixels=max_megapixels)
-    return data
-
-
-def check_image(data: bytes, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> None:
-    """Check format and size of an image from its header, without decoding the pixels.
-
-    Args:
-        data: The file's bytes.
-        name: What to call it in an error.
-        max_megapixels: Pixels that it may have, in millions.
-
-    Raises:
-        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, or has more pixels.
-    """
-    with _opened(data, name) as image:
-        if image.width * image.height > max_megapixels * 1_000_000:
-            raise ImageError(f"{name}: {image.width} x {image.height} px is more than {max_megapixels:g} megapixels.")
-        # TensorFlow's DecodeImage corrupts its memory on these (seen on 2.21).
-        if image.format == "WEBP" and getattr(image, "is_animated", False):
-            raise ImageError(f"{name}: animated WebP is not supported; save one frame of it.")
-
-
-def _opened(data: bytes, name: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_image has its own bound
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a JPEG, PNG, GIF, BMP or WebP image.") from error
-    except _DAMAGE as error:
-        raise ImageError(f"{name}: damaged image ({error}).") from error
 
 
 def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
@@ -81,7 +24,7 @@ def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
         ImageError: The pixels cannot be decoded.
     """
     if isinstance(image, bytes):
-        picture = _opened(image, name)
+        picture = opened(image, name)
     else:
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     try:
@@ -92,7 +35,7 @@ def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
             picture = _over(picture, "white")
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=85)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
     return buffer.getvalue()
 
@@ -115,8 +58,7 @@ def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> n
     Raises:
         ImageError: As for `check_image`, or the pixels cannot be decoded.
     """
-    check_image(data, name)
-    picture = _opened(data, name)
+    picture = opened(data, name)
     height, width, channels = image_shape
     try:
         picture.draft("RGB", (2 * width, 2 * height))  # JPEG only: decodes fewer pixels
@@ -130,7 +72,7 @@ def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> n
             picture = picture.crop(_centre_window(picture.size, width / height))
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(image_shape)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
 
 

@@ -1,0 +1,185 @@
+"""What the head of an image file says: its format, and how many pixels decoding would fill. Nothing is decoded.
+
+`data/decode.py` has the same rules as a graph; `tests/data/test_image_heads.py` compares the two.
+"""
+
+from dataclasses import dataclass
+
+from ae_search.errors import ImageError
+
+MAX_MEGAPIXELS = 64
+MAX_JPEG_MEGAPIXELS = 128  # phones make 108
+
+# A GIF is walked to count its frames; the bounds keep the walk short on files that were made to be long.
+GIF_STEPS = 2**14
+GIF_RUN = 256
+GIF_COMMENTS = 2**14
+# Headers with 32 bits of width and height, as Pillow knows them; TensorFlow takes any other for one of these.
+BMP_HEADERS = (40, 52, 56, 64, 108, 124)
+BMP_BITS = (8, 24, 32)
+WEBP_ANIMATION_FLAG = 0x02
+
+NO_IMAGE = "not a JPEG, PNG, GIF, BMP or WebP image"
+NO_SIZE = "a damaged image: its head does not tell its size"
+NO_BMP = "a BMP of a kind that is not supported; save it with 8, 24 or 32 bits, or as PNG"
+ANIMATED_WEBP = "animated WebP is not supported; save one frame of it"
+LONG_GIF = "a GIF of too many blocks; save its first frame"
+
+# Of JPEG, the bytes in which a decoder finds the size.
+_SIZES_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE_IN_JPEG = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHead:
+    """What the head of a file says.
+
+    Attributes:
+        form: "JPEG", "PNG", "GIF", "BMP" or "WEBP".
+        width: In px; of a GIF, that of its widest frame.
+        height: In px; of a GIF, that of its highest frame.
+        frames: Frames of a GIF, 1 for other formats.
+        pixels: Pixels that a decoder fills, those of all frames together.
+    """
+
+    form: str
+    width: int
+    height: int
+    frames: int
+    pixels: int
+
+    @property
+    def limit(self) -> int:
+        """Megapixels that a file of this format may have."""
+        return MAX_JPEG_MEGAPIXELS if self.form == "JPEG" else MAX_MEGAPIXELS
+
+    @property
+    def size(self) -> str:
+        """Width and height for a person, and the number of frames where there are several."""
+        frames = f" in {self.frames} frames" if self.frames > 1 else ""
+        return f"{self.width} x {self.height} px{frames}"
+
+
+def read_head(data: bytes) -> ImageHead:
+    """Return format and size of an image file.
+
+    Args:
+        data: The file's bytes, at least its head; all of a GIF.
+
+    Raises:
+        ImageError: It is none of the five formats, tells no size, or is of a kind that no decoder here takes. The text
+            does not name the file.
+    """
+    # In this order TensorFlow looks for them.
+    if data.startswith(b"\xff\xd8\xff"):
+        return _still("JPEG", *_jpeg_size(data))
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        if data[8:16] != b"\0\0\0\rIHDR":
+            raise ImageError(NO_SIZE)
+        return _still("PNG", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+    if data.startswith(b"GIF8"):
+        return _gif(data)
+    if data.startswith(b"BM"):
+        return _still("BMP", *_bmp_size(data))
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _still("WEBP", *_webp_size(data))
+    raise ImageError(NO_IMAGE)
+
+
+def _still(form: str, width: int, height: int) -> ImageHead:
+    if width <= 0 or height <= 0:
+        raise ImageError(NO_SIZE)
+    return ImageHead(form, width, height, 1, width * height)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walk the markers as libjpeg does: bytes between them are passed over, the first frame header counts."""
+    at = 2
+    while True:
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 1 >= len(data):
+            raise ImageError(NO_SIZE)
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0 or marker in _ALONE_IN_JPEG:
+            at += 2
+        elif marker in _SIZES_OF_JPEG:
+            return _big_endian(data, at + 7), _big_endian(data, at + 5)
+        elif 0xD8 <= marker <= 0xDA:
+            raise ImageError(NO_SIZE)
+        else:
+            at += 2 + max(2, _big_endian(data, at + 2))
+
+
+def _gif(data: bytes) -> ImageHead:
+    """Count all frames: TensorFlow's decoder unpacks each, on a canvas as wide and high as any of them."""
+    at = 13 + _colour_table_bytes(data, 10)
+    width, height, frames, pixels, comments = _little_endian(data, 6), _little_endian(data, 8), 0, 0, 0
+    within = 0  # the byte that opened the series of blocks we are in, 0 between them
+    for _ in range(GIF_STEPS):
+        first = data[at : at + 1]
+        if within:
+            size = int.from_bytes(first)
+            if size:
+                run = _equal_blocks(data, at, size)
+                at += run * (size + 1)
+                comments += run if within == 0x21 else 0
+            if at < len(data) and data[at] == 0:
+                at, within = at + 1, 0
+        elif first == b",":
+            frame_width, frame_height = _little_endian(data, at + 5), _little_endian(data, at + 7)
+            width, height = max(width, frame_width), max(height, frame_height)
+            frames, pixels = frames + 1, pixels + frame_width * frame_height
+            at, within = at + 11 + _colour_table_bytes(data, at + 9), 0x2C
+        elif first == b"!":
+            at, within = at + 2, 0x21
+        if (not within and data[at : at + 1] not in (b",", b"!")) or at >= len(data):
+            break
+    else:
+        raise ImageError(LONG_GIF)
+    if comments > GIF_COMMENTS:
+        raise ImageError(LONG_GIF)
+    if width <= 0 or height <= 0:
+        raise ImageError(NO_SIZE)
+    return ImageHead("GIF", width, height, frames, max(pixels, width * height))
+
+
+def _colour_table_bytes(data: bytes, at: int) -> int:
+    flags = int.from_bytes(data[at : at + 1])
+    return 3 << (flags % 8 + 1) if flags & 0x80 else 0
+
+
+def _equal_blocks(data: bytes, at: int, size: int) -> int:
+    """Return how many blocks of one size follow each other, up to a bound."""
+    sizes = data[at : at + (size + 1) * GIF_RUN : size + 1]
+    return len(sizes) - len(sizes.lstrip(bytes([size])))
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    if len(data) < 32 or _little_endian(data, 14, 4) not in BMP_HEADERS or _little_endian(data, 28) not in BMP_BITS:
+        raise ImageError(NO_BMP)
+    width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
+    return width, abs(height)  # rows from the top down have a negative height
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    form = data[12:16]
+    if form == b"VP8X":
+        if data[20] & WEBP_ANIMATION_FLAG:
+            raise ImageError(ANIMATED_WEBP)
+        return 1 + _little_endian(data, 24, 3), 1 + _little_endian(data, 27, 3)
+    if form == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        return _little_endian(data, 26) & 0x3FFF, _little_endian(data, 28) & 0x3FFF
+    if form == b"VP8L" and data[20:21] == b"/":
+        bits = _little_endian(data, 21, 4)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    raise ImageError(NO_SIZE)
+
+
+def _little_endian(data: bytes, at: int, count: int = 2) -> int:
+    return int.from_bytes(data[at : at + count], "little")
+
+
+def _big_endian(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "big")
