@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from ae_search.image_file import decoded_bytes
 from ae_search.model_server.options import cores
 
-# About two photographs of 12 megapixels for each core.
-BYTES_PER_CORE = 512 * 2**20
-MIN_BYTES = 2**30
+# More than a photograph of 12 megapixels for each core.
+BYTES_PER_CORE = 2**30
+MIN_BYTES = 2 * 2**30
 
 
 class Room:

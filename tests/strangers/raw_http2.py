@@ -75,9 +75,12 @@ class RawConnection:
                 self.read(0.02)
         return sent
 
-    def read(self, wait_s):
-        """Take in what the server has to say."""
-        while not self.ended and select.select([self.socket], [], [], wait_s)[0]:
+    def read(self, seconds, until=lambda: False):
+        """Take in what the server has to say, for so long, or until it has said something."""
+        deadline = time.monotonic() + seconds
+        while not self.ended and not until():
+            if not select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return
             try:
                 data = self.socket.recv(2**16)
             except OSError:
@@ -88,7 +91,6 @@ class RawConnection:
                 kind, flags, stream = struct.unpack(">BBI", self._received[3:9])
                 payload, self._received = self._received[9 : 9 + size], self._received[9 + size :]
                 self._take(kind, flags, stream, payload)
-            wait_s = 0.0
 
     def _take(self, kind, flags, stream, payload):
         if kind == WINDOW_UPDATE:
@@ -103,13 +105,18 @@ class RawConnection:
         elif kind == PING and not flags & ACK:
             self.socket.sendall(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
-            self.goaway = payload
             self.ended = True
         elif kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
             self.reset.add(stream)
 
-    def close(self):
-        """Hang up."""
+    def half_close(self, stream):
+        """Say that nothing more comes."""
+        self.socket.sendall(frame(DATA, END_STREAM, stream, b""))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.socket.close()
 
 
