@@ -13,6 +13,11 @@ from ae_search.files import read_private
 
 # As TensorFlow Serving's default for --grpc_max_threads.
 THREADS_PER_CORE = 4
+# Calls of one connection; a client keeps more waiting.
+MAX_STREAMS = 1000
+HANDSHAKE_S = 20
+KEEPALIVE_S = 120
+PING_INTERVAL_S = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,54 @@ class Batching:
                 "Batching needs max_batch_size and max_enqueued_batches of at least 1 and batch_timeout_micros of at "
                 f"least 0. Received: {self}."
             )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What strangers may hold of a server at a time.
+
+    Attributes:
+        max_connections: Connections; more are closed as they come.
+        max_calls: Calls under way, at least 1; more are refused with RESOURCE_EXHAUSTED.
+        receiving_mib: MiB of messages that are slow to arrive, and again of large requests that are being answered. A
+            single one may be larger.
+        max_connection_idle_s: Seconds without a call after which a connection is closed.
+        max_connection_age_s: Seconds after which a connection takes no new calls; clients make another one by
+            themselves.
+        age_grace_s: Seconds that the calls on such a connection have to end.
+    """
+
+    max_connections: int = 1024
+    max_calls: int = 2048
+    receiving_mib: int = 256
+    max_connection_idle_s: float = 600.0
+    max_connection_age_s: float = 3600.0
+    age_grace_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not all(value > 0 for value in vars(self).values()):
+            raise ConfigurationError(f"The limits of a server must be above 0. Received: {self}.")
+
+    def channel_options(self) -> list[tuple[str, int]]:
+        """Return what gRPC is told."""
+        return [
+            ("grpc.max_allowed_incoming_connections", self.max_connections),
+            ("grpc.max_concurrent_streams", min(self.max_calls, MAX_STREAMS)),
+            ("grpc.max_connection_idle_ms", int(self.max_connection_idle_s * 1000)),
+            ("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(self.age_grace_s * 1000)),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_S * 1000),
+            # Peers that are gone without a word are noticed.
+            ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+            ("grpc.keepalive_timeout_ms", HANDSHAKE_S * 1000),
+            # Clients may look as often whether the server is there while a long answer is made.
+            ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_S * 1000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # A measured bandwidth would open the window of each call by megabytes before anybody reads it.
+            ("grpc.http2.bdp_probe", 0),
+            # A kilobyte of gzip unfolds to the largest message.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
+        ]
 
 
 @dataclass(frozen=True)

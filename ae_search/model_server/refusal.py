@@ -6,6 +6,11 @@ from typing import Any
 import grpc
 
 MAX_TEXT = 500
+# A client that reads this waits and tries again.
+EXHAUSTED = "Server Threadpool Exhausted"
+NO_MESSAGE = "The bytes of the request are no message of this method"
+# An error may quote what was sent, which need not be short.
+_MAX_READ = 20_000
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _NOISE = re.compile(
     r"^\s*$|^Graph execution error|^Detected at node|^<stack traces unavailable>"
@@ -43,7 +48,7 @@ def refused_by_tensorflow(error: Any) -> RequestRefused:
 
 def short_text(message: str) -> str:
     """Return the first line of a TensorFlow error message that tells the cause."""
-    for line in message.splitlines():
+    for line in message[:_MAX_READ].splitlines():
         if not _NOISE.search(line) and (text := _PREFIX.sub("", line).strip()):
             return _ASSERTION.sub(r"\1", text)
     return "the model could not be run"

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
+from ae_search.model_server.failures import unforeseen
 from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.policy import VersionPolicy
 from ae_search.model_server.servable import Servable
@@ -124,8 +125,8 @@ class ModelVersions:
                 self._poll()
             except AeSearchError as error:
                 log.warning("%s", error)
-            except Exception:
-                log.exception("watching %s failed; trying again", self._base_path)
+            except Exception as error:
+                unforeseen(log, f"watching {self._base_path} failed; trying again", error)
 
     def _poll(self) -> None:
         """Bring what is served in line with the folders that are there now."""
