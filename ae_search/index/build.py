@@ -149,8 +149,8 @@ class IndexBuilder:
 
         Args:
             latents: Float32 `[n, d]`.
-            keys: n keys, unique in the index.
-            labels: n labels, None where an item has none.
+            keys: n keys, unique in the index, each of at most 8 KiB as UTF-8.
+            labels: n labels of at most 8 KiB, None where an item has none.
             thumbnails: n JPEG files, None where an item has none.
             metadata: n JSON objects of at most 1 MiB, None where an item has none.
 

@@ -217,8 +217,8 @@ class LatentIndex:
 
         Args:
             latents: Float32 `[n, d]`, of the index's model.
-            keys: n keys that the index does not have.
-            labels: n labels, None where an item has none.
+            keys: n keys that the index does not have, each of at most 8 KiB as UTF-8.
+            labels: n labels of at most 8 KiB, None where an item has none.
             metadata: n JSON objects of at most 1 MiB, None where an item has none.
             thumbnails: n JPEG files, None where an item has none.
             source: Name of the source that they come from.

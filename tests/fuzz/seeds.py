@@ -1,5 +1,6 @@
 """Writes the kept corpus: a few small inputs for each target that get far into it; `python tests/fuzz/seeds.py`."""
 
+import gzip
 import io
 import json
 import struct
@@ -83,6 +84,8 @@ def main() -> None:
         "labels": struct.pack(">II", 0x801, 3) + b"\1\2\3",
         "images": struct.pack(">IIII", 0x803, 2, 2, 2) + bytes(range(8)),
     }
+    packed = gzip.compress(seeds["idx"]["images"], mtime=0)
+    seeds["idx"] |= {"packed": packed, "damaged": packed[:10] + b"\xff" + packed[11:]}
     for target, contents in seeds.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)
