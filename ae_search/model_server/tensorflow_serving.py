@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 BINARY = "tensorflow_model_server"
 ANY_HOST = "0.0.0.0"
 MIB = 2**20
+# With a single thread, its gRPC server polls and never answers (seen on 2.20 and 2.21).
+LEAST_THREADS = 2
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -47,7 +49,7 @@ def command(
         model_name: Name to answer to; the folder's name when left out.
         host: The address that was asked for; a warning is logged when it is narrower than what will happen.
         port: gRPC port, 1 to 65535.
-        workers: Requests answered at a time, its `--grpc_max_threads`.
+        workers: Requests answered at a time, its `--grpc_max_threads`, at least 2.
         enable_serialization_as_tensor_content: Answer outputs as `tensor_content`.
         version_policy: Which versions are served; the newest when left out.
         labels: Names for versions. The server checks them before it loads anything, so it is always told to allow
@@ -61,10 +63,15 @@ def command(
             versions that appear while it runs are loaded as they are.
 
     Raises:
-        ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, or a file
-            cannot be read.
+        ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, a file cannot
+            be read, or `workers` is 1.
         ExportError: A version may do more than compute.
     """
+    if workers is not None and workers < LEAST_THREADS:
+        raise ConfigurationError(
+            f"{BINARY} answers nothing at all with fewer than {LEAST_THREADS} threads; give --grpc-max-threads "
+            f"{LEAST_THREADS} or more. Received: {workers}."
+        )
     base_path = Path(base_path).absolute()
     found = require_version_folders(base_path)
     binary = shutil.which(BINARY)
@@ -82,6 +89,9 @@ def command(
             if any(found[version].iterdir()):  # otherwise somebody is still about to copy it
                 check_program(found[version])
     arguments = [binary, f"--port={port}", f"--rest_api_port={metrics_port or 0}"]
+    # The standard health service, which the embedded server always has. A server too old for the flag starts all the
+    # same; it knows the service name "" only.
+    arguments.append("--enable_grpc_healthcheck_service=true")
     arguments += _model(model_name or base_path.name, base_path, version_policy or VersionPolicy(), labels or Labels())
     if workers is not None:
         arguments.append(f"--grpc_max_threads={workers}")
