@@ -1,6 +1,7 @@
 """Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ THUMBNAIL_SIDE_PX = 96
 
 # What Pillow raises where the bytes are not what their header says.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+_DECODING = threading.Lock()
 
 
 def read_image_file(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
@@ -57,6 +59,31 @@ def check_image(data: bytes, name: str, *, max_megapixels: float = MAX_MEGAPIXEL
         # TensorFlow's DecodeImage corrupts its memory on these (seen on 2.21).
         if image.format == "WEBP" and getattr(image, "is_animated", False):
             raise ImageError(f"{name}: animated WebP is not supported; save one frame of it.")
+
+
+def check_pixels(data: bytes, name: str) -> None:
+    """Check an image that has passed `check_image` by decoding its first frame.
+
+    One at a time, because each may take 4 bytes a pixel.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+
+    Raises:
+        ImageError: The pixels cannot be decoded.
+    """
+    with _DECODING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with _opened(data, name) as picture:
+                picture.load()
+        except ImageError:
+            raise
+        except MemoryError:
+            return  # that says nothing about the image
+        except Exception as error:  # strangers' bytes make Pillow raise whatever its decoders stumble over
+            raise ImageError(f"{name}: damaged image ({error}).") from error
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
