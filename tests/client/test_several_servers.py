@@ -10,12 +10,10 @@ import answers
 import grpc
 import numpy as np
 import pytest
-from both_clients import KINDS
 from scripted_server import Script, latents_of
 from tensorflow_serving.apis import get_model_status_pb2
 from test_client_restarts import Servers
 
-from ae_search.client import Access
 from ae_search.client.addresses import addresses_of, each_address
 from ae_search.errors import ModelNotServedError, ServerError
 from ae_search.model_server import ModelServer, VersionPolicy
@@ -238,11 +236,11 @@ def test_one_hung_server_of_two_fails_no_call(processes, connect):
         np.testing.assert_array_equal(client.encode(pixels), latents_of(pixels))
         longest_s = max(longest_s, time.monotonic() - before)
         time.sleep(0.05)
-    assert timeout_s / 4 < longest_s < timeout_s  # the hung one was met
+    assert 1 < longest_s < timeout_s  # the hung one was met
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_slow_server_is_not_pinged_too_often(kind):
+@pytest.mark.parametrize("gap_s", [1.2, 2.5])
+def test_a_slow_server_is_not_pinged_too_often(connect, gap_s):
     """Calls that begin at any time, answers just within the timeout, and a server with less patience than most."""
     timeout_s, asked = 6.0, []
 
@@ -253,15 +251,14 @@ def test_a_slow_server_is_not_pinged_too_often(kind):
 
     # As it is by default, but that the third ping, and not the fourth, ends the connection.
     server, port = answers.start(slow, options=[("grpc.http2.max_ping_strikes", 1)])
-    client = KINDS[kind](f"127.0.0.1:{port}", "pixels", timeout_s=timeout_s, access=Access())
+    client = connect(port, timeout_s=timeout_s)
     try:
-        calls = [threading.Thread(target=client.status) for _ in range(7)]
+        calls = [threading.Thread(target=client.status) for _ in range(4)]
         for call in calls:
             call.start()
-            time.sleep(timeout_s / 10)
+            time.sleep(gap_s)
         for call in calls:
             call.join()
-        assert len(asked) == 7  # none was sent again
+        assert len(asked) == 4  # none was sent again
     finally:
-        client.end()
         server.stop(None).wait()
