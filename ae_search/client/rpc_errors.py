@@ -132,7 +132,7 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
     if kind in (ServerUnavailableError, ServerTimeoutError) and (variable := proxy_of(target)) is not None:
         return f"{advice} The calls go through the proxy in {variable}; name the host in no_proxy if they should not."
     if kind is ServerUnavailableError and "Connection refused" in details:
-        return f"{advice} TensorFlow Serving opens its port only when each of its models has a version loaded; wait."
+        return f"{advice} If it is starting, wait: TensorFlow Serving opens the port when every model has a version."
     if kind is ModelNotServedError and NO_WEIGHTS in details:
         return (
             f"{target} loaded {asked} without its weights: the version folder was incomplete when it was found. Put "
