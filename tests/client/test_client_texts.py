@@ -39,9 +39,7 @@ def test_a_version_that_was_copied_in_part(serve, connect, script, version):
 
 
 def test_a_port_that_is_closed(connect):
-    with pytest.raises(
-        ServerUnavailableError, match="wait: TensorFlow Serving opens the port when every"
-    ):
+    with pytest.raises(ServerUnavailableError, match="wait: TensorFlow Serving opens the port when every"):
         connect(1, timeout_s=5).describe()
 
 
