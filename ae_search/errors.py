@@ -3,6 +3,7 @@
 AeSearchError
 ├── ConfigurationError      an option, path or source is wrong: correct the call
 ├── ImageError              an image cannot be read or has the wrong form: leave it out or repair it
+│   └── ImageRefusedError         the server refused what can be decoded here: try it again
 ├── ExportError             no usable SavedModel was, or could be, written
 ├── IndexBusyError          another process writes the index: wait for it
 ├── IndexDamagedError       a file of the index is missing, cut short or altered: restore or rebuild it
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigurationError",
     "ExportError",
     "ImageError",
+    "ImageRefusedError",
     "IndexBusyError",
     "IndexDamagedError",
     "ModelMismatchError",
@@ -50,6 +52,10 @@ class ConfigurationError(AeSearchError):
 
 class ImageError(AeSearchError):
     """An image cannot be decoded or has the wrong form."""
+
+
+class ImageRefusedError(ImageError):
+    """The server refused an image that can be decoded here; it may have joined it with damaged ones of others."""
 
 
 class ExportError(AeSearchError):

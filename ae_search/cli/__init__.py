@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+# Before gRPC is imported, which reads it then: its own lines about a failed handshake would stand before our answer.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train
 from ae_search.cli.terminal import PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError

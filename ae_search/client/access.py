@@ -21,6 +21,8 @@ METADATA_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 METADATA_VALUE = re.compile(r"[\x20-\x7e]+")
 # One address of a target, without the percent signs that gRPC would decode into something else.
 ADDRESS = re.compile(r"(?:\[([^\[\]%]+)\]|([^:\[\]%]+))(?::\d+)?")
+# Of /etc/hosts, on Debian and its like too.
+LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -180,7 +182,7 @@ def _is_local_host(address: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower() == "localhost"
+        return host.lower() in LOCAL_NAMES
 
 
 def _flag(name: str) -> bool:

@@ -27,14 +27,22 @@ class Limits:
     Attributes:
         rows: Images of pixels.
         files: Image files.
+        rescued: Whether the server has answered a request, sent by itself, that it had refused before.
+        in_vain: Requests that it has refused since, although they can be decoded here.
     """
 
     rows: int = MAX_ROWS
     files: int = MAX_FILES
+    rescued: bool = False
+    in_vain: int = 0
 
     def lower(self, rows: int) -> None:
         """Take note of what a server takes at most."""
         self.rows, self.files = min(self.rows, rows), min(self.files, rows)
+
+    def note_rescue(self) -> None:
+        """Take note of that asking again helped."""
+        self.rescued, self.in_vain = True, 0
 
 
 @dataclass(slots=True)

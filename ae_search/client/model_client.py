@@ -47,14 +47,21 @@ class ModelClient(ABC):
             raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
         check_timeouts(timeout_s, total_timeout_s)
         asked = Asked(target, model, version, label)
-        self.talk = ModelTalk(asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels)
         self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
+        self.talk = ModelTalk(
+            asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels, patience_s=self._request_s
+        )
         self._access = access or Access()
         self._connect(target)
 
     @abstractmethod
     def _connect(self, target: str) -> None:
         """Make ready for calls; nothing is sent yet."""
+
+    @property
+    def _request_s(self) -> float:
+        """The longest that a request can take, in s."""
+        return self.timeout_s if self.total_timeout_s is None else min(self.timeout_s, self.total_timeout_s)
 
     @property
     def target(self) -> str:

@@ -5,14 +5,13 @@ import ssl
 from collections.abc import Iterator
 
 from ae_search.client import Access
+from ae_search.client.addresses import Address, addresses_of
 from ae_search.diagnosis.finding import Finding, Verdict, ok, skipped, wrong
 
 NAME, PORT, TLS = "name resolution", "port", "TLS"
 SOCKET_TIMEOUT_S = 5.0
 # The HTTP/2 connection preface and an empty SETTINGS frame (RFC 9113, 3.4): a gRPC server answers with its own.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-
-Address = tuple[str, int]
 
 
 def check_network(target: str, access: Access, timeout_s: float = SOCKET_TIMEOUT_S) -> Iterator[Finding]:
@@ -40,24 +39,6 @@ def check_network(target: str, access: Access, timeout_s: float = SOCKET_TIMEOUT
         yield from findings
         if findings[-1].verdict is Verdict.WRONG:
             return
-
-
-def addresses_of(target: str) -> list[Address] | None:
-    """Return host and port of each address in a target, None where only gRPC can tell."""
-    scheme, _, rest = target.partition(":")
-    if scheme in ("unix", "unix-abstract", "xds"):
-        return None
-    if scheme in ("dns", "ipv4", "ipv6") and not rest.isdigit():
-        if rest.startswith("//") and not rest.startswith("///"):
-            return None
-        target = rest.removeprefix("///")
-    found = []
-    for address in target.split(","):
-        host, _, port = address.rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536:
-            return None
-        found.append((host.strip("[]"), int(port)))
-    return found
 
 
 def _resolve(host: str, port: int) -> Finding:

@@ -1,6 +1,7 @@
 """Pixels of image files on the query side: thumbnails, views of a query, and pixels as a file."""
 
 import io
+import threading
 import warnings
 from typing import Any
 
@@ -14,6 +15,33 @@ from ae_search.image_file.reading import DAMAGE, FORMATS, opened
 THUMBNAIL_SIDE_PX = 96
 MAX_STORED_BYTES = 4 * 2**20
 MAX_STORED_MEGAPIXELS = 16
+
+_DECODING = threading.Lock()
+
+
+def check_pixels(data: bytes, name: str) -> None:
+    """Check an image that has passed `check_image` by decoding its first frame.
+
+    One at a time, because each may take 4 bytes a pixel.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+
+    Raises:
+        ImageError: The pixels cannot be decoded.
+    """
+    with _DECODING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with opened(data, name) as picture:
+                picture.load()
+        except ImageError:
+            raise
+        except MemoryError:
+            return  # that says nothing about the image
+        except Exception as error:  # strangers' bytes make Pillow raise whatever its decoders stumble over
+            raise ImageError(f"{name}: damaged image ({error}).") from error
 
 
 def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ae_search.contract import Encoder
 from ae_search.data import Source
-from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.errors import ConfigurationError, ImageRefusedError, IndexDamagedError
 from ae_search.index.items import Items
 from ae_search.index.writing import rebuilding
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
@@ -38,6 +38,7 @@ def rebuild(
 
     Raises:
         ConfigurationError: An image is missing or damaged, and `drop_missing` is False; nothing has changed then.
+        ImageRefusedError: The server refuses an image that can be decoded here; nothing has changed then either.
         IndexBusyError: Another process writes the index.
         ServerError: The encoder does not answer.
     """
@@ -56,6 +57,8 @@ def rebuild(
                     kept = [names[key] for key in block.keys]
                     labels, metadata = [name[1] for name in kept], [name[2] for name in kept]
                     writer.add(block.latents, Items(block.keys, labels, metadata, block.thumbnails))
+                for key, reason in images.refused.items():  # they are neither missing nor damaged
+                    raise ImageRefusedError(f"{path} stays as it is. {key}: {reason}")
             if damaged and not drop_missing:
                 key, reason = next(iter(damaged.items()))
                 raise ConfigurationError(

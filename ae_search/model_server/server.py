@@ -96,7 +96,7 @@ class ModelServer:
         _check_range("max_message_mib", max_message_mib, 1, MAX_MAX_MESSAGE_MIB)
         self._base_path = Path(base_path).absolute()
         self.model_name = model_name or self._base_path.name
-        self.host = host
+        self.host = host.removeprefix("[").removesuffix("]")
         self.port = port
         self.metrics_port = metrics_port
         self._threads = workers or default_threads()
@@ -239,4 +239,4 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() in ("localhost", "ip6-localhost", "ip6-loopback")

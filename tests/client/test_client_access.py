@@ -139,6 +139,7 @@ HERE = [
     "127.0.0.1:1", "127.8.9.10:1", "localhost:1", "LOCALHOST:1", "[::1]:1", "unix:/x", "unix:///x", "unix-abstract:x",
     "dns:///127.0.0.1:1", "dns:///localhost:1", "dns:localhost:1", "dns:///[::1]:1", "ipv4:127.0.0.1:1",
     "ipv4:127.0.0.1:1,127.0.0.2:2", "ipv6:[::1]:1",
+    "ip6-localhost:1", "IP6-Loopback:1", "dns:///ip6-localhost:1",
 ]  # fmt: skip
 ELSEWHERE = [
     "127.0.0.1.evil.com:80", "localhost.evil.com:1", "evil.com:1", "dns://8.8.8.8/localhost:1", "0.0.0.0:1", "[::]:1",
@@ -146,6 +147,7 @@ ELSEWHERE = [
     "ipv4:127.0.0.1:1%2C10.0.0.1:1", "ipv4:127.0.0.1%2C10.0.0.1:1", "dns:[::1].evil.com:80", "dns:localhost:1@evil.com",
     "ipv6:[::1%2C2001:db8::1]:1", "xds:///localhost:1", "10.127.0.1:1", "128.0.0.1:1", "localhost.:1", "ipv4:", "dns:",
     "[2001:db8::1]:1", "127.0.0.1@evil.com:1", "unix.evil.com:1", "ipv4:127.0.0.1:1,", "dns:////evil.com:1", "ipv4:1",
+    "ip6-localhost.evil.com:1", "ip6-localhost,evil.com:1",
 ]  # fmt: skip
 
 

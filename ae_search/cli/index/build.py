@@ -17,6 +17,7 @@ from ae_search.cli.index.options import (
     check_recall,
     forest_options,
     named_source,
+    tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
 from ae_search.cli.terminal import progress, say
@@ -44,14 +45,20 @@ def build(
     replace: Annotated[bool, typer.Option("--replace", help="Build anew what is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
-    """Fetch the latents of every image in SOURCE and write an index of them."""
+    """Fetch the latents of every image in SOURCE and write an index of them.
+
+    The exit code is 1 where the server refused images that can be decoded here, which a server does that joined them
+    with damaged ones of another client; `ae-search index add` with the same SOURCE tries them again.
+    """
     check_recall(recall)
     images = named_source(source, only)
     options: dict[str, Any] = {"recall": recall, "seed": seed, "replace": replace, "wait_s": wait, "details": details}
     options |= forest_options(jobs, deterministic, on_disk)
     if trees is not None:
         options["n_trees"] = trees
-    _tell(index, build_with_progress(images, connection.encoder(), index, options))
+    report = build_with_progress(images, connection.encoder(), index, options)
+    _tell(index, report)
+    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 def build_with_progress(source: Source, encoder: Encoder, path: Path, options: dict[str, Any]) -> IndexReport:

@@ -16,6 +16,7 @@ from ae_search.cli.index.options import (
     check_recall,
     forest_options,
     named_source,
+    tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
 from ae_search.cli.terminal import progress, say
@@ -32,7 +33,10 @@ def add(
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Add the images of SOURCE that the index does not have yet."""
+    """Add the images of SOURCE that the index does not have yet, those that were left out before included.
+
+    The exit code is 1 where the server refused images that can be decoded here.
+    """
     from ae_search.indexing import add_source
 
     images = named_source(source, only)
@@ -44,6 +48,7 @@ def add(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
             f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
         )
+    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 @with_connection
@@ -54,7 +59,10 @@ def update(
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key."""
+    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key.
+
+    The exit code is 1 where the server refused images that can be decoded here.
+    """
     from ae_search.indexing import update_source
 
     images = named_source(source)
@@ -66,6 +74,7 @@ def update(
             f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
         )
+    tell_refused(report.refused, f"ae-search index update {source} --index {index}")
 
 
 def remove(

@@ -1,6 +1,6 @@
 """What the commands below `ae-search index` share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,3 +69,18 @@ def named_source(name: str, only: Sequence[str] | None = None) -> Source:
     if isinstance(source, FolderSource) and source.skipped:
         say(f"skipped {source.skipped} files that are no images", err=True)
     return source
+
+
+def tell_refused(refused: Mapping[str, str], again: str) -> None:
+    """End with exit code 1 where the server refused images that can be decoded here.
+
+    Args:
+        refused: Key and reason of each.
+        again: The command that tries them again.
+    """
+    if not refused:
+        return
+    key, reason = next(iter(refused.items()))
+    say(f"the server refused {len(refused)} images that can be decoded here, such as {key}: {reason}", err=True)
+    say(f"`{again}` tries them again", err=True)
+    raise typer.Exit(1)
