@@ -16,7 +16,8 @@ from ae_search.contract import ModelCard
 from ae_search.data.decode import decode_image
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export import export_encoder, fingerprint, load_encoder, versions
-from ae_search.export.saved_model import _check_parity
+from ae_search.export.adapter import AdaptedEncoder
+from ae_search.export.parity import check_latents, check_parity
 
 
 def card_text(signatures):
@@ -161,7 +162,13 @@ def test_a_failed_export_leaves_nothing(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
     with pytest.raises(OSError, match="disk full"):
         export_encoder(tiny_encoder, tmp_path / "tiny")
-    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {".lock"}
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert export_encoder(tiny_encoder, tmp_path / "tiny").name == "1"
+    monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export_encoder(tiny_encoder, tmp_path / "tiny")
+    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {"1", ".lock"}
 
 
 def test_the_parity_check_can_fail(tiny_encoder, tiny_export):
@@ -171,9 +178,9 @@ def test_the_parity_check_can_fail(tiny_encoder, tiny_export):
         .numpy()
         .item()
     )
-    other = keras.models.clone_model(tiny_encoder)
+    other = AdaptedEncoder.of(keras.models.clone_model(tiny_encoder), None, None)
     with pytest.raises(ExportError, match="differs from Keras"):
-        _check_parity(other, card, tiny_export / "1")
+        check_parity(other, check_latents(other), card, tiny_export / "1")
 
 
 def test_the_fingerprint_depends_on_weights_and_shape_alone(tiny_encoder, tmp_path):
