@@ -55,8 +55,7 @@ class AdaptedEncoder:
         tensor = keras.Input(shape, dtype=dtype, name=key)
         image = {key: tensor} if key else tensor
         with said_as(ConfigurationError, f"The encoder cannot be called with one batch of {dtype} images {shape}"):
-            outputs = model(image, training=False)
-        latent_dim = _latent_dim(outputs, model)
+            latent_dim = _latent_dim(model(image, training=False), model)
         return cls(model, shape, latent_dim, dtype, choose_range(model, image, input_range), key)
 
     def __call__(self, images: Any) -> Any:
@@ -176,5 +175,8 @@ def _with_one_output(outputs: Any, model: Any) -> str:
 def _names(structure: Any) -> str:
     """Return the names in a structure of symbolic tensors: keys of dicts, else the tensors' own."""
     paths = keras.tree.flatten_with_path(structure)
-    keys = [".".join(map(str, path)) if any(isinstance(key, str) for key in path) else one.name for path, one in paths]
-    return ", ".join(keys) or "none"
+    keys = [
+        ".".join(map(str, path)) if any(isinstance(key, str) for key in path) else getattr(one, "name", one)
+        for path, one in paths
+    ]
+    return ", ".join(map(str, keys)) or "none"

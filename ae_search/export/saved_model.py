@@ -182,22 +182,35 @@ def _refusal(path: Path, error: Exception) -> str:
 @contextmanager
 def _only_exporter(base: Path) -> Iterator[None]:
     """Let one export at a time choose a version number; a base path that is new goes again if the export fails."""
+    new = not base.exists()
+    path = base / ".lock"
     while True:
-        new = not base.exists()
         make_folder(base, "export")
-        path = base / ".lock"
-        with path.open("w") as lock:
+        try:
+            lock = path.open("w")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"Cannot write to {base}: {error.strerror}.") from error
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            if not _is_at(lock.fileno(), path):
                 continue  # an export that failed took it away while this one waited
             try:
                 yield
             except BaseException:
-                if new and {one.name for one in base.iterdir()} == {".lock"}:
+                if new and [one.name for one in base.iterdir()] == [path.name]:
                     path.unlink()
                     base.rmdir()
                 raise
             return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _write(encoder: AdaptedEncoder, card: ModelCard, folder: Path) -> None:

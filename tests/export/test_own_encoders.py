@@ -427,3 +427,12 @@ def test_a_range_that_cannot_be_fed_is_refused(dtype, asked, tmp_path):
     with pytest.raises(AeSearchError, match="--input-range"):
         export_encoder(model(dtype=dtype), tmp_path / "own", input_range=asked)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Layer .* does not have a `quantize` method:UserWarning"
+)  # of the layers without weights
+def test_a_quantized_encoder_is_taken(tmp_path):
+    encoder = model(layers.Rescaling(1 / 255))
+    encoder.quantize("int8")
+    check(export_encoder(encoder, tmp_path / "own"), encoder, "0-255", tolerance=5e-3)

@@ -15,6 +15,7 @@ from ae_search.errors import AeSearchError
 from ae_search.model_server import LocalEncoder
 
 MODULE = """
+import keras
 
 @keras.saving.register_keras_serializable("shop")
 class Sharpened(keras.layers.Layer):
@@ -44,8 +45,8 @@ pixels = np.load("pixels.npy").astype(np.float32)
 image = keras.Input(shape)
 
 def save(name, encoder, values):
-    encoder.save(f"{name}.keras")
     answer = encoder.predict(values, verbose=0)
+    encoder.save(f"{name}.keras")
     np.save(f"{name}.npy", answer["latents"] if isinstance(answer, dict) else answer)
 
 def ended(x):
