@@ -67,7 +67,7 @@ class ModelCard:
         latent_dim: Floats in one latent.
         metric: Distance to compare latents with, by its Annoy name.
         data: Summary of the training data.
-        training: Figures of the training.
+        training: Figures of the training, and `input_range` and `input_dtype` of what the encoder itself is fed.
         keras: Version of Keras that exported it.
         tensorflow: Version of TensorFlow that exported it.
         format: Version of this card's layout.
