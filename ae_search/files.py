@@ -30,7 +30,7 @@ _PREFIX = ".tmp-"
 LEFTOVER = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}")
 
 
-def regular_stat(path: Path) -> os.stat_result:
+def regular_stat(path: str | Path) -> os.stat_result:
     """Return what `os.lstat` says of a regular file.
 
     Raises:
@@ -82,7 +82,7 @@ def check_one_name(path: Path, found: os.stat_result) -> None:
         raise OSError(errno.EMLINK, "it has another name (a hard link) that would change with it; copy it", str(path))
 
 
-def _check_regular(path: Path, found: os.stat_result) -> None:
+def _check_regular(path: str | Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "a device")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))

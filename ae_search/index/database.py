@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,8 +46,8 @@ class Database:
         self._connection = connection
         # Closed with its last user: another thread may be in the middle of a search.
         weakref.finalize(self, connection.close)
-        self.query("PRAGMA query_only = ON")
-        if self.query("PRAGMA journal_mode") != [("delete",)]:
+        # What never changes is read without a log, whatever its header says.
+        if may_change and self.query("PRAGMA journal_mode") != [("delete",)]:
             raise IndexDamagedError(f"{path} has a write-ahead log, unlike any index; restore it or build it anew.")
 
     def check_schema(self, script: str) -> None:
@@ -55,10 +56,7 @@ class Database:
         Raises:
             IndexDamagedError: It has others.
         """
-        with within_sqlite, closing(sqlite3.connect(":memory:")) as model:
-            model.executescript(script)
-            expected = model.execute(_SCHEMA_QUERY).fetchall()
-        if self.query(_SCHEMA_QUERY) != expected:
+        if self.query(_SCHEMA_QUERY) != _schema_of(script):
             raise IndexDamagedError(f"{self.path} has other tables than it should; restore it or build the index anew.")
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
@@ -146,12 +144,20 @@ def connect(path: Path, mode: str, *, busy_s: float = 5.0) -> sqlite3.Connection
     )
     try:
         # These do not read the file.
-        for precaution in ("trusted_schema = OFF", "cell_size_check = ON"):
+        for precaution in ("trusted_schema = OFF", "cell_size_check = ON", f"query_only = {mode != 'mode=rw'}"):
             connection.execute(f"PRAGMA {precaution}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@cache
+def _schema_of(script: str) -> list[Any]:
+    """Return what SQLite makes of a script."""
+    with within_sqlite, closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(script)
+        return model.execute(_SCHEMA_QUERY).fetchall()
 
 
 def blocks(values: Sequence[Any]) -> Iterator[list[Any]]:
