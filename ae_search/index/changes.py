@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -241,12 +241,17 @@ class ChangesWriter:
 
     def __init__(self, path: Path) -> None:
         check_written(path)
-        with within_sqlite, damage_named(path):
-            self._connection = connect(path, "mode=rw", busy_s=30.0)
-            self._connection.execute("PRAGMA synchronous = FULL")
-            # A cache that spills locks readers out long before the commit.
-            self._connection.execute("PRAGMA cache_spill = OFF")
-            self._connection.execute("BEGIN IMMEDIATE")
+        with ExitStack() as stack:
+            # A fork waits for the end of the transaction.
+            stack.enter_context(within_sqlite)
+            with damage_named(path):
+                self._connection = connect(path, "mode=rw", busy_s=30.0)
+                stack.callback(self._connection.close)
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # A cache that spills locks readers out long before the commit.
+                self._connection.execute("PRAGMA cache_spill = OFF")
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._end = stack.pop_all()
 
     def add(self, items: Items, latents: Latents) -> None:
         """Add items; their keys must be new.
@@ -257,31 +262,26 @@ class ChangesWriter:
         blobs = (row.tobytes() for row in latents.astype("<f4", copy=False))
         rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, strict=True)
         try:
-            with within_sqlite:
-                self._connection.executemany(
-                    "INSERT INTO added (key, label, metadata, latent, jpeg) VALUES (?, ?, ?, ?, ?)", rows
-                )
+            self._connection.executemany(
+                "INSERT INTO added (key, label, metadata, latent, jpeg) VALUES (?, ?, ?, ?, ?)", rows
+            )
         except sqlite3.IntegrityError as error:
             raise ConfigurationError("A key is in the index already.") from error
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take items out, whether the forest holds them or they were added."""
-        with within_sqlite:
-            for block in blocks(ids):
-                self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
-            self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
+        for block in blocks(ids):
+            self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
+        self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
 
     def add_source(self, name: str) -> None:
         """Note where items were added from."""
-        with within_sqlite:
-            self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
+        self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
 
     def commit(self) -> None:
         """Make the transaction durable."""
-        with within_sqlite:
-            self._connection.execute("COMMIT")
+        self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file; what was not committed is taken back."""
-        with within_sqlite:
-            self._connection.close()
+        self._end.close()

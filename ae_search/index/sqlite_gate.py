@@ -2,7 +2,9 @@
 
 SQLite guards its memory by one mutex for the whole process. A thread that held it when the process forked is not there
 in the child, and the mutex stays locked: the child's first call of SQLite never returns (seen in gdb:
-`sqlite3Malloc` below `sqlite3.connect`), though it opens the index anew.
+`sqlite3Malloc` below `sqlite3.connect`), though it opens the index anew. It also keeps account of the locks that its
+process holds on a file, and the child believes that account, while the locks are its parent's alone: so a transaction
+is within as a whole.
 """
 
 import os
@@ -16,7 +18,7 @@ _LONGEST_WAIT_S = 30.0
 
 
 class SqliteGate:
-    """Lets any number of threads into SQLite, and a fork only while none is there; not to be entered twice."""
+    """Lets any number of threads into SQLite, and a fork only while none is there; a thread may enter it twice."""
 
     def __init__(self) -> None:
         self._is_usable = True
@@ -25,34 +27,46 @@ class SqliteGate:
     def _renew(self) -> None:
         self._door = threading.Lock()
         self._change = threading.Condition(threading.Lock())
-        self._within = 0
+        self._threads_within = 0
+        self._mine = threading.local()
+
+    @property
+    def _depth(self) -> int:
+        """How many times the calling thread is within."""
+        return getattr(self._mine, "depth", 0)
 
     def __enter__(self) -> None:
         """Wait while a fork is under way.
 
         Raises:
-            ConfigurationError: This process came from a fork that did not wait for its end.
+            ConfigurationError: This process came from a fork that could not wait.
         """
         if not self._is_usable:
             raise ConfigurationError(
-                "This process was forked while another thread was using an index, and cannot use one itself; start it "
-                "anew instead (multiprocessing: the start method 'spawn')."
+                "This process was forked in the middle of a use of an index, and cannot use one itself; start it anew "
+                "instead (multiprocessing: the start method 'spawn')."
             )
-        with self._door, self._change:
-            self._within += 1
+        depth = self._depth
+        if not depth:
+            with self._door, self._change:
+                self._threads_within += 1
+        self._mine.depth = depth + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._change:
-            self._within -= 1
-            self._change.notify_all()
+        self._mine.depth -= 1
+        if not self._mine.depth:
+            with self._change:
+                self._threads_within -= 1
+                self._change.notify_all()
 
     def close(self) -> None:
-        """Keep others out and wait until nobody is within."""
+        """Keep others out and wait until none of them is within; the calling thread itself cannot be waited for."""
         self._door.acquire()
         with self._change:
-            self._change.wait_for(lambda: not self._within, _LONGEST_WAIT_S)
+            own = 1 if self._depth else 0
+            self._change.wait_for(lambda: self._threads_within <= own, _LONGEST_WAIT_S)
 
     def open(self) -> None:
         """Let others in again."""
@@ -60,7 +74,7 @@ class SqliteGate:
 
     def open_in_child(self) -> None:
         """Begin anew in a process of one thread."""
-        self._is_usable = self._is_usable and not self._within
+        self._is_usable = self._is_usable and not self._threads_within
         self._renew()
 
 

@@ -9,10 +9,13 @@ import warnings
 import pytest
 from index_fixtures import *  # noqa: F403
 
-from ae_search.errors import IndexBusyError
+from ae_search.errors import ConfigurationError, IndexBusyError
 from ae_search.files import locked
 from ae_search.index import LatentIndex
+from ae_search.index.changes import CHANGES, ChangesWriter
+from ae_search.index.manifest import live_generation
 from ae_search.index.place import sole_writer
+from ae_search.index.sqlite_gate import within_sqlite
 
 GIVEN_S = 30.0
 
@@ -168,18 +171,41 @@ def test_children_forked_beside_threads_that_use_the_index(ready, latents, work)
     shared.close()
 
 
-def test_a_fork_that_could_not_wait_is_told(ready, monkeypatch):
-    """The thread that forks is itself within SQLite, so that its end cannot be waited for."""
-    from ae_search.index import sqlite_gate
+def test_a_fork_waits_for_a_transaction(ready):
+    """SQLite's account of the locks of its process would go on in the child, which holds none of them."""
+    path = ready()
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
-    monkeypatch.setattr(sqlite_gate, "_LONGEST_WAIT_S", 0.1)
+    def write():
+        changes = ChangesWriter(live_generation(path) / CHANGES)
+        begun.set()
+        may_end.wait(GIVEN_S)
+        ended.set()
+        changes.close()
+
+    def child():
+        with LatentIndex.open(path) as own:
+            own.remove(["key-1"])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    begun.wait(GIVEN_S)
+    threading.Timer(0.3, may_end.set).start()
+    forking = forked(child)
+    assert ended.is_set()
+    thread.join()
+    assert code_of(forking) == 0
+
+
+def test_a_fork_that_cannot_wait_is_told(ready):
+    """The thread that forks is itself in the middle of something."""
     path = ready()
 
     def child():
-        with pytest.raises(sqlite_gate.ConfigurationError, match="forked while another thread.*spawn"):
+        with pytest.raises(ConfigurationError, match="forked in the middle of a use.*spawn"):
             LatentIndex.open(path)
 
-    with sqlite_gate.within_sqlite:
+    with within_sqlite:
         forking = forked(child)
     assert code_of(forking) == 0
     LatentIndex.open(path).close()

@@ -168,17 +168,7 @@ def _add_super_journals() -> None:
 _add_super_journals()
 
 
-@case("a super-journal that lists more files")
-def _super_journal_with_children(index, victim):
-    """SQLite reads the super-journal as a list of names, and opens each."""
-    journal = generation(index) / f"{CHANGES}-journal"
-    journal.write_bytes(super_journal(victim))
-    os.mkfifo(index / "generation-000001" / "pipe")
-
-
-@case(
-    "a hot journal of a database that has another name", victim=lambda index: (generation(index) / CHANGES).read_bytes()
-)
+@case("a hot journal of a hard link", victim=lambda index: (generation(index) / CHANGES).read_bytes())
 def _hot_journal_of_a_hard_link(index, victim):
     """What SQLite takes back, it writes into the file, whatever other name that has."""
     database = generation(index) / CHANGES
