@@ -1,6 +1,7 @@
 """Runs what touches hostile input in a process of its own, and tells how long it took and how much memory."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ class Ended:
         code: Exit code, negative for a signal.
         stdout: What it wrote there.
         stderr: What it wrote there.
-        peak_mib: Its largest resident set, in MiB.
+        peak_mib: Its largest resident set, in MiB; up to 10 ms before its end.
         seconds: From its start to its end.
     """
 
@@ -53,8 +54,10 @@ def run_bounded(arguments, *, folder: Path, timeout_s: float = 120.0, environmen
             env=variables,
         )
     interrupted = False
+    peak_mib = 0.0
     while True:
-        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        peak_mib = max(peak_mib, _peak_mib(child.pid))
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
         seconds = time.monotonic() - started
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
@@ -69,4 +72,14 @@ def run_bounded(arguments, *, folder: Path, timeout_s: float = 120.0, environmen
             raise AssertionError(f"{' '.join(map(str, arguments))} took more than {timeout_s:g} s.")
         time.sleep(0.01)
     texts = [path.read_text(errors="replace") for path in (out, err)]
-    return Ended(child.returncode, *texts, usage.ru_maxrss / 1024, seconds)
+    return Ended(child.returncode, *texts, peak_mib, seconds)
+
+
+def _peak_mib(pid: int) -> float:
+    """Return the largest resident set so far; 0 once the process has ended.
+
+    Not rusage's ru_maxrss: that is never less than what this process had when it started the other.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
