@@ -1,7 +1,7 @@
 """Requests that were refused for what may be another's fault: asked again by themselves, then looked at here.
 
 A server that joins requests refuses all of a run for one undecodable image, whoever sent it; see
-docs/decisions/0016-refused-together.md.
+docs/decisions/0017-refused-together.md.
 """
 
 from ae_search.client.call import Call, Suspect
