@@ -1,6 +1,6 @@
 """What the head of an image file says: its format, and how many pixels decoding would fill. Nothing is decoded.
 
-`data/decode.py` has the same rules as a graph; `tests/data/test_image_heads.py` compares the two.
+`data/decode.py` has the same rules as a graph; `tests/strangers/test_image_heads.py` compares the two.
 """
 
 from dataclasses import dataclass
