@@ -1,4 +1,4 @@
-"""Writes that are all there or not at all."""
+"""Writes that are all there or not at all, and reads of what nobody else may read."""
 
 import os
 import shlex
