@@ -1,4 +1,4 @@
-"""Files that are opened with precautions, and writes that are all there or not at all.
+"""Files that are opened with precautions, locks, secrets that are private, and writes that are all there or not at all.
 
 What remains after the checks: who may write in a folder at this very moment can exchange a file between the check and
 an opening by its name, as SQLite and Annoy do it. Such a neighbour could alter the bytes below a reader as well.

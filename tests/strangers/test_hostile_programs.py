@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from hostile_programs import changed, function, write_model
 from keras import layers
 from tensorflow.python.framework import op_def_registry
 
+from ae_search.client import LatentClient
 from ae_search.errors import ExportError
 from ae_search.export import export_encoder
 from ae_search.model import build_encoder
@@ -78,9 +80,12 @@ def test_a_version_that_appears_is_refused_and_the_old_one_stays(model, victim, 
         hidden = write_model(tmp_path / "hidden", "initialise", tmp_path / "bait")
         hidden.rename(model.parent / "2")
         (tmp_path / "bait").unlink(missing_ok=True)
-        while not (failed := [one for one in server._versions.statuses() if one.version == 2 and one.error]):
-            pass
-        assert "WriteFile" in failed[0].error and server.version == 1
+        with LatentClient(server.address, "export", timeout_s=30) as client:
+            until = time.monotonic() + 60
+            while not (errors := [one.error for one in client.status() if one.version == 2 and one.error]):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert "WriteFile" in errors[0] and client.describe().version == 1
     assert not (tmp_path / "bait").exists()
 
 
