@@ -50,5 +50,5 @@ def short_text(message: str) -> str:
     """Return the first line of a TensorFlow error message that tells the cause."""
     for line in message[:_MAX_READ].splitlines():
         if not _NOISE.search(line) and (text := _PREFIX.sub("", line).strip()):
-            return _ASSERTION.sub(r"\1", text)
+            return _ASSERTION.sub(r"\1", text)[:MAX_TEXT]
     return "the model could not be run"

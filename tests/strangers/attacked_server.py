@@ -64,12 +64,11 @@ class AttackedServer:
 
         Both clients ask again where a server that stops has cancelled a call.
         """
-        ended, failures, answers = threading.Event(), [], []
+        begun, ended, failures, answers = threading.Event(), threading.Event(), [], []
 
         def ask():
             with grpc.insecure_channel(self.address) as channel, LatentClient(self.address, model="tiny") as client:
                 stub = health_pb2_grpc.HealthStub(channel)
-                client.encode(np.zeros((1, 16, 16, 3), np.float32))
                 while not ended.is_set() or not answers:
                     try:
                         _check(stub)
@@ -78,10 +77,13 @@ class AttackedServer:
                     except Exception as error:
                         failures.append(error)
                         return
+                    finally:
+                        begun.set()
                     ended.wait(0.05)
 
         caller = threading.Thread(target=ask)
         caller.start()
+        begun.wait()
         try:
             yield
         finally:
