@@ -33,9 +33,7 @@ def ask_each(request: Request, access: Access, timeout_s: float) -> list[Outcome
     channels: list[Any] = []
     try:
         for address, host in addresses:
-            named = replace(access, server_name=access.server_name or host) if access.uses_tls else access
-            # The target as a whole has been checked already: its parts may be named otherwise, but are no others.
-            channels.append(open_channel(address, replace(named, insecure=not named.uses_tls), retries=False))
+            channels.append(open_channel(address, access_to(host, access), retries=False))
         calls = [
             channel.unary_unary(request.method).future(request.message, timeout=timeout_s, metadata=metadata)
             for channel in channels
@@ -44,6 +42,16 @@ def ask_each(request: Request, access: Access, timeout_s: float) -> list[Outcome
     finally:
         for channel in channels:
             channel.close()
+
+
+def access_to(host: str, access: Access) -> Access:
+    """Return how a numeric address of a host is reached, where the host itself may be reached in a way.
+
+    The target as a whole has been checked already: its parts may be named otherwise, but are no others.
+    """
+    if access.uses_tls:
+        return replace(access, server_name=access.server_name or host)
+    return replace(access, insecure=True)
 
 
 def _outcome(call: Any, request: Request, timeout_s: float) -> Outcome:

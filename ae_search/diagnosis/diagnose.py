@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from ae_search.client import Access, LatentClient
@@ -11,11 +10,14 @@ from ae_search.diagnosis.finding import Finding, Verdict, ok, warning, wrong
 from ae_search.diagnosis.latency import measure_latency
 from ae_search.diagnosis.model import advice_for, check_card, check_signatures, check_sizes, check_versions
 from ae_search.diagnosis.network import check_network
+from ae_search.diagnosis.servers import compare_versions, versions_held
 from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.handshake import matching
 from ae_search.index import LatentIndex
 
 INDEX, LATENCY = "index", "latency"
+# More than enough to say which versions there are.
+SERVER_TIMEOUT_S = 5.0
 
 
 def diagnose(
@@ -70,10 +72,17 @@ class _StopError(Exception):
 
 
 def _reach(client: LatentClient, access: Access, version: int | None) -> Iterator[Finding]:
-    for finding in chain(check_network(client.target, access, client.timeout_s), [check_versions(client, version)]):
+    for finding in check_network(client.target, access, client.timeout_s):
         yield finding
         if finding.verdict is Verdict.WRONG:
             raise _StopError
+    held = versions_held(client, access, min(client.timeout_s, SERVER_TIMEOUT_S))
+    if held:
+        yield compare_versions(held, client.model)
+    finding = check_versions(client, version, elsewhere=frozenset().union(*held.values()))
+    yield finding
+    if finding.verdict is Verdict.WRONG:
+        raise _StopError
 
 
 def _ask(
@@ -116,6 +125,8 @@ def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[F
     assert isinstance(encoder, LatentClient)
     version = encoder.describe().version
     told = f"{index.path} holds {len(index)} latents of version {version}"
+    if version != card.version and encoder.describe().fingerprint == card.fingerprint:
+        return ok(INDEX, f"{told}, whose latents are those of version {card.version}"), encoder
     if version != card.version:
         advice = "Queries use the version that the index was built with; `ae-search index rebuild` moves it on."
         return warning(INDEX, f"{told}, while {client.talk.asked} is version {card.version}", advice), encoder
