@@ -2,6 +2,8 @@
 
 import logging
 
+from ae_search.printable import printable
+
 MAX_LINE = 300
 # Beyond so many kinds no more tracebacks are written.
 MAX_KINDS = 100
@@ -22,12 +24,7 @@ def unforeseen(log: logging.Logger, what: str, error: BaseException) -> None:
     if new:
         _seen.add(kind)
     text = f"{what}: {type(error).__name__}: {error}"[:MAX_LINE]
-    log.error("%s", one_line(text), exc_info=error if new else None)
-
-
-def one_line(text: str) -> str:
-    """Return a text with what would leave its line, or steer a terminal, written as escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    log.error("%s", printable(text), exc_info=error if new else None)
 
 
 def _place(error: BaseException) -> str:

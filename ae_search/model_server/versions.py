@@ -10,10 +10,11 @@ from pathlib import Path
 import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
-from ae_search.model_server.failures import one_line, unforeseen
+from ae_search.model_server.failures import unforeseen
 from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.policy import VersionPolicy
 from ae_search.model_server.servable import Servable
+from ae_search.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class ModelVersions:
             try:
                 self._poll()
             except AeSearchError as error:
-                log.warning("%s", one_line(str(error)))
+                log.warning("%s", printable(str(error)))
             except Exception as error:
                 unforeseen(log, f"watching {self._base_path} failed; trying again", error)
 
@@ -168,7 +169,7 @@ class ModelVersions:
             # Those that failed have a status to keep.
             self._incomplete.discard(version)
             self._note(VersionStatus(version, State.END, FAILED_CODE, str(error)))
-            log.error("%s", one_line(str(error)))
+            log.error("%s", printable(str(error)))
             return
         with self._lock:
             live = {**self._live, version: servable}
