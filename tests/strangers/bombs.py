@@ -1,5 +1,6 @@
 """Small image files that ask for much: pixels, frames, texts or scans."""
 
+import functools
 import io
 import struct
 import zlib
@@ -62,6 +63,7 @@ def jpeg(size, **options):
     return patched(data, (at + 5, struct.pack(">HH", *size[::-1])))
 
 
+@functools.cache
 def bombs():
     """Files by name, each refused by every way in."""
     text = zlib.compress(b"A" * 7_900_000, 9)

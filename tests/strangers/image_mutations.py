@@ -1,5 +1,6 @@
 """Small image files of each kind, and what they become when bytes of them go wild."""
 
+import functools
 import random
 
 from bombs import chunk, encoded, picture
@@ -8,6 +9,7 @@ from PIL import Image
 WILD = (0x00, 0x01, 0x0C, 0x7F, 0x80, 0xFF)
 
 
+@functools.cache
 def kinds():
     """Valid files of 7 x 5 px by kind."""
     one, clear = picture(), picture().convert("RGBA")
