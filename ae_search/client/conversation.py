@@ -8,7 +8,7 @@ carry conversations out, so that the two behave alike.
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import chain, count, islice
 from pathlib import Path
@@ -37,6 +37,14 @@ from ae_search.errors import ImageError, ModelNotServedError
 
 # How often a call starts anew because the version that it was to use has been rolled over.
 _VERSIONS = 3
+
+
+@dataclass
+class _Patience:
+    """How often a call starts anew: after pauses while servers differ, a few times where they do not."""
+
+    pauses_s: Iterator[float]
+    turns: int = _VERSIONS - 1
 
 
 class ModelTalk:
@@ -151,7 +159,7 @@ class ModelTalk:
 
         The latents of two versions never stand in one array: what answers first settles the version for all.
         """
-        asked, pauses = self.asked, pauses_s(self.patience_s)
+        asked, patience = self.asked, _Patience(pauses_s(self.patience_s))
         known = {} if card is None else {card.version: card}
         for attempt in count(1):
             try:
@@ -163,11 +171,11 @@ class ModelTalk:
             except ModelNotServedError as error:
                 missed = error
             yield Step.DROP
-            asked = yield from self._next(missed, pauses, more=bool(known) and attempt < _VERSIONS)
+            asked = yield from self._next(missed, patience, knows_card=bool(known))
             card = None if asked.version is None else known.get(asked.version)
         raise AssertionError
 
-    def _next(self, missed: ModelNotServedError, pauses: Iterator[float], *, more: bool) -> Conversation:
+    def _next(self, missed: ModelNotServedError, patience: "_Patience", *, knows_card: bool) -> Conversation:
         """Find whom to ask next, where a version was missed; end with it.
 
         Of several servers behind a target, it is the newest version that all of them have. While only some have what is
@@ -175,20 +183,21 @@ class ModelTalk:
 
         Args:
             missed: Raised where nobody has it, or the time is up.
-            pauses: How long to wait, each time.
-            more: Whether to try again where waiting would not help.
+            patience: How often to try again.
+            knows_card: Whether the model was there before.
         """
         held = yield from holdings(self.asked)
-        if held is None and more and self.asked.version is None:
-            return self.asked
-        if held is None or not held.somewhere or (held.everywhere and not more):
-            raise (yield from with_states(missed, self.asked))
-        if not held.everywhere:
-            pause_s = next(pauses, None)
+        if held is not None and held.somewhere and not held.everywhere:
+            pause_s = next(patience.pauses_s, None)
             if pause_s is None:
                 raise missed
             yield Pause(pause_s)
-        return replace(self.asked, version=max(held.everywhere or held.somewhere), label=None)
+            return replace(self.asked, version=max(held.somewhere), label=None)
+        helps = bool(held.everywhere) if held is not None else knows_card and self.asked.version is None
+        if not helps or not patience.turns:
+            raise (yield from with_states(missed, self.asked))
+        patience.turns -= 1
+        return self.asked if held is None else replace(self.asked, version=max(held.everywhere), label=None)
 
     def _pump(self, chunks: Iterator[Chunk], call: Call) -> Conversation:
         """Send chunks, a bounded number at a time, and again in parts, or by themselves, what is refused."""
