@@ -4,8 +4,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["ae_search", "targets"]):
-    from targets import TARGETS
+with atheris.instrument_imports(include=["ae_search", "fuzzed_parsers"]):
+    from fuzzed_parsers import TARGETS
 
 _target = TARGETS[sys.argv.pop(1)]
 

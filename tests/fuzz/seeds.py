@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from fuzzed_parsers import CARD, ROWS
 from PIL import Image
-from targets import CARD, ROWS
 
 from ae_search.client import wire
 from ae_search.index import IndexBuilder

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from targets import TARGETS
+from fuzzed_parsers import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 MUTANTS = 50
