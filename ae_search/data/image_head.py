@@ -144,20 +144,21 @@ def _no_image(image_bytes: Tensor, head: Tensor) -> Tensor:
 def _jpeg(image_bytes: Tensor, head: Tensor) -> Tensor:
     """Let libjpeg read the head, the one that will decode the file."""
     height, width, _ = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(image_bytes), tf.int64), num=3)
-    return _still(width, height, rules.MANY_SCANS, _has_more(image_bytes, rules.JPEG_SCAN, rules.JPEG_SCANS))
+    allowed = tf.minimum(int64(rules.JPEG_SCANS), rules.SCANNED_PIXELS // tf.maximum(width * height, 1))
+    many = _count(image_bytes, rules.JPEG_SCAN, rules.JPEG_SCANS) > allowed
+    return _still(width, height, rules.MANY_SCANS, many)
 
 
 def _png(image_bytes: Tensor, head: Tensor) -> Tensor:
     begun = tf.reduce_all(tf.equal(head[8:16], tf.constant(list(_IHDR), tf.int64)))
     width, height = (either(begun, number(head[at : at + 4], "big"), 0) for at in (16, 20))
-    many = [_has_more(image_bytes, text, rules.PNG_TEXTS) for text in rules.PNG_TEXT]
+    many = [_count(image_bytes, text, rules.PNG_TEXTS) > rules.PNG_TEXTS for text in rules.PNG_TEXT]
     return _still(width, height, rules.MANY_TEXTS, tf.reduce_any(many))
 
 
-def _has_more(image_bytes: Tensor, what: bytes, count: int) -> Tensor:
-    """Return whether a file holds some bytes more than so many times."""
-    pieces = tf.raw_ops.StringSplitV2(input=[image_bytes], sep=what, maxsplit=count + 1)
-    return pieces.shape[1] > count + 1
+def _count(image_bytes: Tensor, what: bytes, most: int) -> Tensor:
+    """Return how often a file holds some bytes, int64; of more than `most`, one more than that."""
+    return tf.raw_ops.StringSplitV2(input=[image_bytes], sep=what, maxsplit=most + 1).shape[1] - 1
 
 
 def _gif(image_bytes: Tensor, head: Tensor) -> Tensor:

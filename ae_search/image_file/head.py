@@ -3,6 +3,7 @@
 `data/decode.py` has the same rules as a graph; `tests/strangers/test_image_heads.py` compares the two.
 """
 
+import re
 from dataclasses import dataclass
 
 from ae_search.errors import ImageError
@@ -14,9 +15,13 @@ MAX_JPEG_MEGAPIXELS = 128  # phones make 108
 GIF_STEPS = 2**14
 GIF_RUN = 256
 GIF_COMMENTS = 2**14
-# Texts that a PNG carries compressed unfold to 8 MB each; each scan of a JPEG goes over all of its pixels.
+# Texts that a PNG carries compressed unfold to 8 MB each.
 PNG_TEXT, PNG_TEXTS = (b"zTXt", b"iTXt"), 10
-JPEG_SCAN, JPEG_SCANS = b"\xff\xda", 64
+# Each scan of a JPEG goes over all of its pixels. Its marker may stand by chance in a film behind the picture as well,
+# as phones put it there: once in 65,536 bytes.
+JPEG_SCAN, JPEG_SCANS = b"\xff\xda", 2**16
+SCANNED_PIXELS = 128 * MAX_JPEG_MEGAPIXELS * 1_000_000
+JPEG_STEPS = 2**16
 # Headers with 32 bits of width and height, as Pillow knows them; TensorFlow takes any other for one of these.
 BMP_HEADERS = (40, 52, 56, 64, 108, 124)
 BMP_BITS = (8, 24, 32)
@@ -29,10 +34,11 @@ NO_BMP = "a BMP of a kind that is not supported; save it with 8, 24 or 32 bits, 
 ANIMATED_WEBP = "animated WebP is not supported; save one frame of it"
 LONG_GIF = "a GIF of too many blocks; save its first frame"
 MANY_TEXTS = "a PNG with more than 10 compressed texts"
-MANY_SCANS = "a JPEG of more than 64 scans"
+MANY_SCANS = "a JPEG of too many scans for its size; save it anew"
 
 # Of JPEG, the bytes in which a decoder finds the size.
 _SIZES_OF_JPEG = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FILL = re.compile(rb"\xff+")
 _ALONE_IN_JPEG = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
@@ -83,9 +89,10 @@ def read_head(data: bytes) -> ImageHead:
     """
     # In this order TensorFlow looks for them.
     if data.startswith(b"\xff\xd8\xff"):
-        if data.count(JPEG_SCAN) > JPEG_SCANS:
+        head = _still("JPEG", *_jpeg_size(data))
+        if data.count(JPEG_SCAN) > min(JPEG_SCANS, SCANNED_PIXELS // head.pixels):
             raise ImageError(MANY_SCANS)
-        return _still("JPEG", *_jpeg_size(data))
+        return head
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         if data[8:16] != b"\0\0\0\rIHDR":
             raise ImageError(NO_SIZE)
@@ -110,21 +117,20 @@ def _still(form: str, width: int, height: int) -> ImageHead:
 def _jpeg_size(data: bytes) -> tuple[int, int]:
     """Walk the markers as libjpeg does: bytes between them are passed over, the first frame header counts."""
     at = 2
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            raise ImageError(NO_SIZE)
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0 or marker in _ALONE_IN_JPEG:
+    for _ in range(JPEG_STEPS):
+        found = _FILL.search(data, at)
+        if found is None or found.end() == len(data):
+            break
+        at, marker = found.end() - 1, data[found.end()]
+        if marker == 0 or marker in _ALONE_IN_JPEG:
             at += 2
         elif marker in _SIZES_OF_JPEG:
             return _big_endian(data, at + 7), _big_endian(data, at + 5)
         elif 0xD8 <= marker <= 0xDA:
-            raise ImageError(NO_SIZE)
+            break
         else:
             at += 2 + max(2, _big_endian(data, at + 2))
+    raise ImageError(NO_SIZE)
 
 
 def _gif(data: bytes) -> ImageHead:

@@ -68,7 +68,7 @@ def bombs():
     """Files by name, each refused by every way in."""
     text = zlib.compress(b"A" * 7_900_000, 9)
     scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
-    grey, progressive = encoded(picture(), "JPEG"), encoded(picture().convert("L"), "JPEG", progressive=True)
+    grey, progressive = encoded(picture(), "JPEG"), jpeg((8_000, 8_000), progressive=True)
     lossy, lossless = encoded(picture(), "WEBP"), encoded(picture(), "WEBP", lossless=True)
     clear = picture().convert("RGBA")
     clear.putalpha(100)

@@ -2,6 +2,7 @@
 
 import struct
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from bombs import bombs, chunk, encoded, frame, gif, jpeg, patched, picture, png
@@ -142,3 +143,18 @@ def test_decoded_bytes_bound_what_decoding_takes():
     assert decoded_bytes(encoded(picture(), "PNG")) >= 7 * 5 * 12
     assert decoded_bytes(gif((7, 5), 3 * [frame((7, 5))])) == 3 * decoded_bytes(gif((7, 5), [frame((7, 5))]))
     assert decoded_bytes(patched(png((1, 1)), (16, struct.pack(">II", 2**31 - 1, 2**31 - 1)))) > 2**62
+
+
+def test_a_film_behind_a_photograph_counts_for_nothing(graph):
+    """Phones write it there; by chance it holds the marker of a scan hundreds of times."""
+    photograph = encoded(picture().resize((1200, 900)), "JPEG")
+    film = np.random.default_rng(0).integers(0, 256, 20 * 2**20, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > 200
+    assert by_python(photograph + film) == by_graph(graph, photograph + film) == ""
+
+
+@pytest.mark.timeout(60)  # byte by byte it took minutes
+@pytest.mark.parametrize("between", [b"\xff", b"\xff\xe0\0\2", b"\xff\xe0\0\0"], ids=["fill", "segments", "wrong"])
+def test_a_long_way_to_the_size_is_short_to_walk(between):
+    data = b"\xff\xd8\xff" + 60 * 2**20 // len(between) * between
+    assert by_python(data) == NO_SIZE
