@@ -17,6 +17,8 @@ _MAX_FOOTER_BYTES = 16 << 20
 # What it may say: Arrow takes some hundred bytes for each part, whose own may be two. A column chunk has about 40.
 _MAX_FOOTER_PARTS = 500_000
 _FOOTER_DEPTH = 12
+# A list of numbers has four.
+_SCHEMA_DEPTH = 32
 _MAX_PAGE_BYTES = 256 << 20
 # A column chunk may unfold into so many bytes, or into so many times what it has in the file.
 _SMALL_BYTES = 64 << 20
@@ -80,6 +82,7 @@ def read_footer(path: Path) -> list[Group]:
     try:
         footer = Compact(content, _MAX_FOOTER_PARTS).structure(_FOOTER_DEPTH)
         members = _members(footer, 2)
+        _check_schema([_value(member, 5, I32, 0) for member in members])
         columns = sum(_value(member, 5, I32, 0) == 0 for member in members)
         groups = [_group(group) for group in _members(footer, 4)]
     except ValueError as error:
@@ -158,6 +161,22 @@ def _check_unfolding(packed: int, size: int) -> None:
         raise ValueError(
             f"{packed} bytes would unfold into {size} or more; write the file without compression if that is meant"
         )
+
+
+def _check_schema(children: list[int]) -> None:
+    """Check the counts of the children of each member, depth first: Arrow walks them by recursion, however deep."""
+    to_come: list[int] = []
+    for count in children:
+        while to_come and not to_come[-1]:
+            to_come.pop()
+        if to_come:
+            to_come[-1] -= 1
+        if count:
+            to_come.append(count)
+        if len(to_come) > _SCHEMA_DEPTH:
+            raise ValueError(f"its schema is more than {_SCHEMA_DEPTH} levels deep")
+    if sum(children) != len(children) - 1:
+        raise ValueError("its schema counts other members than it has")
 
 
 def _group(fields: Fields) -> Group:
