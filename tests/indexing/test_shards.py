@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_done_again(tmp_path):
     embed_source(source, PixelEncoder(at(2)), out, shard_items=10)
     before = {path: path.read_bytes() for path in out.glob("*.parquet")}
     (out / "latents-00001.parquet").unlink()
-    (out / ".tmp-1-latents-00001.parquet").write_text("of a process that was killed")
+    (out / ".tmp-abcdef12").write_text("of a process that was killed")
     (out / "latents-00002.parquet").write_bytes(b"damaged")
     Counting.encoded = 0
     done = []
