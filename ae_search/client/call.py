@@ -1,11 +1,12 @@
 """What one call has got so far, and what is to be sent again."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ae_search.client.chunks import Chunk, Limits, name_of
-from ae_search.client.requests import Outcome, Request, latents_of, predict, predict_array
+from ae_search.client.chunks import MAX_REQUEST_BYTES, Chunk, Limits, name_of
+from ae_search.client.requests import Outcome, Request, good, latents_of, predict, predict_array
 from ae_search.client.rpc_errors import Asked, BatchTooLargeError
 from ae_search.contract import FileInputs, Latents, ModelCard
 from ae_search.errors import ImageError, ImageRefusedError
@@ -108,6 +109,33 @@ class Call:
             error = ImageRefusedError(f"{name}: {outcome} {MAYBE_JOINED}")
         error.__cause__ = outcome
         self.bad[position] = error
+
+    def joined(self, suspects: list[Suspect]) -> Iterator[Chunk]:
+        """Yield requests for several files each, as many as one may carry; what stays alone is left out."""
+        files = {suspect.chunk.positions[0]: suspect.chunk for suspect in suspects} if self.files is not None else {}
+        while files:
+            group: list[Chunk] = []
+            size = 0
+            for chunk in files.values():
+                size += len(chunk.images[0])
+                if group and (len(group) >= self.limits.files or size > MAX_REQUEST_BYTES):
+                    break
+                group.append(chunk)
+            positions = [chunk.positions[0] for chunk in group]
+            for position in positions:
+                del files[position]
+            if len(group) > 1:
+                yield Chunk(group[0].signature, group[0].key, [chunk.images[0] for chunk in group], positions)
+
+    def keep_each(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Keep the answer to a chunk whose images do not stand side by side in the call.
+
+        Raises:
+            ServerError: There is none.
+        """
+        latents = latents_of(good(outcome), self.card, self.asked, len(chunk))
+        for row, position in enumerate(chunk.positions):
+            self._parts[position] = latents[row : row + 1]
 
     def latents(self) -> Latents:
         """Return the latents `[n, d]` of all chunks, which are cut from the call in order."""
