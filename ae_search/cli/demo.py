@@ -121,7 +121,8 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True).start()  # type: ignore[union-attr]
+    reader = threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+    reader.start()
     try:
         line = lines.get(timeout=SERVER_START_S)
     except queue.Empty:
@@ -130,6 +131,8 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
     if not match:
         server.kill()
         server.wait()
+        reader.join()
+        server.stdout.close()
         raise ServerUnavailableError(f"The model server did not start: {line.strip() or 'see its message above'}.")
     return server, match[1]
 
