@@ -1,10 +1,12 @@
 """`ae-search demo`: the main job, from nothing to the most similar images."""
 
 import json
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,11 +120,19 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
     command = [sys.executable, "-m", "ae_search", "serve", str(export), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    line = server.stdout.readline()
+    lines: queue.Queue[str] = queue.Queue()
+    reader = threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    try:
+        line = lines.get(timeout=SERVER_START_S)
+    except queue.Empty:
+        line = f"it said nothing within {SERVER_START_S:g} s"
     match = re.search(r" on (\S+:\d+)", line)
     if not match:
         server.kill()
         server.wait()
+        reader.join()
+        server.stdout.close()
         raise ServerUnavailableError(f"The model server did not start: {line.strip() or 'see its message above'}.")
     return server, match[1]
 

@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.model_server.options import Batching, cores
+from ae_search.cores import cores
+from ae_search.model_server.options import Batching
 from ae_search.model_server.queueing import Queue, Task
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Inputs, Outputs, Servable

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from ae_search.cores import cores
 from ae_search.image_file import decoded_bytes
-from ae_search.model_server.options import cores
 
 # More than a photograph of 12 megapixels for each core.
 BYTES_PER_CORE = 2**30

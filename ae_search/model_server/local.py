@@ -150,7 +150,10 @@ class LocalEncoder:
         outputs = self._run(signature, inputs)
         if LATENTS not in outputs or outputs[LATENTS].ndim != 2:
             raise ServerAnswerError(f"The {signature!r} signature did not return {LATENTS!r} of shape (n, d).")
-        return outputs[LATENTS].astype(np.float32, copy=False)
+        latents = outputs[LATENTS].astype(np.float32, copy=False)
+        if not np.isfinite(latents).all():
+            raise ServerAnswerError(f"{self._base_path}: expected finite latents, received NaN or infinity.")
+        return latents
 
     def _encode_chunk(self, chunk: list[NamedFile], note_bad: Callable[[int, ImageError], None]) -> Latents:
         """Encode files, by halves where one of them is bad, since the model does not say which."""

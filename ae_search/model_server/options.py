@@ -1,6 +1,5 @@
 """How an embedded server runs, in groups."""
 
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from ae_search.cores import cores
 from ae_search.errors import ConfigurationError
 from ae_search.files import read_private
 
@@ -143,11 +143,6 @@ class ServerTls:
                 context.load_verify_locations(self.client_ca)
         except ssl.SSLError as error:
             raise ConfigurationError(f"{self.client_ca} has no PEM certificate: {error}.") from error
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_threads() -> int:

@@ -10,9 +10,9 @@ import trustme
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from ae_search.cores import cores
 from ae_search.errors import ConfigurationError
 from ae_search.model_server import Batching, Labels, ServerTls, VersionPolicy
-from ae_search.model_server.options import cores
 from ae_search.model_server.tensorflow_serving import ANY_HOST, command
 
 
