@@ -16,8 +16,11 @@ endif
 endif
 
 BIN := .venv/bin
+# The same releases for everyone, until `make constraints` chooses others.
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test crashtest lint format bench-index bench-client bench-latents bench-train clean-demo
+.PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-latents \
+	bench-train clean-demo
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -25,21 +28,28 @@ help:  ## list the targets
 install: .venv/.installed  ## make .venv and install everything into it
 
 # A killed pip leaves packages that claim to be installed but have no RECORD; without their claim they are installed anew.
-.venv/.installed: setup.cfg pyproject.toml
+.venv/.installed: setup.cfg pyproject.toml constraints.txt
 	@tools/check-prerequisites.sh "$(PYTHON)"
 	@ls .venv/lib/python*/site-packages/pip-*.dist-info/RECORD >/dev/null 2>&1 \
 		&& $(BIN)/python -c 'import ensurepip, pip' 2>/dev/null \
 		|| $(PYTHON) -m venv --clear .venv
 	@for claim in .venv/lib/python*/site-packages/*.dist-info; do [ -e "$$claim/RECORD" ] || rm -rf "$$claim"; done
 	@echo 'Installing into .venv; TensorFlow is large, this takes some minutes the first time.' >&2
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@
+
+constraints:  ## choose the releases to install anew, the newest that setup.cfg allows
+	tools/renew-constraints.sh "$(PYTHON)"
+
+licences: .venv/.installed-bench  ## write docs/licences.md anew
+	$(BIN)/python tools/licences.py
 
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
 	$(BIN)/ae-search demo $(DEMO_ARGS)
 
 test: lint  ## everything that must pass: lint, types, tests
 	$(BIN)/python tools/wire_descriptors.py --check
+	$(BIN)/python tools/licences.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
@@ -57,7 +67,7 @@ format: .venv/.installed  ## sort imports and format
 
 # The engines that ours is measured against serve nothing else.
 .venv/.installed-bench: .venv/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,bench]'
+	$(INSTALL) -e '.[dev,bench]'
 	@touch $@
 
 bench-index: .venv/.installed-bench  ## measure the index against other engines; options in BENCH_ARGS
@@ -71,6 +81,24 @@ bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipe
 
 bench-train: .venv/.installed-bench  ## measure the speed of training
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+# atheris serves nothing else.
+.venv/.installed-fuzz: .venv/.installed
+	$(INSTALL) -e '.[dev,fuzz]'
+	@touch $@
+
+# The ten targets take ten minutes; one of them for longer: make fuzz FUZZ_TARGETS=parquet FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+
+# What a run finds new goes to .fuzz; what is worth keeping is moved to tests/fuzz/corpus by hand.
+fuzz: .venv/.installed-fuzz  ## fuzz each parser of what strangers send; seconds for each in FUZZ_SECONDS
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p .fuzz/$$target; \
+		echo "$$target, $(FUZZ_SECONDS) s"; \
+		$(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=2048 -artifact_prefix=.fuzz/$$target- -verbosity=0; \
+	done
 
 clean-demo:  ## remove what the demo wrote
 	rm -rf demo

@@ -1,11 +1,34 @@
 """Reverse image search for people who run TensorFlow.
 
-Importing this loads no TensorFlow. Training is in `ae_search.training`, export in `ae_search.export`, the embedded
-model server and the in-process encoder in `ae_search.model_server`.
+Importing this loads no TensorFlow, and its classes only when they are used. Training is in `ae_search.training`, export
+in `ae_search.export`, the embedded model server and the in-process encoder in `ae_search.model_server`.
 """
 
-from ae_search.client import Access, AsyncLatentClient, LatentClient
-from ae_search.index import LatentIndex
-from ae_search.search import ImageSearch
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ae_search.client import Access, AsyncLatentClient, LatentClient
+    from ae_search.index import LatentIndex
+    from ae_search.search import ImageSearch
 
 __all__ = ["Access", "AsyncLatentClient", "ImageSearch", "LatentClient", "LatentIndex"]
+
+_HOMES = {
+    "Access": "ae_search.client",
+    "AsyncLatentClient": "ae_search.client",
+    "ImageSearch": "ae_search.search",
+    "LatentClient": "ae_search.client",
+    "LatentIndex": "ae_search.index",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that the command line can choose what gRPC logs: gRPC reads that when it is imported.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -3,6 +3,7 @@
 AeSearchError
 ├── ConfigurationError      an option, path or source is wrong: correct the call
 ├── ImageError              an image cannot be read or has the wrong form: leave it out or repair it
+│   └── ImageRefusedError         the server refused what can be decoded here: try it again
 ├── ExportError             no usable SavedModel was, or could be, written
 ├── IndexBusyError          another process writes the index: wait for it
 ├── IndexDamagedError       a file of the index is missing, cut short or altered: restore or rebuild it
@@ -17,12 +18,15 @@ AeSearchError
 A programmer's mistake stays ValueError or TypeError.
 """
 
+from ae_search.printable import printable
+
 __all__ = [
     "AccessDeniedError",
     "AeSearchError",
     "ConfigurationError",
     "ExportError",
     "ImageError",
+    "ImageRefusedError",
     "IndexBusyError",
     "IndexDamagedError",
     "ModelMismatchError",
@@ -35,7 +39,11 @@ __all__ = [
 
 
 class AeSearchError(Exception):
-    """Base of all errors of this package; its text is one sentence for the user."""
+    """Base of all errors of this package; its text is one sentence for the user, printable whatever it repeats."""
+
+    def __str__(self) -> str:
+        """Return the text as it may be shown."""
+        return printable(super().__str__())
 
 
 class ConfigurationError(AeSearchError):
@@ -44,6 +52,10 @@ class ConfigurationError(AeSearchError):
 
 class ImageError(AeSearchError):
     """An image cannot be decoded or has the wrong form."""
+
+
+class ImageRefusedError(ImageError):
+    """The server refused an image that can be decoded here; it may have joined it with damaged ones of others."""
 
 
 class ExportError(AeSearchError):

@@ -1,6 +1,5 @@
 """Pictures: samples of a source, reconstructions of a run, neighbours of queries."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ImageError
 from ae_search.files import write_atomically
+from ae_search.image_file import read_image_file, small_picture, stored_thumbnail
+from ae_search.printable import printable
 
 CELL_INCHES = 1.1
+CELL_PX = 256
+# Labels and names are no formulas, whatever the user's matplotlibrc says.
+_PLAIN = {"parse_math": False, "usetex": False}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,17 @@ def plot_neighbours(queries: Sequence[Picture], neighbours: Sequence[Sequence[Pi
 
 
 def picture_of(data: bytes | None, title: str) -> Picture:
-    """Return a thumbnail or an image file's bytes as a cell; an empty one where there is none."""
-    if data is None:
+    """Return a thumbnail from an index as a cell, an empty one where there is none that can be shown."""
+    small = stored_thumbnail(data, CELL_PX)
+    return Picture(None if small is None else np.asarray(small), title)
+
+
+def picture_of_file(data: bytes, title: str) -> Picture:
+    """Return an image file's bytes as a cell, an empty one where they cannot be decoded."""
+    try:
+        return Picture(np.asarray(small_picture(data, title, CELL_PX)), title)
+    except ImageError:
         return Picture(None, title)
-    with Image.open(io.BytesIO(data)) as image:
-        image.thumbnail((256, 256))
-        return Picture(np.asarray(image.convert("RGB")), title)
 
 
 def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
@@ -81,8 +89,8 @@ def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
         pixels: npt.NDArray[Any] = source.images[position]
         return pixels
     try:
-        return picture_of(source.path(position).read_bytes(), "").pixels
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return picture_of_file(read_image_file(source.path(position)), "").pixels
+    except ImageError:
         return None  # damaged images are reported by who reads the source in full
 
 
@@ -97,13 +105,14 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
     for line, row in zip(axes, rows, strict=True):
         for axis in line:
             axis.axis("off")
+            axis.set(xticks=[], yticks=[])  # unseen, they would be laid out all the same
         for axis, picture in zip(line, row, strict=False):
-            axis.set_title(_shortened(picture.title), fontsize=7, parse_math=False)
+            axis.set_title(_shortened(picture.title), fontsize=7, **_PLAIN)
             if picture.pixels is not None:
                 white = 255 if picture.pixels.dtype == np.uint8 else 1
-                axis.imshow(np.squeeze(picture.pixels), cmap="gray", vmin=0, vmax=white)
+                axis.imshow(_plane(picture.pixels), cmap="gray", vmin=0, vmax=white)
     if title:
-        figure.suptitle(title, fontsize=9, wrap=True, parse_math=False)
+        figure.suptitle(printable(title), fontsize=9, wrap=True, **_PLAIN)
     if path.is_dir() or not path.parent.is_dir():
         reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise ConfigurationError(f"Cannot write the picture {path}: {reason}.")
@@ -115,5 +124,11 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
         raise ConfigurationError(f"Cannot write the picture {path}: {error}.") from error
 
 
+def _plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return pixels as matplotlib takes them, one channel without its axis."""
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+
+
 def _shortened(title: str) -> str:
+    title = printable(title)
     return title if len(title) <= 20 else "…" + title[-19:]

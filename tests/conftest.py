@@ -4,8 +4,19 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import atexit
+import shutil
+import tempfile
+
 import pytest
 from pictures import coloured_picture, encoded
+
+# What tests prove of their indexes is not for the cache of whoever runs them; their child processes share this one. But
+# matplotlib keeps its list of fonts, which takes seconds to make.
+_own_cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+os.environ.setdefault("MPLCONFIGDIR", os.path.join(_own_cache, "matplotlib"))
+os.environ["XDG_CACHE_HOME"] = _cache = tempfile.mkdtemp(prefix="ae-search-tests-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 
 
 def pytest_make_parametrize_id(val, argname):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ae_search.cli import demo as demo_command
+from ae_search.errors import ServerUnavailableError
+
 TOOL = Path(sys.executable).with_name("ae-search")
 
 
@@ -53,3 +56,9 @@ def test_another_source_is_not_mixed_in(first):
     result = demo(folder, "--source", "fashion_mnist")
     assert result.returncode == 1
     assert "holds a demo of digits/train" in result.stderr
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever(tiny_export, monkeypatch):
+    monkeypatch.setattr(demo_command, "SERVER_START_S", 0.05)
+    with pytest.raises(ServerUnavailableError, match="nothing within 0.05 s"):
+        demo_command._start_server(tiny_export)

@@ -225,7 +225,7 @@ def spoiled(place):
 
 def files(folder):
     """Return all paths but the note of a reader that it has proved an index's files."""
-    return sorted(path for path in folder.rglob("*") if path.name != ".proved.json")
+    return sorted(folder.rglob("*"))
 
 
 @pytest.mark.parametrize("command", WRONG)

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+# Before gRPC is imported, which reads it then: its own lines about a failed handshake would stand before our answer.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train
+from ae_search.cli.terminal import PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=PrintableGroup,
     help="Reverse image search: train, export, serve, index, query.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -34,9 +39,7 @@ def settings(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
 ) -> None:
     """Set up logging, on stderr, before any command runs."""
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
-    )
+    set_up(logging.WARNING if quiet else logging.INFO)
     for chatty in ("absl", "tensorflow"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     # TensorFlow's greeting about CPU instructions and missing GPUs would bury a newcomer's own messages.
@@ -48,10 +51,11 @@ def main() -> None:
 
     Exit code 0 done, 1 an error told in one line, 2 wrong usage, 3 done but for images left out, 130 interrupted.
     """
+    set_hooks()
     try:
         app()
     except AeSearchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -61,5 +65,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("tensorflow", "keras", "tensorflow_serving", "grpc_health"):
             raise
-        print(f"error: this command needs {error.name}: pip install 'ae-search[tensorflow]'", file=sys.stderr)
+        say(f"error: this command needs {error.name}: pip install 'ae-search[tensorflow]'", err=True)
         sys.exit(1)

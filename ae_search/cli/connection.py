@@ -13,6 +13,7 @@ from ae_search.cli.options import load_tensorflow
 from ae_search.client import Access, LatentClient
 from ae_search.contract import DEFAULT_MODEL_NAME, Encoder
 from ae_search.errors import ConfigurationError
+from ae_search.files import read_private
 
 PANEL = "Model server"
 
@@ -34,6 +35,10 @@ class Connection:
         Path | None,
         _option("--model", metavar="EXPORT", help="Exported model to run in this process, in place of --server."),
     ] = None
+    trust: Annotated[
+        bool,
+        _option("--trust", help="With --model: load it whatever its program may do, as you know who made it."),
+    ] = False
     model_name: Annotated[
         str | None, _option("--model-name", env="MODEL_NAME", help="Name that the server serves the model under.")
     ] = None
@@ -91,6 +96,8 @@ class Connection:
         if (self.server is None) == (self.model is None):
             raise ConfigurationError("Give either --server HOST:PORT or --model EXPORT, one of them.")
         if self.server is not None:
+            if self.trust:
+                raise ConfigurationError("--trust goes with --model, whose program runs in this process.")
             return self.client(default_name)
         if self.model_label is not None:
             raise ConfigurationError("--model runs a folder, which has no labels; name the version by --model-version.")
@@ -98,7 +105,7 @@ class Connection:
         from ae_search.model_server import LocalEncoder
 
         assert self.model is not None
-        encoder = LocalEncoder(self.model)
+        encoder = LocalEncoder(self.model, trust=self.trust)
         return encoder if self.model_version is None else encoder.at_version(self.model_version)
 
     def client(self, default_name: str = DEFAULT_MODEL_NAME) -> LatentClient:
@@ -193,7 +200,7 @@ def _header(text: str) -> tuple[str, str]:
         raise ConfigurationError("--header must be KEY=VALUE or KEY=@FILE; one of them has no '='.")  # it may be secret
     if value.startswith("@"):
         try:
-            value = Path(value[1:]).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            value = read_private(value[1:], f"--header {key}:").decode("ascii").strip()
+        except UnicodeDecodeError as error:
             raise ConfigurationError(f"--header {key}: {value[1:]} cannot be read: {error}.") from error
     return key.lower(), value

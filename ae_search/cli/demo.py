@@ -1,10 +1,12 @@
 """`ae-search demo`: the main job, from nothing to the most similar images."""
 
 import json
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from ae_search.cli.options import load_tensorflow
+from ae_search.cli.terminal import say, show_table
 from ae_search.errors import ConfigurationError, ServerUnavailableError
+from ae_search.files import write_atomically
 
 QUERIES = 1000
 PICTURED = 8
@@ -49,7 +53,7 @@ def demo(
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)
     pictures = [folder / "reconstructions.png", folder / "neighbours.png"]
-    pictures[0].write_bytes((run / "reconstructions.png").read_bytes())
+    write_atomically(pictures[0], (run / "reconstructions.png").read_bytes())
     summary = {"source": name, "version": version, "seconds": seconds, "images_per_s": images_per_s, **figures}
     _finish(summary, folder, pictures, export, index)
 
@@ -60,7 +64,7 @@ def _obtainable_source() -> str:
     try:
         load_builtin("fashion_mnist", "test")
     except DownloadError as error:
-        typer.echo(f"{error} The demo runs on scikit-learn's bundled digits instead.", err=True)
+        say(f"{error} The demo runs on scikit-learn's bundled digits instead.", err=True)
         return "digits"
     return "fashion_mnist"
 
@@ -79,7 +83,7 @@ def _check_same_source(run: Path, name: str) -> None:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    typer.echo(f"— {stage}", err=True)
+    say(f"— {stage}", err=True)
     began = time.monotonic()
     yield
     seconds[stage] = round(time.monotonic() - began, 2)
@@ -89,7 +93,7 @@ def _train(name: str, run: Path, training_s: float) -> None:
     from ae_search.cli.train import run_training
 
     if (run / "summary.json").exists() and (run / "reconstructions.png").exists():
-        typer.echo(f"reusing {run}", err=True)
+        say(f"reusing {run}", err=True)
         return
     # Far more epochs than fit: the time limit ends it.
     run_training(name, run, epochs=40, time_limit_s=training_s)
@@ -106,7 +110,7 @@ def _export(run: Path, export: Path) -> int:
     if there:
         wanted = fingerprint(load_autoencoder(run).get_layer("encoder"), read_config(run).image_shape)
         if LocalEncoder(export).describe().fingerprint == wanted:
-            typer.echo(f"reusing {export / str(there[-1])}", err=True)
+            say(f"reusing {export / str(there[-1])}", err=True)
             return there[-1]
     return int(export_run(run, export).name)
 
@@ -116,11 +120,19 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
     command = [sys.executable, "-m", "ae_search", "serve", str(export), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    line = server.stdout.readline()
+    lines: queue.Queue[str] = queue.Queue()
+    reader = threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    try:
+        line = lines.get(timeout=SERVER_START_S)
+    except queue.Empty:
+        line = f"it said nothing within {SERVER_START_S:g} s"
     match = re.search(r" on (\S+:\d+)", line)
     if not match:
         server.kill()
         server.wait()
+        reader.join()
+        server.stdout.close()
         raise ServerUnavailableError(f"The model server did not start: {line.strip() or 'see its message above'}.")
     return server, match[1]
 
@@ -136,12 +148,12 @@ def _index(name: str, address: str, model: str, index: Path) -> float | None:
         if (index / "CURRENT").exists():
             with LatentIndex.open(index) as opened:
                 if opened.model.fingerprint == client.describe().fingerprint:
-                    typer.echo(f"reusing {index}", err=True)
+                    say(f"reusing {index}", err=True)
                     return None
         source = open_source(f"{name}/train")
         began = time.monotonic()
         report = build_with_progress(source, client, index, {"replace": (index / "CURRENT").exists()})
-        typer.echo(
+        say(
             f"{report.manifest.items} images, recall@10 {report.manifest.recall:.3f}; seconds by stage: "
             + ", ".join(f"{stage} {spent:.1f}" for stage, spent in report.seconds.items()),
             err=True,
@@ -175,7 +187,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
         plot_neighbours(queries, rows, folder / "neighbours.png")
     (folder / "queries").mkdir(exist_ok=True)
     for i in chosen[:PICTURED]:
-        (folder / "queries" / f"test-{i}.png").write_bytes(pixels_to_png(test.images[i]))
+        write_atomically(folder / "queries" / f"test-{i}.png", pixels_to_png(test.images[i]))
     return {
         "queries": result.queries,
         "precision_at_10": round(result.precision_at_k, 4),
@@ -187,27 +199,13 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
 
 def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
     """Write summary.json, and print the table and what to do next."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from ae_search.files import write_atomically
-
     run = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
     summary["epochs"], summary["loss"] = run["epochs"], round(run["loss"], 4)
     if summary["images_per_s"] is None and (folder / "summary.json").exists():
         # The index is the one of an earlier demo, and so is its speed.
         summary["images_per_s"] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["images_per_s"]
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
-    table = Table("figure", "value", title=f"{summary['source']}, {summary['epochs']} epochs, loss {summary['loss']}")
-    for stage, seconds in summary["seconds"].items():
-        table.add_row(f"{stage}, seconds", f"{seconds:.1f}")
-    table.add_row("images a second indexed", f"{summary['images_per_s']}")
-    table.add_row(f"precision@10 over {summary['queries']} test queries", f"{summary['precision_at_10']:.3f}")
-    for label, value in summary["precision_at_10_by_label"].items():
-        table.add_row(f"  {label}", f"{value:.3f}")
-    table.add_row("query latency, median / p99 ms", f"{summary['median_ms']:.2f} / {summary['p99_ms']:.2f}")
-    console = Console(soft_wrap=True)
-    console.print(table)
+    _show(summary)
     example = next(iter(sorted((folder / "queries").glob("*.png"))))
     tool = Path(sys.argv[0]) if Path(sys.argv[0]).name == "ae-search" else Path("ae-search")
     for line in (
@@ -217,4 +215,16 @@ def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export:
         f"  {tool} query {example} --index {index} --server 127.0.0.1:8500 --plot neighbours.png",
         f"  {tool} train FOLDER_OF_PHOTOS --run runs/photos",
     ):
-        typer.echo(line)
+        say(line)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    title = f"{summary['source']}, {summary['epochs']} epochs, loss {summary['loss']}"
+    rows = [
+        *((f"{stage}, seconds", f"{seconds:.1f}") for stage, seconds in summary["seconds"].items()),
+        ("images a second indexed", f"{summary['images_per_s']}"),
+        (f"precision@10 over {summary['queries']} test queries", f"{summary['precision_at_10']:.3f}"),
+        *((f"  {label}", f"{value:.3f}") for label, value in summary["precision_at_10_by_label"].items()),
+        ("query latency, median / p99 ms", f"{summary['median_ms']:.2f} / {summary['p99_ms']:.2f}"),
+    ]
+    show_table(title, ("figure", "value"), rows)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.terminal import say, say_json
 from ae_search.errors import ConfigurationError
 
 
@@ -39,10 +40,10 @@ def doctor(
     ):
         findings.append(finding)
         if not as_json:
-            typer.echo(f"{finding.verdict:8} {finding.check:16} {finding.told}")
+            say(f"{finding.verdict:8} {finding.check:16} {finding.told}")
             if finding.advice:
-                typer.echo(f"{'':25} -> {finding.advice}")
+                say(f"{'':25} -> {finding.advice}")
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say_json(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.verdict is Verdict.WRONG for finding in findings):
         raise typer.Exit(1)

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
-from ae_search.cli.index.options import SourceName, named_source, progress
+from ae_search.cli.index.options import SourceName, named_source
 from ae_search.cli.options import Only
+from ae_search.cli.terminal import progress, say
 from ae_search.errors import ServerError
 
-LEFT_OUT_EXIT_CODE = 3
+LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
 
 
 @with_connection
@@ -23,12 +24,16 @@ def embed(
     retry_left_out: Annotated[
         bool, typer.Option("--retry-left-out", help="Do those files again that left out an image.")
     ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Remove the files that an earlier run left in DIR, and begin anew.")
+    ] = False,
 ) -> None:
     """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
 
     Killed, the same command goes on with the first file that is not finished; it does not notice images that change
     under the same name meanwhile. Images that cannot be read are listed in DIR/_left-out.jsonl, and the exit code is 3
-    if there are any.
+    if there are any. It is 1 where the server refused images that can be decoded here, which a server does that joined
+    them with damaged ones of another client: --retry-left-out tries them again.
     """
     from ae_search.indexing.shards import LEFT_OUT, embed_source
 
@@ -37,15 +42,26 @@ def embed(
     with progress("encoding", len(images)) as advance:
         try:
             report = embed_source(
-                images, encoder, out, shard_items=shard_size, retry_left_out=retry_left_out, on_progress=advance
+                images,
+                encoder,
+                out,
+                shard_items=shard_size,
+                retry_left_out=retry_left_out,
+                restart=restart,
+                on_progress=advance,
             )
         except (ServerError, KeyboardInterrupt):
             if finished := len(list(out.glob("*.parquet"))):
-                typer.echo(f"{finished} files are finished; the same command goes on", err=True)
+                say(f"{finished} files are finished; the same command goes on", err=True)
             raise
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
-    typer.echo(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
+    say(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
     if report.left_out:
-        typer.echo(f"{len(report.left_out)} images were left out; see {out / LEFT_OUT}")
+        say(f"{len(report.left_out)} images cannot be read and were left out; see {out / LEFT_OUT}")
+    if report.refused:
+        told = f"the server refused {len(report.refused)} images that can be decoded here; see {out / LEFT_OUT}"
+        say(f"{told}; the same command with --retry-left-out tries them again", err=True)
+        raise typer.Exit(REFUSED_EXIT_CODE)
+    if report.left_out:
         raise typer.Exit(LEFT_OUT_EXIT_CODE)

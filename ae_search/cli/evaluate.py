@@ -8,6 +8,7 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source
 from ae_search.cli.options import IndexPath, Only, load_tensorflow
+from ae_search.cli.terminal import say, say_json
 from ae_search.contract import Encoder, ModelRef
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ModelMismatchError
@@ -84,7 +85,7 @@ def evaluate(
 
 def _show(result: "Evaluation", *, as_json: bool) -> None:
     if as_json:
-        typer.echo(result.to_json())
+        say_json(result.to_json())
         return
     from ae_search.cli.figures import print_figures
 
@@ -96,12 +97,12 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
         from ae_search.evaluation.report import write_report
 
         write_report(result, report)
-        typer.echo(f"wrote {report}", err=True)
+        say(f"wrote {report}", err=True)
     if projector is not None:
         from ae_search.evaluation.projector import write_projector
 
         write_projector(result, projector)
-        typer.echo(f"wrote {projector}", err=True)
+        say(f"wrote {projector}", err=True)
 
 
 def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
@@ -134,7 +135,7 @@ def _databases(index: LatentIndex, named: list[str] | None) -> list[Source]:
         try:
             found.append(named_source(name))
         except ConfigurationError as error:
-            typer.echo(f"{error} Name the indexed images by --database.", err=True)
+            say(f"{error} Name the indexed images by --database.", err=True)
     return found
 
 

@@ -8,6 +8,7 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.options import IndexPath
+from ae_search.cli.terminal import say, say_json, show_table
 from ae_search.errors import ConfigurationError
 from ae_search.image_file import read_image_file
 from ae_search.index import LatentIndex, Neighbour
@@ -54,12 +55,11 @@ def query(
         found += [opened.search_by_key(key, k, **options) for key in keys or []]
         names = [*map(str, photos or []), *(keys or [])]
         if as_json:
-            typer.echo(json.dumps([_as_json(name, row) for name, row in zip(names, found, strict=True)], indent=2))
+            say_json(json.dumps([_as_json(name, row) for name, row in zip(names, found, strict=True)], indent=2))
         else:
             _print_table(names, found)
         if plot is not None:
-            pictures: list[bytes | None] = [*files, *(opened.thumbnail(key) for key in keys or [])]
-            _draw(plot, names, pictures, found, opened)
+            _draw(plot, names, files, found, opened)
 
 
 def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
@@ -90,25 +90,16 @@ def _as_json(name: str, neighbours: list[Neighbour]) -> dict[str, object]:
 
 
 def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(soft_wrap=True)
     for name, neighbours in zip(names, found, strict=True):
-        table = Table("rank", "key", "label", "similarity", title=Text(name))
-        for n in neighbours:
-            # Text: keys and labels are strangers' words, not rich's markup.
-            table.add_row(str(n.rank), Text(n.key), Text(n.label or ""), f"{n.similarity:.4f}")
-        console.print(table)
+        rows = [(str(n.rank), n.key, n.label or "", f"{n.similarity:.4f}") for n in neighbours]
+        show_table(name, ("rank", "key", "label", "similarity"), rows)
 
 
-def _draw(
-    path: Path, names: list[str], pictures: list[bytes | None], found: list[list[Neighbour]], index: LatentIndex
-) -> None:
-    from ae_search.plots import picture_of, plot_neighbours
+def _draw(path: Path, names: list[str], files: list[bytes], found: list[list[Neighbour]], index: LatentIndex) -> None:
+    from ae_search.plots import picture_of, picture_of_file, plot_neighbours
 
-    queries = [picture_of(data, Path(name).name) for name, data in zip(names, pictures, strict=True)]
+    queries = [picture_of_file(data, Path(name).name) for name, data in zip(names, files, strict=False)]
+    queries += [picture_of(index.thumbnail(key), Path(key).name) for key in names[len(files) :]]
     rows = [[picture_of(index.thumbnail(n.key), n.label or n.key) for n in neighbours] for neighbours in found]
     plot_neighbours(queries, rows, path)
-    typer.echo(f"wrote {path}", err=True)
+    say(f"wrote {path}", err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ae_search.cli.options import load_tensorflow
+from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def serve(
             "too, in plain text also with --tls-cert.",
         ),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Serve models whatever their programs may do, as you know who made them.")
+    ] = False,
 ) -> None:
     """Serve the wanted versions of an exported model over gRPC, and newer ones as they appear."""
     stopping = threading.Event()
@@ -110,6 +114,7 @@ def serve(
         "max_message_mib": max_message_mib,
         "drain_s": drain_s,
         "metrics_port": metrics_port,
+        "trust": trust,
     }
     options = {option: value for option, value in options.items() if value is not None}
     if backend is Backend.EMBEDDED:
@@ -122,7 +127,7 @@ def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Ev
     from ae_search.model_server import ModelServer
 
     with ModelServer(model, **options) as server:
-        print(f"serving {server.model_name} version {server.version} on {server.address}", flush=True)
+        say(f"serving {server.model_name} version {server.version} on {server.address}")
         stopping.wait()
         log.info("stopping: waiting for the requests under way")
     # Not by returning: that waits for runs of the model that outlast the drain, and nothing can interrupt them.

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.options import Only, load_tensorflow, parse_image_size
+from ae_search.cli.terminal import say
 
 RECIPE = "Recipe (what is not given depends on the architecture)"
 
@@ -108,12 +109,12 @@ def run_training(
 
     images = open_source(source, only=only)
     if isinstance(images, FolderSource) and images.skipped:
-        typer.echo(f"skipped {images.skipped} files that are no images", err=True)
+        say(f"skipped {images.skipped} files that are no images", err=True)
     config = configure(images, **options)  # type: ignore[arg-type]
     summary = fit(images, config, run, report_precision=report_precision)
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
-    typer.echo(
+    say(
         f"{run}: {summary['epochs']} epochs, loss of the pixels {summary['loss']:.4f}, best {summary['monitor']} "
         f"{summary['best_loss']:.4f}, {len(summary['damaged'])} damaged images left out"
     )

@@ -2,7 +2,7 @@
 
 from ae_search.client.access import Access
 from ae_search.client.async_latent_client import AsyncLatentClient
-from ae_search.client.conversation import VersionStatus
 from ae_search.client.latent_client import LatentClient
+from ae_search.client.versions import VersionStatus
 
 __all__ = ["Access", "AsyncLatentClient", "LatentClient", "VersionStatus"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from ae_search.errors import ConfigurationError
+from ae_search.files import read_private
 
 # HOST:PORT, or one of gRPC's name-resolution schemes (github.com/grpc/grpc, doc/naming.md).
 TARGET = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.%\w]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
@@ -20,6 +21,8 @@ METADATA_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 METADATA_VALUE = re.compile(r"[\x20-\x7e]+")
 # One address of a target, without the percent signs that gRPC would decode into something else.
 ADDRESS = re.compile(r"(?:\[([^\[\]%]+)\]|([^:\[\]%]+))(?::\d+)?")
+# Of /etc/hosts, on Debian and its like too.
+LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -32,10 +35,10 @@ class Access:
         tls: Speak TLS; implied by any of the files.
         ca_file: PEM file of the authorities to trust; the system's own where there is none.
         certificate_file: PEM file of the client's certificate chain, for mutual TLS.
-        key_file: PEM file of its private key.
+        key_file: PEM file of its private key, which nobody else may read: `files.exposure`.
         server_name: Name that the server's certificate must carry, where it is not the target's.
         token: Sent with each call as `authorization: Bearer ...`.
-        token_file: File with that token, read again whenever it changes.
+        token_file: File with that token, private as well, read again whenever it changes.
         metadata: Sent with each call: lower-case keys, printable ASCII values.
         insecure: Allow plain text to servers that are not on this machine.
     """
@@ -113,13 +116,20 @@ class Access:
         brings along.
 
         Raises:
-            ConfigurationError: One cannot be read, or is no PEM file.
+            ConfigurationError: One cannot be read or is no PEM file, or others may read the key.
         """
         self._check_files()
         return (
             _read_pem(self.ca_file, "--tls-ca") if self.ca_file else _system_authorities(),
-            _read_pem(self.key_file, "--tls-key"),
+            self._key(),
             _read_pem(self.certificate_file, "--tls-cert"),
+        )
+
+    def _key(self) -> bytes | None:
+        return (
+            None
+            if self.key_file is None
+            else _pem(read_private(self.key_file, "--tls-key"), self.key_file, "--tls-key")
         )
 
     def _check_files(self) -> None:
@@ -133,7 +143,7 @@ class Access:
                 raise ConfigurationError(f"{option} {path} has no certificate that can be read: {error}.") from error
         if self.certificate_file is None or self.key_file is None:
             return
-        _read_pem(self.key_file, "--tls-key")
+        self._key()
         try:
             context.load_cert_chain(self.certificate_file, self.key_file, password="")
         except (ssl.SSLError, ValueError) as error:
@@ -145,7 +155,7 @@ class Access:
         """Return what to send with a call, None for nothing.
 
         Raises:
-            ConfigurationError: The token file cannot be read.
+            ConfigurationError: The token file cannot be read, or others may read it.
         """
         if not (self.metadata or self.token or self.token_file):
             return None
@@ -172,7 +182,7 @@ def _is_local_host(address: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower() == "localhost"
+        return host.lower() in LOCAL_NAMES
 
 
 def _flag(name: str) -> bool:
@@ -191,6 +201,10 @@ def _read_pem(path: Path | str | None, option: str) -> bytes | None:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{option} {path} cannot be read: {error.strerror}.") from error
+    return _pem(data, path, option)
+
+
+def _pem(data: bytes, path: Path | str, option: str) -> bytes:
     if b"-----BEGIN " not in data:
         raise ConfigurationError(f"{option} {path} must be a PEM file, with -----BEGIN ...; it is not.")
     return data
@@ -214,4 +228,4 @@ def _read_token(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _token_at(path: Path, inode: int, changed_ns: int, size: int) -> str:
-    return path.read_text(encoding="ascii").strip()
+    return read_private(path, "--token-file").decode("ascii").strip()

@@ -11,12 +11,14 @@ import grpc
 import numpy.typing as npt
 
 from ae_search.client.access import Access
+from ae_search.client.asking_each import ask_each
 from ae_search.client.channels import open_channel
-from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
 from ae_search.client.model_client import ModelClient
 from ae_search.client.requests import Outcome, Request
 from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
+from ae_search.client.steps import Answered, Ask, Conversation, Pause, Send, Step, Work
+from ae_search.client.versions import VersionStatus
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 from ae_search.errors import ImageError
 
@@ -35,7 +37,7 @@ class AsyncLatentClient(ModelClient):
     """
 
     def _connect(self, target: str) -> None:
-        self._line = _Line(target, self._access)
+        self._line = _Line(target, self._access, self._request_s)
         self._access.check(target)
         self._access.tls_files()  # what is wrong with them is told now, not by the first call
 
@@ -86,7 +88,7 @@ class AsyncLatentClient(ModelClient):
         if self._line.is_closed:
             raise ValueError("The client is closed.")
         until = Deadline.after(self.total_timeout_s)
-        answer: Outcome | None = None
+        answer: Any = None
         try:
             while True:
                 step = (
@@ -97,14 +99,25 @@ class AsyncLatentClient(ModelClient):
                     return step.value
                 if isinstance(step, Send):
                     under_way.append(asyncio.create_task(self._outcome(step.request, until)))
-                elif isinstance(step, Ask):
-                    answer = await self._outcome(step.request, until)
                 elif step is Step.TAKE:
                     answer = await under_way.popleft()
-                else:
+                elif step is Step.DROP:
                     await _cancel(under_way)
+                else:
+                    answer = await self._answer(step, until)
         finally:
             await _cancel(under_way)
+
+    async def _answer(self, step: Answered, until: Deadline) -> Any:
+        """Carry out a step for which nothing else is under way."""
+        if isinstance(step, Ask):
+            return await self._outcome(step.request, until)
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.run)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(min(step.seconds, until.left_s()))
+        left_s = until.sooner(self.timeout_s).left_s()
+        return await asyncio.to_thread(ask_each, step.request, self._access, left_s)
 
     async def _outcome(self, request: Request, until: Deadline) -> Outcome:
         """Return what a request comes to, after as many attempts as its deadline has room for."""
@@ -137,6 +150,7 @@ class _Line:
 
     target: str
     access: Access
+    timeout_s: float
     is_closed: bool = False
     has_answered: bool = False
     _channel: Any = None
@@ -147,7 +161,7 @@ class _Line:
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is not loop:  # a channel belongs to the loop that it was opened in
             self._loop, self._methods = loop, {}
-            self._channel = open_channel(self.target, self.access, asynchronous=True)
+            self._channel = open_channel(self.target, self.access, timeout_s=self.timeout_s, asynchronous=True)
         method = self._methods.get(request.method)
         if method is None:
             method = self._methods[request.method] = self._channel.unary_unary(request.method)
@@ -167,7 +181,7 @@ class _Done:
     value: Any
 
 
-def _next(conversation: Conversation, answer: Outcome | None) -> Any:
+def _next(conversation: Conversation, answer: Any) -> Any:
     """Return the next step, or `_Done`: a StopIteration cannot leave a coroutine or a thread."""
     try:
         return conversation.send(answer)

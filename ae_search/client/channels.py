@@ -9,7 +9,14 @@ from ae_search.client.access import Access, is_loopback
 from ae_search.errors import ConfigurationError
 
 MAX_ANSWER_BYTES = 64 * 2**20
-KEEPALIVE_S = 60
+# A connection that answers no ping is given up. Pings go out after a third of the time that a request may take, and
+# again after the second: a server that answers its requests in time gets no third one without having sent anything in
+# between, and it would end the connection at the fourth; pings that are 5 minutes apart it takes without end
+# (github.com/grpc/grpc, doc/keepalive.md). Half of the time is left for another address.
+PING_PART, PING_ANSWER_PART = 3, 6
+LEAST_PING_S, MOST_PING_S = 1.0, 310.0
+# A server that is short of CPU takes its time with the answer, too.
+LEAST_PING_ANSWER_S, MOST_PING_ANSWER_S = 2.0, 10.0
 
 # github.com/grpc/proposal, A6: gRPC tries again by itself what did not reach a server or met one that was stopping.
 # What it cannot say is to try again by the text of an error; see `retrying`.
@@ -32,15 +39,24 @@ SERVICE_CONFIG = json.dumps(
 )
 
 
-def open_channel(target: str, access: Access, *, asynchronous: bool = False) -> Any:
+def open_channel(
+    target: str, access: Access, *, timeout_s: float = 30.0, retries: bool = True, asynchronous: bool = False
+) -> Any:
     """Return a `grpc.Channel`, or a `grpc.aio.Channel`.
+
+    Args:
+        target: The gRPC target.
+        access: TLS and credentials.
+        timeout_s: Seconds that a request may take; a connection that hangs is given up after half of it.
+        retries: Whether gRPC itself tries again.
+        asynchronous: Which kind of channel.
 
     Raises:
         ConfigurationError: See `Access.check` and `Access.tls_files`.
     """
     access.check(target)
     api: Any = grpc.aio if asynchronous else grpc
-    options = _options(target, access)
+    options = [*_options(target, access), *_keepalive(timeout_s), ("grpc.enable_retries", int(retries))]
     if not access.uses_tls:
         return api.insecure_channel(target, options=options)
     authorities, key, certificate = access.tls_files()
@@ -64,9 +80,6 @@ def _options(target: str, access: Access) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 2000),
         # In spite of its name the time that one attempt to connect, with its TLS handshake, may take.
         ("grpc.min_reconnect_backoff_ms", 10_000),
-        # Pings only while a call waits: servers end connections that ping without one.
-        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
-        ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if access.server_name:
@@ -74,3 +87,15 @@ def _options(target: str, access: Access) -> list[tuple[str, Any]]:
     if is_loopback(target):
         options.append(("grpc.enable_http_proxy", 0))  # a company's proxy cannot reach our loopback
     return options
+
+
+def _keepalive(timeout_s: float) -> list[tuple[str, Any]]:
+    """Ping only while a call waits: servers end connections that ping without one."""
+    ping_s = min(max(timeout_s / PING_PART, LEAST_PING_S), MOST_PING_S)
+    answer_s = min(max(timeout_s / PING_ANSWER_PART, LEAST_PING_ANSWER_S), MOST_PING_ANSWER_S)
+    return [
+        ("grpc.keepalive_time_ms", int(ping_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(answer_s * 1000)),
+        # Of the pings that measure the bandwidth; no other one is sent while one of them is under way.
+        ("grpc.http2.ping_timeout_ms", int(answer_s * 1000)),
+    ]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ae_search.client.rpc_errors import BatchTooLargeError
 from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInputs
 from ae_search.errors import ImageError
-from ae_search.image_file import MAX_MEGAPIXELS, check_image, read_image_file
+from ae_search.image_file import check_image, read_image_file
 
 MAX_ROWS = 256
 MAX_FILES = 64
@@ -27,14 +27,22 @@ class Limits:
     Attributes:
         rows: Images of pixels.
         files: Image files.
+        rescued: Whether the server has answered a request, sent by itself, that it had refused before.
+        in_vain: Requests that it has refused since, although they can be decoded here.
     """
 
     rows: int = MAX_ROWS
     files: int = MAX_FILES
+    rescued: bool = False
+    in_vain: int = 0
 
     def lower(self, rows: int) -> None:
         """Take note of what a server takes at most."""
         self.rows, self.files = min(self.rows, rows), min(self.files, rows)
+
+    def note_rescue(self) -> None:
+        """Take note of that asking again helped."""
+        self.rescued, self.in_vain = True, 0
 
 
 @dataclass(slots=True)
@@ -84,7 +92,7 @@ def file_chunks(
     limits: Limits,
     bad: dict[int, ImageError] | None,
     *,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Iterator[Chunk]:
     """Yield the bytes of files, which are read as they are needed.
 
@@ -92,7 +100,7 @@ def file_chunks(
         files: Paths, or the bytes of image files.
         limits: How many files a request may carry.
         bad: Takes the error of each file that is no image by its header; without it the first one is raised.
-        max_megapixels: Pixels that an image may have.
+        max_megapixels: Pixels that an image may have, in millions, None for the limit of its format.
 
     Raises:
         ImageError: A file is no image, and there is no `bad`.
@@ -122,7 +130,7 @@ def name_of(files: FileInputs, position: int) -> str:
     return f"image {position}" if isinstance(file, bytes) else str(file)
 
 
-def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float) -> bytes:
+def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float | None) -> bytes:
     if not isinstance(file, bytes):
         return read_image_file(file, max_megapixels=max_megapixels)
     check_image(file, name, max_megapixels=max_megapixels)

@@ -1,28 +1,30 @@
 """What is said to a model server, and what is made of its answers: without a socket, a thread or a clock.
 
-A conversation is a generator. It yields `Send` to put a request on its way, `TAKE` to be given what became of the
-oldest that is under way, `Ask` for both at once, and `DROP` to forget those under way. `LatentClient` and
-`AsyncLatentClient` carry conversations out, so that the two behave alike.
+A conversation is a generator, which yields the steps of `steps`: `Send` to put a request on its way, `TAKE` to be given
+what became of the oldest that is under way, `Ask` for both at once, and so on. `LatentClient` and `AsyncLatentClient`
+carry conversations out, so that the two behave alike.
 """
 
 import copy
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
-from heapq import heappop, heappush
-from itertools import chain, islice
+from heapq import heapify, heappop, heappush
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.client import wire
 from ae_search.client.call import Call
 from ae_search.client.chunks import Chunk, Limits, file_chunks, row_chunks
-from ae_search.client.requests import MovedOnError, Request, card_of, fill_spec, good, predict
+from ae_search.client.requests import MovedOnError, card_of, good, predict
+from ae_search.client.retrying import pauses_s
 from ae_search.client.rpc_errors import Asked
+from ae_search.client.steps import Ask, Conversation, Pause, Send, Step
+from ae_search.client.suspects import ask_again
+from ae_search.client.versions import holdings, status, with_states
 from ae_search.contract import (
     ROWS,
     SIGNATURE_DESCRIBE,
@@ -32,43 +34,17 @@ from ae_search.contract import (
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError
-from ae_search.image_file import MAX_MEGAPIXELS
 
 # How often a call starts anew because the version that it was to use has been rolled over.
 _VERSIONS = 3
 
 
-@dataclass(slots=True)
-class Send:
-    """Put a request on its way."""
+@dataclass
+class _Patience:
+    """How often a call starts anew: after pauses while servers differ, a few times where they do not."""
 
-    request: Request
-
-
-@dataclass(slots=True)
-class Ask:
-    """Put a request on its way and give what became of it; none other is under way."""
-
-    request: Request
-
-
-class Step(Enum):
-    """The other steps of a conversation."""
-
-    TAKE = "give what became of the oldest request under way"
-    DROP = "forget the requests under way"
-
-
-Conversation = Generator[Send | Ask | Step, Any, Any]
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """One version of a model on the server: its number, its state (AVAILABLE, LOADING, …) and its error, if any."""
-
-    version: int
-    state: str
-    error: str = ""
+    pauses_s: Iterator[float]
+    turns: int = _VERSIONS - 1
 
 
 class ModelTalk:
@@ -77,13 +53,21 @@ class ModelTalk:
     Attributes:
         asked: Server and model, with the version or label that is pinned, if any.
         max_in_flight: Requests of one call that are under way at once.
-        max_megapixels: Pixels that an image file may have.
+        max_megapixels: Pixels that an image file may have, in millions, None for the limit of its format.
+        patience_s: Seconds to wait for several servers of one target to agree on a version.
         limits: How much one request carries, shared by all versions.
     """
 
-    def __init__(self, asked: Asked, *, max_in_flight: int = 4, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        max_in_flight: int = 4,
+        max_megapixels: float | None = None,
+        patience_s: float = 30.0,
+    ) -> None:
         self.asked = asked
-        self.max_in_flight, self.max_megapixels = max_in_flight, max_megapixels
+        self.max_in_flight, self.max_megapixels, self.patience_s = max_in_flight, max_megapixels, patience_s
         self.limits = Limits()
         self._card: ModelCard | None = None
 
@@ -103,23 +87,25 @@ class ModelTalk:
 
     def status(self) -> Conversation:
         """Ask for the state of the model's versions; end with a list of `VersionStatus`."""
-        request = wire.GetModelStatusRequest()
-        fill_spec(request.model_spec, self.asked)
-        data = good((yield Ask(Request(wire.GET_MODEL_STATUS, self.asked, request.SerializeToString()))))
-        response = wire.parsed(wire.GetModelStatusResponse, data, self.asked.target)
-        names = wire.ModelState.values_by_number
-        return [
-            VersionStatus(one.version, names[one.state].name if one.state in names else "", one.status.error_message)
-            for one in response.model_version_status
-        ]
+        return status(self.asked)
 
     def describe(self) -> Conversation:
-        """Ask for the model card; end with it, its version the one that answered."""
-        asked = self.asked
-        outcome = yield Ask(predict(asked, SIGNATURE_DESCRIBE))
-        if isinstance(outcome, ImageError):  # a server that does not know the input's default
-            outcome = yield Ask(predict(asked, SIGNATURE_DESCRIBE, {ROWS: np.zeros(1, np.int32)}))
-        card = card_of(good(outcome), asked)
+        """Ask for the model card; end with it, its version the one that answered.
+
+        Where several servers stand behind the target, it is the newest version that all of them have.
+        """
+
+        def card_itself(card: ModelCard, asked: Asked) -> Conversation:
+            return card
+            yield
+
+        return self._at_one_version(card_itself, None)
+
+    def _described(self, asked: Asked) -> Conversation:
+        card = yield from _card(asked)
+        held = None if asked.version is not None else (yield from holdings(self.asked))
+        if held and held.everywhere and card.version != max(held.everywhere):
+            card = yield from _card(replace(asked, version=max(held.everywhere), label=None))
         self._card = card
         return card
 
@@ -138,7 +124,7 @@ class ModelTalk:
             yield from self._pump(row_chunks(array, signature, self.limits), call)
             return call.latents()
 
-        return self._at_one_version(rows)
+        return self._at_one_version(rows, self._card)
 
     def encode_files(self, files: FileInputs, on_bad: OnBad | None) -> Conversation:
         """Ask for the latents of image files; end with those of the good ones, `[n, d]`, in order.
@@ -159,7 +145,7 @@ class ModelTalk:
             return call
 
         def told() -> Conversation:
-            call = yield from self._at_one_version(all_files)
+            call = yield from self._at_one_version(all_files, self._card)
             # Last, because the call may start anew and would tell everything twice.
             if on_bad is not None:
                 for position in sorted(call.bad):
@@ -168,40 +154,79 @@ class ModelTalk:
 
         return told()
 
-    def _at_one_version(self, run: Callable[[ModelCard, Asked], Conversation]) -> Conversation:
+    def _at_one_version(self, run: Callable[[ModelCard, Asked], Conversation], card: ModelCard | None) -> Conversation:
         """Run a call against one version, from its beginning if that is rolled over meanwhile.
 
         The latents of two versions never stand in one array: what answers first settles the version for all.
         """
-        card, asked = self._card or (yield from self.describe()), self.asked
-        for last in (*[False] * (_VERSIONS - 1), True):
+        asked, patience = self.asked, _Patience(pauses_s(self.patience_s))
+        known = {} if card is None else {card.version: card}
+        for attempt in count(1):
             try:
+                if card is None:
+                    card = yield from self._described(asked)
+                    known[card.version] = card
+                    asked = asked if attempt == 1 else replace(asked, version=card.version, label=None)
                 return (yield from run(card, asked))
-            except ModelNotServedError:
-                if self.asked.version is not None or last:
-                    raise
+            except ModelNotServedError as error:
+                missed = error
             yield Step.DROP
-            card = yield from self.describe()
-            asked = replace(self.asked, version=card.version, label=None)
+            asked = yield from self._next(missed, patience, knows_card=bool(known))
+            card = None if asked.version is None else known.get(asked.version)
         raise AssertionError
 
+    def _next(self, missed: ModelNotServedError, patience: "_Patience", *, knows_card: bool) -> Conversation:
+        """Find whom to ask next, where a version was missed; end with it.
+
+        Of several servers behind a target, it is the newest version that all of them have. While only some have what is
+        asked for, the others may get it soon, and taking turns the request may meet one that has it.
+
+        Args:
+            missed: Raised where nobody has it, or the time is up.
+            patience: How often to try again.
+            knows_card: Whether the model was there before.
+        """
+        held = yield from holdings(self.asked)
+        if held is not None and held.somewhere and not held.everywhere:
+            pause_s = next(patience.pauses_s, None)
+            if pause_s is None:
+                raise missed
+            yield Pause(pause_s)
+            return replace(self.asked, version=max(held.somewhere), label=None)
+        helps = bool(held.everywhere) if held is not None else knows_card and self.asked.version is None
+        if not helps or not patience.turns:
+            raise (yield from with_states(missed, self.asked))
+        patience.turns -= 1
+        return self.asked if held is None else replace(self.asked, version=max(held.everywhere), label=None)
+
     def _pump(self, chunks: Iterator[Chunk], call: Call) -> Conversation:
-        """Send chunks, a bounded number at a time, and again in parts what is refused."""
+        """Send chunks, a bounded number at a time, and again in parts, or by themselves, what is refused."""
         again: list[Chunk] = []
         ahead = list(islice(chunks, 2))
         if len(ahead) == 1:  # a blocking call costs half of one that others run beside
             again = call.settle(ahead[0], (yield Ask(call.request(ahead.pop()))))
-            if not again:
-                return
         fresh = chain(ahead, chunks)
         under_way: deque[Chunk] = deque()
         while True:
             while len(under_way) < self.max_in_flight and (
-                chunk := heappop(again) if again else None if call.is_over else next(fresh, None)
+                # Suspects are settled before more is read: they are kept in memory.
+                chunk := heappop(again) if again else None if call.is_over or call.suspects else next(fresh, None)
             ):
                 yield Send(call.request(chunk))
                 under_way.append(chunk)
-            if not under_way:
+            if under_way:
+                for part in call.settle(under_way.popleft(), (yield Step.TAKE)):
+                    heappush(again, part)
+            elif call.suspects:
+                again = yield from ask_again(call)
+                heapify(again)
+            else:
                 return
-            for part in call.settle(under_way.popleft(), (yield Step.TAKE)):
-                heappush(again, part)
+
+
+def _card(asked: Asked) -> Conversation:
+    """Ask for the model card; end with it, its version the one that answered."""
+    outcome = yield Ask(predict(asked, SIGNATURE_DESCRIBE))
+    if isinstance(outcome, ImageError):  # a server that does not know the input's default
+        outcome = yield Ask(predict(asked, SIGNATURE_DESCRIBE, {ROWS: np.zeros(1, np.int32)}))
+    return card_of(good(outcome), asked)

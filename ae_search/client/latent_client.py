@@ -8,13 +8,15 @@ from typing import Any, Self
 import grpc
 import numpy.typing as npt
 
+from ae_search.client.asking_each import ask_each
 from ae_search.client.channels import open_channel
-from ae_search.client.conversation import Ask, Conversation, Send, Step, VersionStatus
 from ae_search.client.model_client import ModelClient
 from ae_search.client.requests import Outcome, Request
 from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
+from ae_search.client.steps import Answered, Ask, Conversation, Pause, Send, Step, Work
 from ae_search.client.under_way import UnderWay
+from ae_search.client.versions import VersionStatus
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 
@@ -34,7 +36,8 @@ class LatentClient(ModelClient):
         timeout_s: Seconds allowed for each request, its repetitions included.
         total_timeout_s: Seconds allowed for a whole call, however many requests it takes; None for no such limit.
         max_in_flight: Requests of one call that are under way at once, at least 1.
-        max_megapixels: Image files with more pixels are refused from their header, before they are sent.
+        max_megapixels: Image files with more pixels are refused from their head, before they are sent. None for the
+            limit of the format, which no number raises: 128 for JPEG, 64 for others, all frames of a GIF together.
 
     Raises:
         ConfigurationError: `target` is no gRPC target, plain text would leave this machine, a TLS file is wrong, both
@@ -46,7 +49,7 @@ class LatentClient(ModelClient):
     """
 
     def _connect(self, target: str) -> None:
-        self._channel = open_channel(target, self._access)
+        self._channel = open_channel(target, self._access, timeout_s=self._request_s)
         self._closed, self._has_answered = threading.Event(), threading.Event()
         # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
         self._methods = {method: self._channel.unary_unary(method) for method in (PREDICT, GET_MODEL_STATUS)}
@@ -119,18 +122,18 @@ class LatentClient(ModelClient):
             raise ValueError("The client is closed.")
         under_way = UnderWay(self._start)
         until = Deadline.after(self.total_timeout_s)
-        answer: Outcome | None = None
+        answer: Any = None
         try:
             while True:
                 step, answer = conversation.send(answer), None
                 if isinstance(step, Send):
                     under_way.send(step.request, self._attempts(until))
-                elif isinstance(step, Ask):
-                    answer = self.outcome(step.request, until)
                 elif step is Step.TAKE:
                     answer = self._noted(under_way.take())
-                else:
+                elif step is Step.DROP:
                     under_way.drop()
+                else:
+                    answer = self.answer(step, until)
         except StopIteration as done:
             return done.value
         except ValueError as error:
@@ -139,6 +142,18 @@ class LatentClient(ModelClient):
             raise
         finally:
             under_way.drop()
+
+    def answer(self, step: Answered, until: Deadline | None = None) -> Any:
+        """Carry out a step of a conversation for which nothing else is under way, and return its answer."""
+        until = until or Deadline.after(self.total_timeout_s)
+        if isinstance(step, Ask):
+            return self.outcome(step.request, until)
+        if isinstance(step, Work):
+            return step.run()
+        if isinstance(step, Pause):
+            self._closed.wait(min(step.seconds, until.left_s()))
+            return None
+        return ask_each(step.request, self._access, until.sooner(self.timeout_s).left_s())
 
     def outcome(self, request: Request, until: Deadline | None = None) -> Outcome:
         """Send one request and return the bytes of its answer, or the error that it comes to."""

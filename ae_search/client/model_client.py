@@ -11,7 +11,6 @@ from ae_search.client.retrying import check_timeouts
 from ae_search.client.rpc_errors import Asked
 from ae_search.contract import DEFAULT_MODEL_NAME
 from ae_search.errors import ConfigurationError
-from ae_search.image_file import MAX_MEGAPIXELS
 
 
 class ModelClient(ABC):
@@ -34,7 +33,7 @@ class ModelClient(ABC):
         timeout_s: float = 30.0,
         total_timeout_s: float | None = None,
         max_in_flight: int = 4,
-        max_megapixels: float = MAX_MEGAPIXELS,
+        max_megapixels: float | None = None,
     ) -> None:
         if version is not None and label is not None:
             raise ConfigurationError(
@@ -48,14 +47,21 @@ class ModelClient(ABC):
             raise ValueError(f"max_in_flight must be at least 1. Received: {max_in_flight}.")
         check_timeouts(timeout_s, total_timeout_s)
         asked = Asked(target, model, version, label)
-        self.talk = ModelTalk(asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels)
         self.timeout_s, self.total_timeout_s = timeout_s, total_timeout_s
+        self.talk = ModelTalk(
+            asked, max_in_flight=max_in_flight, max_megapixels=max_megapixels, patience_s=self._request_s
+        )
         self._access = access or Access()
         self._connect(target)
 
     @abstractmethod
     def _connect(self, target: str) -> None:
         """Make ready for calls; nothing is sent yet."""
+
+    @property
+    def _request_s(self) -> float:
+        """The longest that a request can take, in s."""
+        return self.timeout_s if self.total_timeout_s is None else min(self.timeout_s, self.total_timeout_s)
 
     @property
     def target(self) -> str:

@@ -99,7 +99,7 @@ def latents_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Latents
         ServerAnswerError: It is not what was asked for.
     """
     target = asked.target
-    response = wire.parsed(wire.PredictResponse, data, target)
+    response = wire.parsed(wire.PredictResponse, data, target, with_values=True)
     if LATENTS not in response.outputs:
         raise ServerAnswerError(f"{target} answered without {LATENTS!r}; was the model exported by ae-search?")
     answered = response.model_spec.version.value

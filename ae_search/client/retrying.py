@@ -2,7 +2,9 @@
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Self
 
 import grpc
@@ -113,13 +115,32 @@ def is_away(error: grpc.RpcError) -> bool:
 def wait_s(attempt: int, deadline: Deadline) -> float | None:
     """Return how long to wait before an attempt, None if its deadline would be over.
 
+    Args:
+        attempt: 1 for the first repetition.
+        deadline: The request's.
+    """
+    chosen = jitter_s(attempt)
+    return chosen if time.monotonic() + chosen + SHORTEST_ATTEMPT_S < deadline.at else None
+
+
+def jitter_s(attempt: int) -> float:
+    """Return the seconds to wait before an attempt.
+
     Exponential, with full jitter: many callers that were refused together come back apart
     (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
 
     Args:
         attempt: 1 for the first repetition.
-        deadline: The request's.
     """
     longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt, 10))
-    chosen = random.uniform(longest / 4, longest)
-    return chosen if time.monotonic() + chosen + SHORTEST_ATTEMPT_S < deadline.at else None
+    return random.uniform(longest / 4, longest)
+
+
+def pauses_s(within_s: float) -> Iterator[float]:
+    """Yield pauses, ever longer up to a second, that add up to no more than so many seconds."""
+    for attempt in count(1):
+        pause_s = jitter_s(attempt) if attempt < 6 else random.uniform(0.25, 1.0)
+        within_s -= pause_s
+        if within_s < 0:
+            return
+        yield pause_s

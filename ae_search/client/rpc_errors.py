@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from ae_search.client.addresses import proxy_of
 from ae_search.errors import (
     AccessDeniedError,
     AeSearchError,
@@ -14,6 +15,7 @@ from ae_search.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from ae_search.printable import printable
 
 Code = grpc.StatusCode
 ERRORS: dict[grpc.StatusCode, type[AeSearchError]] = {
@@ -45,6 +47,9 @@ ADVICE: dict[type[AeSearchError], str] = {
 }
 MAX_DETAILS = 300
 TLS_FAILED = re.compile(r"handshak|certificate|verification check", re.IGNORECASE)
+# tensorflow_serving/batching/batching_session.cc: other pixels of another client are in the same run.
+JOINED = "from different tasks have different shapes"
+NO_WEIGHTS = "Could not find variable"
 TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d{1,9})")
 
 
@@ -84,8 +89,7 @@ def from_rpc(error: grpc.RpcError, asked: Asked, timeout_s: float) -> AeSearchEr
         asked: Server and model.
         timeout_s: Seconds that the request was allowed.
     """
-    details = " ".join(str(error.details() or "").split())
-    details = "".join(each if each.isprintable() else "?" for each in details)  # a terminal would obey them
+    details = printable(" ".join(str(error.details() or "").split()))
     made = _classified(error.code(), details, asked, timeout_s)
     made.__cause__ = error
     return made
@@ -103,6 +107,8 @@ def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: fl
         return BatchTooLargeError(_told(f"{asked.target} takes no message of that size.", code, details), 0)
     if code is Code.INVALID_ARGUMENT and (found := TOO_MANY.search(details)):
         return BatchTooLargeError(_told(f"{asked.target} takes fewer images at once.", code, details), int(found[1]))
+    if code is Code.FAILED_PRECONDITION and JOINED in details:
+        kind = ImageError
     if code is Code.UNAVAILABLE and TLS_FAILED.search(details):
         kind = AccessDeniedError
     if code is Code.INVALID_ARGUMENT and "servable version label" in details:
@@ -122,8 +128,18 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
         return f"The TLS handshake with {target} failed; `ae-search doctor` says more."
     if kind is ServerUnavailableError and ("Threadpool" in details or "queue" in details):
         return f"{target} is overloaded, and was until the time was up; more threads, batching or servers would help."
+    advice = ADVICE[kind].format(target=target, model=asked, timeout_s=timeout_s)
+    if kind in (ServerUnavailableError, ServerTimeoutError) and (variable := proxy_of(target)) is not None:
+        return f"{advice} The calls go through the proxy in {variable}; name the host in no_proxy if they should not."
+    if kind is ServerUnavailableError and "Connection refused" in details:
+        return f"{advice} If it is starting, wait: TensorFlow Serving opens the port when every model has a version."
+    if kind is ModelNotServedError and NO_WEIGHTS in details:
+        return (
+            f"{target} loaded {asked} without its weights: the version folder was incomplete when it was found. Put "
+            "the whole version there under a new number, with one rename."
+        )
     if kind is ModelNotServedError and "signature" in details.lower():
         return f"{asked} on {target} lacks a signature; was it exported by ae-search?"
     if kind is ModelNotServedError and asked.version is not None:
         return f"{target} does not serve {asked}; serve that version too, or ask for one that is served."
-    return ADVICE[kind].format(target=target, model=asked, timeout_s=timeout_s)
+    return advice

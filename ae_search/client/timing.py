@@ -2,8 +2,8 @@
 
 import time
 
-from ae_search.client.conversation import Ask, Step
 from ae_search.client.latent_client import LatentClient
+from ae_search.client.steps import Send, Step
 from ae_search.contract import Latents
 
 
@@ -32,8 +32,8 @@ def timed_encode_file(client: LatentClient, data: bytes) -> tuple[Latents, tuple
         answer = None
         if step is Step.DROP:  # the version was rolled over meanwhile; the call starts anew
             continue
-        if not isinstance(step, Ask):
+        if isinstance(step, Send | Step):
             raise AssertionError(f"one file takes one request, not {step}")
         began = time.perf_counter()
-        answer = client.outcome(step.request)
+        answer = client.answer(step)
         spent[1] += time.perf_counter() - began

@@ -42,6 +42,12 @@ PredictRequest = _message("tensorflow.serving.PredictRequest")
 PredictResponse = _message("tensorflow.serving.PredictResponse")
 GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
+# In any answer but latents: a model card, or the states of a model's versions.
+MAX_SMALL_ANSWER_BYTES = 2**20 + 2**16
+# PredictResponse.outputs, its values, their tensor_content and float_val; and how many fields of each are looked at.
+_VALUES = ((1,), (2,), (4, 5))
+_FIELDS = 64
+
 TensorProto = _message("tensorflow.TensorProto")
 ModelState = _POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 
@@ -60,16 +66,61 @@ def put_tensor(request: Any, name: str, values: npt.NDArray[Any] | Sequence[byte
         tensor.tensor_shape.dim.add(size=size)
 
 
-def parsed(message: Any, data: bytes, target: str) -> Any:
+def parsed(message: Any, data: bytes, target: str, *, with_values: bool = False) -> Any:
     """Return an answer of a message class, from its bytes.
 
+    Args:
+        message: The class.
+        data: What was received.
+        target: Who sent it, for the message.
+        with_values: Whether the floats of tensors come on top of `MAX_SMALL_ANSWER_BYTES`.
+
     Raises:
-        ServerAnswerError: They are no such message.
+        ServerAnswerError: They are no such message, or more than that: parsed, two bytes can become two hundred.
     """
+    rest = len(data)
+    if with_values and rest > MAX_SMALL_ANSWER_BYTES:
+        rest -= _value_bytes(memoryview(data))
+    if rest > MAX_SMALL_ANSWER_BYTES:
+        raise ServerAnswerError(
+            f"{target} answered a {message.DESCRIPTOR.name} with {rest} bytes beside floats; expected at most "
+            f"{MAX_SMALL_ANSWER_BYTES}."
+        )
     try:
         return message.FromString(data)
     except DecodeError as error:
         raise ServerAnswerError(f"{target} answered {len(data)} bytes that are no {message.__name__}.") from error
+
+
+def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...] = _VALUES) -> int:
+    """Return how many bytes of a message are packed values at a path of fields, as far as its first fields go."""
+    found = at = 0
+    for _ in range(_FIELDS):
+        tag, at = _varint(data, at)
+        kind, field = tag & 7, tag >> 3
+        if kind == 0:
+            _, at = _varint(data, at)
+        elif kind == 2:
+            size, at = _varint(data, at)
+            inner = data[at : at + size]
+            if field in path[0]:
+                found += len(inner) if len(path) == 1 else _value_bytes(inner, path[1:])
+            at += size
+        else:
+            at += {1: 8, 5: 4}.get(kind, len(data))
+        if at >= len(data):
+            break
+    return found
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Return the number at a place, and the place after it; the end of the data where it is none."""
+    number = 0
+    for shift, byte in enumerate(data[at : at + 10]):
+        number |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            return number, at + shift + 1
+    return 0, len(data)
 
 
 def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float32]:
@@ -85,6 +136,8 @@ def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float3
         shape = [dim.size for dim in dims[:4]]
         raise ServerAnswerError(f"Expected latents of shape {[rows, latent_dim]}, received rank {len(dims)}, {shape}.")
     content = tensor.tensor_content
+    if content and len(tensor.float_val):
+        raise ServerAnswerError("Expected float_val or tensor_content, received both.")
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
     values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)

@@ -4,6 +4,7 @@ import gzip
 import logging
 import os
 import socket
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -96,7 +97,7 @@ def _read_idx(path: Path, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         if magic != 0x801 + len(item_shape) or tuple(shape) != item_shape:
             raise ValueError(f"magic {magic:#x}, item shape {shape}")
         return np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(count, *item_shape)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ConfigurationError(f"{path}: not a readable IDX file of items {list(item_shape)} ({error}).") from error
 
 

@@ -4,12 +4,16 @@ from typing import Any
 
 import tensorflow as tf
 
+from ae_search.data.image_head import checked
+from ae_search.data.octets import number, octets, part
+
 # Goes into the model's fingerprint: change it whenever `decode_image` or `resize_image` answers differently.
-PREPROCESSING = "ae-search/1: first frame; alpha over white; centre crop to the aspect; antialiased bilinear; [0, 1]"
+PREPROCESSING = "ae-search/2: bounded; first frame; alpha on white; centre crop to aspect; antialiased bilinear; [0, 1]"
 
 # ITU-R BT.601 luma, the weights of tf.image.rgb_to_grayscale, here summing to exactly 1.
 LUMA = (0.299, 0.587, 0.114)
-WEBP_ANIMATION_FLAG = 0x02
+
+BEYOND_PALETTE = "a BMP with pixels beyond its palette"
 
 Tensor = Any
 
@@ -28,11 +32,12 @@ def decode_image(image_bytes: Tensor, image_shape: tuple[int, int, int]) -> Tens
         float32 `[h, w, c]` in [0, 1].
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are no such image; animated WebP.
+        tf.errors.InvalidArgumentError: The bytes are no such image; it has more pixels than a file of its format may
+            have, or is animated WebP (`image_file.head` has the rules).
     """
     with tf.device("/CPU:0"):
-        with tf.control_dependencies(_guards(image_bytes)):
-            pixels = tf.io.decode_image(tf.identity(image_bytes), channels=0, expand_animations=False)
+        image_bytes = checked(image_bytes)
+        pixels = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
         pixels.set_shape([None, None, None])
         pixels = _apply_bmp_palette(image_bytes, pixels)
         return resize_image(_flatten_alpha(_crop_to_aspect(pixels, image_shape)), image_shape)
@@ -57,46 +62,22 @@ def resize_image(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
     return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 1.0), image_shape)
 
 
-def _byte(image_bytes: Tensor, position: int) -> Tensor:
-    return _little_endian(image_bytes, position, 1)
-
-
-def _little_endian(image_bytes: Tensor, position: int, count: int) -> Tensor:
-    """Return a little-endian number from the file's header, 0 where the file is shorter."""
-    padded = tf.strings.join([tf.strings.substr(image_bytes, 0, 64), "\0" * 64])
-    octets = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, position, count), tf.uint8), tf.int64)
-    return tf.reduce_sum(octets * tf.constant([256**i for i in range(count)], tf.int64))
-
-
-def _starts_with(image_bytes: Tensor, magic: bytes, position: int = 0) -> Tensor:
-    padded = tf.strings.join([tf.strings.substr(image_bytes, 0, 64), "\0" * 64])
-    return tf.equal(tf.strings.substr(padded, position, len(magic)), magic)
-
-
-def _guards(image_bytes: Tensor) -> list[Tensor]:
-    """Refuse what TensorFlow's DecodeImage does not survive: on animated WebP it corrupts its heap (seen on 2.21)."""
-    extended_webp = tf.logical_and(
-        _starts_with(image_bytes, b"RIFF"), _starts_with(image_bytes, b"WEBPVP8X", position=8)
-    )
-    animated = tf.not_equal(tf.bitwise.bitwise_and(_byte(image_bytes, 20), WEBP_ANIMATION_FLAG), 0)
-    return [
-        tf.debugging.assert_equal(
-            tf.logical_and(extended_webp, animated), False, message="animated WebP is not supported"
-        )
-    ]
-
-
 def _apply_bmp_palette(image_bytes: Tensor, pixels: Tensor) -> Tensor:
     """Look up the colours of an 8-bit BMP: DecodeImage returns its palette indices as if they were grey."""
-    palettised = tf.logical_and(_starts_with(image_bytes, b"BM"), tf.equal(_little_endian(image_bytes, 28, 2), 8))
 
     def look_up() -> Tensor:
-        start = tf.cast(14 + _little_endian(image_bytes, 14, 4), tf.int32)
-        size = tf.cast(_little_endian(image_bytes, 10, 4), tf.int32) - start
-        table = tf.reshape(tf.io.decode_raw(tf.strings.substr(image_bytes, start, size), tf.uint8), [-1, 4])
-        return tf.gather(table[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
+        # The palette lies between the header and the pixels.
+        head = octets(image_bytes, 18)
+        start = 14 + number(head[14:18])
+        colours = tf.clip_by_value((number(head[10:14]) - start) // 4, 0, 256)
+        table = tf.io.decode_raw([part(image_bytes, start, 4 * colours)], tf.uint8, fixed_length=1024)
+        indices = tf.cast(pixels[..., 0], tf.int32)
+        within = tf.cast(tf.reduce_max(indices), tf.int64) < colours
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=within, data=[BEYOND_PALETTE])]):
+            return tf.gather(tf.reshape(table, [256, 4])[:, 2::-1], indices)
 
-    return tf.cond(palettised, look_up, lambda: pixels)
+    bmp = tf.equal(tf.strings.substr(image_bytes, 0, 2), b"BM")
+    return tf.cond(tf.logical_and(bmp, tf.equal(tf.shape(pixels)[-1], 1)), look_up, lambda: pixels)
 
 
 def _crop_to_aspect(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:

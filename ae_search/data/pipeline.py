@@ -2,6 +2,7 @@
 
 import logging
 import math
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorflow as tf
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.data.sources import ArraySource, FolderSource, Source
 from ae_search.errors import ConfigurationError, ImageError
-from ae_search.image_file import read_image_file, thumbnail
+from ae_search.image_file import MAX_FILE_MIB, read_image_file, thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -168,17 +169,28 @@ def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:
 
 def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int]) -> Dataset:
     """Return `(position, float32 image)`; images that cannot be decoded are missing."""
+    if isinstance(source, FolderSource):
+        positions = np.array([i for i in positions if _is_of_bounded_size(source.path(int(i)))], np.int64)
     at = tf.data.Dataset.from_tensor_slices(np.asarray(positions, np.int64))
     if isinstance(source, ArraySource):
         array = tf.constant(source.images)
         return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape)[0]), tf.data.AUTOTUNE)
-    paths = tf.data.Dataset.from_tensor_slices([str(source.path(int(i))) for i in positions])
+    paths = tf.data.Dataset.from_tensor_slices(np.array([str(source.path(int(i))) for i in positions], object))
     dataset = tf.data.Dataset.zip(at, paths)
 
     def decode(position: Any, path: Any) -> Any:
         return position, decode_image(tf.io.read_file(path), image_shape)
 
     return dataset.map(decode, tf.data.AUTOTUNE, deterministic=True).ignore_errors(log_warning=False)
+
+
+def _is_of_bounded_size(path: Path) -> bool:
+    """Return whether a file may be read: TensorFlow would read one of any size, and wait for a pipe."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_MIB * 2**20
 
 
 def _reason(source: FolderSource, position: int) -> str:

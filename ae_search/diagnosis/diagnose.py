@@ -1,7 +1,7 @@
 """All checks, in the order in which they depend on each other."""
 
 from collections.abc import Iterator
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from ae_search.client import Access, LatentClient
@@ -10,11 +10,14 @@ from ae_search.diagnosis.finding import Finding, Verdict, ok, warning, wrong
 from ae_search.diagnosis.latency import measure_latency
 from ae_search.diagnosis.model import advice_for, check_card, check_signatures, check_sizes, check_versions
 from ae_search.diagnosis.network import check_network
+from ae_search.diagnosis.servers import compare_versions, versions_held
 from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.handshake import matching
 from ae_search.index import LatentIndex
 
 INDEX, LATENCY = "index", "latency"
+# More than enough to say which versions there are.
+SERVER_TIMEOUT_S = 5.0
 
 
 def diagnose(
@@ -38,7 +41,7 @@ def diagnose(
         version: Version to pin.
         label: Label to pin.
         index: Folder of an index.
-        timeout_s: Seconds allowed for each request.
+        timeout_s: Seconds allowed for each check.
 
     Raises:
         ConfigurationError: The target is none, a file cannot be read, or the options do not go together.
@@ -50,11 +53,12 @@ def diagnose(
     access.call_metadata()
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
+    # A check is one call, so that no server can stretch it by refusals.
+    connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
-        with LatentClient(target, name, access=access, timeout_s=timeout_s) as client:
+        with connect() as client:
             yield from _reach(client, access, version)
-            pinned = LatentClient(target, name, version=version, label=label, access=access, timeout_s=timeout_s)
-            with pinned:
+            with connect(version=version, label=label) as pinned:
                 yield from _ask(pinned, label, opened, trouble)
     except _StopError:
         return
@@ -68,10 +72,17 @@ class _StopError(Exception):
 
 
 def _reach(client: LatentClient, access: Access, version: int | None) -> Iterator[Finding]:
-    for finding in chain(check_network(client.target, access), [check_versions(client, version)]):
+    for finding in check_network(client.target, access, client.timeout_s):
         yield finding
         if finding.verdict is Verdict.WRONG:
             raise _StopError
+    held = versions_held(client, access, min(client.timeout_s, SERVER_TIMEOUT_S))
+    if held:
+        yield compare_versions(held, client.model)
+    finding = check_versions(client, version, elsewhere=frozenset().union(*held.values()))
+    yield finding
+    if finding.verdict is Verdict.WRONG:
+        raise _StopError
 
 
 def _ask(
@@ -114,6 +125,8 @@ def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[F
     assert isinstance(encoder, LatentClient)
     version = encoder.describe().version
     told = f"{index.path} holds {len(index)} latents of version {version}"
+    if version != card.version and encoder.describe().fingerprint == card.fingerprint:
+        return ok(INDEX, f"{told}, whose latents are those of version {card.version}"), encoder
     if version != card.version:
         advice = "Queries use the version that the index was built with; `ae-search index rebuild` moves it on."
         return warning(INDEX, f"{told}, while {client.talk.asked} is version {card.version}", advice), encoder

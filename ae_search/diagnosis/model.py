@@ -8,8 +8,11 @@ from PIL import Image
 
 from ae_search.client import LatentClient
 from ae_search.client.chunks import MAX_REQUEST_BYTES, MAX_ROWS
+from ae_search.client.rpc_errors import NO_WEIGHTS
+from ae_search.client.versions import COMING
 from ae_search.contract import ModelCard
 from ae_search.diagnosis.finding import Finding, ok, skipped, warning, wrong
+from ae_search.diagnosis.network import SILENT
 from ae_search.errors import (
     AccessDeniedError,
     ImageError,
@@ -23,16 +26,20 @@ from ae_search.image_file import pixels_to_png
 
 MODEL, VERSION, LABEL, CARD, SIGNATURES = "model", "version", "label", "model card", "signatures"
 BATCH, MESSAGE = "batch size", "message size"
+BROKEN = "Export the model anew if it is broken."
+# Versions that are listed.
+SHOWN = 20
 # Latents of one image by different signatures, relative to the largest value; float32 sums differ by about 1e-6.
 TOLERANCE = 1e-3
 
 
-def check_versions(client: LatentClient, version: int | None) -> Finding:
+def check_versions(client: LatentClient, version: int | None, *, elsewhere: frozenset[int] = frozenset()) -> Finding:
     """Return what the server says of the model's versions.
 
     Args:
         client: Pinned to nothing, so that all are shown.
         version: The one that is wanted, None for the newest.
+        elsewhere: Versions that another server of the same target has.
     """
     try:
         statuses = client.status()
@@ -43,13 +50,17 @@ def check_versions(client: LatentClient, version: int | None) -> Finding:
         return warning(MODEL, told, "A proxy may let Predict through only; version states cannot be shown.")
     except ServerError as error:
         return wrong(MODEL, str(error), advice_for(error, "Look at the server's log."))
-    told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses)
+    told = ", ".join(f"{one.version} {one.state}{f' ({one.error})' if one.error else ''}" for one in statuses[:SHOWN])
+    told += f", and {len(statuses) - SHOWN} more" if len(statuses) > SHOWN else ""
     available = [one.version for one in statuses if one.state == "AVAILABLE"]
-    if not available:
-        advice = "Look at the server's log; export the model anew if it is broken."
+    coming = [one.version for one in statuses if one.state in COMING]
+    if not available and not elsewhere:
+        advice = "Wait: it is being loaded." if coming else f"Look at the server's log. {BROKEN}"
         return wrong(VERSION, f"no version of {client.model} is available: {told}", advice)
-    if version is not None and version not in available:
+    if version is not None and version not in elsewhere.union(available):
         advice = "Serve that version too (model_version_policy), or ask for one that is available."
+        if version in coming:
+            advice = "Wait: it is being loaded."
         return wrong(VERSION, f"version {version} of {client.model} is not available; there: {told}", advice)
     return ok(VERSION, f"versions of {client.model}: {told}")
 
@@ -60,7 +71,11 @@ def advice_for(error: Exception, otherwise: str) -> str:
     if isinstance(error, AccessDeniedError):
         return "Give --token-file FILE, or --header KEY=VALUE, as the server or the proxy before it wants it."
     if isinstance(error, ServerTimeoutError):
-        return "The server is there but slow or hangs: look at its log and load, or allow more with --timeout."
+        return f"Look at the server's log and load, or allow more with --timeout. {SILENT}"
+    if isinstance(error, ModelNotServedError) and NO_WEIGHTS in text:
+        return "Take that version away, and put it there anew under another number, with one rename (export/README.md)."
+    if isinstance(error, ModelNotServedError) and "signature" not in text.lower():
+        return "Let every server of the target serve that version, or pin one that all have (--model-version)."
     if isinstance(error, ServerUnavailableError) and "overloaded" in text:
         return "More threads (--grpc_max_threads), batching or servers; the client waits and asks again meanwhile."
     if isinstance(error, ServerUnavailableError):
@@ -78,7 +93,7 @@ def check_card(client: LatentClient, label: str | None) -> tuple[Finding, ModelC
         if label is not None and "label" in str(error):
             advice = "Define it in version_labels (`serve --label`), or give --model-version."
             return wrong(LABEL, str(error), advice), None
-        return wrong(SIGNATURES, str(error), "Was the model written by `ae-search export`?"), None
+        return wrong(SIGNATURES, str(error), advice_for(error, "Was the model written by `ae-search export`?")), None
     except (ServerError, ImageError) as error:
         return wrong(CARD, str(error), advice_for(error, "Was the model written by `ae-search export`?")), None
     shape = " x ".join(map(str, card.image_shape))

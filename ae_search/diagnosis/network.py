@@ -3,115 +3,155 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from ae_search.client import Access
-from ae_search.diagnosis.finding import Finding, Verdict, ok, skipped, wrong
+from ae_search.client.addresses import addresses_of, proxy_of
+from ae_search.diagnosis.finding import Finding, Verdict, ok, skipped, warning, wrong
 
-NAME, PORT, TLS = "name resolution", "port", "TLS"
+NAME, PROXY, PORT, TLS, ADDRESSES = "name resolution", "proxy", "port", "TLS", "addresses"
 SOCKET_TIMEOUT_S = 5.0
+WAITING = "TensorFlow Serving opens the port when every model of its configuration has a version."
+SILENT = "A server that hangs, or runs with --grpc_max_threads=1, accepts connections and answers nothing."
 # The HTTP/2 connection preface and an empty SETTINGS frame (RFC 9113, 3.4): a gRPC server answers with its own.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
-Address = tuple[str, int]
+
+@dataclass(frozen=True)
+class Place:
+    """One numeric address behind a target, the host that it was found by, and what to call it."""
+
+    number: str
+    port: int
+    host: str
+    name: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """What a socket connects to."""
+        return self.number, self.port
 
 
-def check_network(target: str, access: Access) -> Iterator[Finding]:
-    """Yield what is found about reaching a target, up to the first thing that is wrong."""
+def check_network(target: str, access: Access, timeout_s: float = SOCKET_TIMEOUT_S) -> Iterator[Finding]:
+    """Yield what is found about reaching each address of a target; wrong only where none can be reached.
+
+    Args:
+        target: "HOST:PORT" or a gRPC target.
+        access: TLS and its files.
+        timeout_s: Seconds allowed for each step, `SOCKET_TIMEOUT_S` at most.
+    """
+    patience_s = min(timeout_s, SOCKET_TIMEOUT_S)
     addresses = addresses_of(target)
     if addresses is None:
         yield skipped(NAME, f"{target} is resolved by gRPC")
         return
+    if (variable := proxy_of(target)) is not None:
+        told = f"calls to {target} go through the proxy that {variable} names"
+        yield warning(PROXY, told, "Name the host in no_proxy if they should not; the proxy must let HTTP/2 through.")
+        return
+    names, reached = [], []
     for host, port in addresses:
-        findings = [_resolve(host, port)]
-        if findings[-1].verdict is Verdict.OK:
-            findings.append(_connect(host, port))
-        if findings[-1].verdict is Verdict.OK:
-            findings.append(_speak_tls(host, port, access) if access.uses_tls else _speak_plain(host, port))
+        name, numbers = _resolve(host, port)
+        names.append(name)
+        reached += _reach(host, port, numbers, access, patience_s)
+    answering = [findings for findings in reached if findings[-1].verdict is Verdict.OK]
+    if answering:
+        away = len(reached) - len(answering) + sum(name.verdict is Verdict.WRONG for name in names)
+        yield from (_lessened(finding) for finding in chain(names, *reached))
+        if away:
+            told = f"{len(answering)} of {len(answering) + away} addresses of {target} answer"
+            yield warning(
+                ADDRESSES, told, "Calls go to those that do. Start the others, or take them out of the target."
+            )
+        return
+    for findings in [[name] for name in names if name.verdict is Verdict.WRONG] + reached:
         yield from findings
-        if findings[-1].verdict is Verdict.WRONG:
-            return
 
 
-def addresses_of(target: str) -> list[Address] | None:
-    """Return host and port of each address in a target, None where only gRPC can tell."""
-    scheme, _, rest = target.partition(":")
-    if scheme in ("unix", "unix-abstract", "xds"):
-        return None
-    if scheme in ("dns", "ipv4", "ipv6") and not rest.isdigit():
-        if rest.startswith("//") and not rest.startswith("///"):
-            return None
-        target = rest.removeprefix("///")
-    found = []
-    for address in target.split(","):
-        host, _, port = address.rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536:
-            return None
-        found.append((host.strip("[]"), int(port)))
-    return found
+def _reach(host: str, port: int, numbers: list[str], access: Access, timeout_s: float) -> list[list[Finding]]:
+    """Return what is found at each numeric address of a host; a family that is all away counts only by itself."""
+    found: dict[bool, list[list[Finding]]] = {}
+    for number in numbers:
+        place = Place(number, port, host, f"{host if len(numbers) == 1 else f'{host} ({number})'}:{port}")
+        findings = [_connect(place, timeout_s)]
+        if findings[-1].verdict is Verdict.OK:
+            speak = _speak_tls(place, access, timeout_s) if access.uses_tls else _speak_plain(place, timeout_s)
+            findings.append(speak)
+        found.setdefault(":" in number, []).append(findings)
+    good = [one for one in found.values() if any(findings[-1].verdict is Verdict.OK for findings in one)]
+    # localhost has an address of IPv6 as well, at which few servers listen.
+    return [findings for one in good or found.values() for findings in one]
 
 
-def _resolve(host: str, port: int) -> Finding:
+def _lessened(finding: Finding) -> Finding:
+    return replace(finding, verdict=Verdict.WARNING) if finding.verdict is Verdict.WRONG else finding
+
+
+def _resolve(host: str, port: int) -> tuple[Finding, list[str]]:
+    """Return what is found about a name, and its numeric addresses."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        return wrong(NAME, f"{host} has no address ({error.strerror or error})", "Check the spelling, and the DNS.")
+        return wrong(NAME, f"{host} has no address ({error.strerror or error})", "Check the spelling, and the DNS."), []
     numbers = sorted({str(entry[4][0]) for entry in found})
-    return ok(NAME, f"{host} is {', '.join(numbers)}")
+    return ok(NAME, f"{host} is {', '.join(numbers)}"), numbers
 
 
-def _connect(host: str, port: int) -> Finding:
+def _connect(place: Place, timeout_s: float) -> Finding:
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S):
-            return ok(PORT, f"{host}:{port} accepts connections")
+        with socket.create_connection(place.address, timeout_s):
+            return ok(PORT, f"{place.name} accepts connections")
     except TimeoutError:
-        told = f"{host}:{port} does not answer within {SOCKET_TIMEOUT_S:g} s"
+        told = f"{place.name} does not answer within {timeout_s:g} s"
         return wrong(PORT, told, "A firewall may drop the packets, or the machine is down.")
     except OSError as error:
-        told = f"{host}:{port} refuses connections ({error.strerror or error})"
-        return wrong(PORT, told, "Is the server running, and is this its gRPC port (8500 unless told otherwise)?")
+        told = f"{place.name} refuses connections ({error.strerror or error})"
+        return wrong(PORT, told, f"Is the server running, and is this its gRPC port (8500 by default)? {WAITING}")
 
 
-def _speak_plain(host: str, port: int) -> Finding:
+def _speak_plain(place: Place, timeout_s: float) -> Finding:
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain:
+        with socket.create_connection(place.address, timeout_s) as plain:
             plain.sendall(PREFACE)
             answer = plain.recv(512)
     except OSError:
         answer = b""
     if _is_settings(answer):
-        return ok(TLS, f"{host}:{port} speaks gRPC in plain text, as asked")
+        return ok(TLS, f"{place.name} speaks gRPC in plain text, as asked")
     if b"HTTP" in answer:
-        told = f"{host}:{port} speaks HTTP/1, not gRPC"
+        told = f"{place.name} speaks HTTP/1, not gRPC"
         return wrong(
             TLS,
             told,
             "That may be the REST port (8501); give the gRPC port (8500), or a proxy that lets HTTP/2 through.",
         )
-    if _speaks_tls(host, port):
-        return wrong(TLS, f"{host}:{port} speaks TLS", "Give --tls, or --tls-ca FILE for an authority of your own.")
-    return wrong(TLS, f"{host}:{port} does not answer as a gRPC server does", "Is this a TensorFlow Serving gRPC port?")
+    if _speaks_tls(place, timeout_s):
+        return wrong(TLS, f"{place.name} speaks TLS", "Give --tls, or --tls-ca FILE for an authority of your own.")
+    told = f"{place.name} does not answer as a gRPC server does"
+    return wrong(TLS, told, f"Is this a TensorFlow Serving gRPC port? {SILENT}")
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(place: Place, timeout_s: float) -> bool:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain, context.wrap_socket(plain):
+        with socket.create_connection(place.address, timeout_s) as plain, context.wrap_socket(plain):
             return True
     except OSError:
         return False
 
 
-def _speak_tls(host: str, port: int, access: Access) -> Finding:
-    at = f"{host}:{port}"
+def _speak_tls(place: Place, access: Access, timeout_s: float) -> Finding:
+    at = place.name
     try:
         context = ssl.create_default_context(cafile=access.ca_file)
         if access.certificate_file and access.key_file:
             context.load_cert_chain(access.certificate_file, access.key_file)
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection((host, port), SOCKET_TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=access.server_name or host) as secure,
+            socket.create_connection(place.address, timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=access.server_name or place.host) as secure,
         ):
             secure.sendall(PREFACE)
             answer = secure.recv(64)  # a missing client certificate is complained of after the handshake

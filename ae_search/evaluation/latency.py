@@ -77,5 +77,6 @@ def evaluate_queries(
 
 
 def precision(neighbours: Sequence[Neighbour], label: str | None) -> float:
-    """Return the share of neighbours with this label, 0 where there are none."""
-    return sum(neighbour.label == label for neighbour in neighbours) / max(1, len(neighbours))
+    """Return the share of neighbours with this label, 0 where there are none; None is like no label, not even None."""
+    right = sum(label is not None and neighbour.label == label for neighbour in neighbours)
+    return right / max(1, len(neighbours))

@@ -6,13 +6,12 @@ EXPORT/<model>/<version>/
   batching_params.pbtxt                        read by a server that batches, see `batching`
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +35,16 @@ from ae_search.contract import (
 )
 from ae_search.data.decode import PREPROCESSING, decode_image
 from ae_search.errors import ConfigurationError, ExportError
+from ae_search.export.adapter import AdaptedEncoder
 from ae_search.export.batching import write_batching
+from ae_search.export.failures import one_line, said_as
+from ae_search.export.input_range import DEFAULT_RANGE, InputRange
+from ae_search.export.parity import check_latents, check_parity
 from ae_search.export.warmup import write_warmup
-from ae_search.files import make_folder, new_folder
-from ae_search.image_file import pixels_to_png
+from ae_search.files import locked, make_folder, new_folder
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
 
 log = logging.getLogger(__name__)
-
-# Relative to the largest latent value; float32 sums in another order differ by about 1e-6.
-PARITY_TOLERANCE = 1e-4
 
 
 def export_encoder(
@@ -53,6 +52,7 @@ def export_encoder(
     to: Path,
     *,
     image_shape: tuple[int, int, int] | None = None,
+    input_range: InputRange | None = None,
     metric: Metric = "angular",
     data: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
@@ -60,9 +60,13 @@ def export_encoder(
     """Export any Keras model from images to vectors as the next version below `to`.
 
     Args:
-        encoder: Keras model: float32 `[n, h, w, c]` in [0, 1], c being 1 or 3, to `[n, d]`.
+        encoder: Keras model from images `[n, h, w, c]`, c being 1 or 3, to vectors `[n, d]`; one output in a dict or
+            list is taken too. It is run with `training=False`.
         to: Model base path; its name is the model's. Its versions are whole numbers, the new one the highest.
-        image_shape: `(h, w, c)`, needed where the model leaves its sides open.
+        image_shape: `(h, w, c)`, needed where the model leaves them open.
+        input_range: Values that the encoder wants: "0-1", "0-255" or "-1-1". None for what its first layers say
+            (Rescaling, Normalization, arithmetic), else "0-1"; whole numbers are always fed 0-255. The choice is
+            logged, and is in the card's `training`.
         metric: Distance to compare latents with: "angular" or "euclidean".
         data: Summary of the training data, for the model card.
         training: Figures of the training, for the model card.
@@ -72,38 +76,46 @@ def export_encoder(
 
     Raises:
         ConfigurationError: The model does not map images to vectors, or `to` cannot be written.
-        ExportError: What was written answers otherwise than Keras.
+        ExportError: The latents cannot be searched with, or what was written answers otherwise than Keras.
     """
-    shape, latent_dim = _shapes(encoder, image_shape)
     if metric not in METRICS:
         raise ConfigurationError(f"--metric must be one of {', '.join(METRICS)}. Received: {metric}.")
     if not re.fullmatch(r"[\w.-]+", to.resolve().name):
         raise ConfigurationError(f"The model's name {to.resolve().name!r} must be letters, digits, '_', '.' or '-'.")
-    make_folder(to, "export")
+    adapted = AdaptedEncoder.of(encoder, image_shape, input_range)
+    with said_as(ExportError, "The encoder cannot be run"):
+        expected = check_latents(adapted)
     with _only_exporter(to):
         card = ModelCard(
             name=to.resolve().name,
             version=max(versions(to), default=0) + 1,
-            fingerprint=fingerprint(encoder, shape),
-            image_shape=shape,
-            latent_dim=latent_dim,
+            fingerprint=fingerprint(encoder, adapted.image_shape, adapted.input_range),
+            image_shape=adapted.image_shape,
+            latent_dim=adapted.latent_dim,
             metric=metric,
             data=data or {},
-            training=training or {},
+            training={**(training or {}), "input_range": adapted.input_range, "input_dtype": adapted.dtype},
             keras=keras.__version__,
             tensorflow=tf.__version__,
         )
         final = to / str(card.version)
         with new_folder(final) as folder:
-            _write(encoder, card, folder)
+            with said_as(ExportError, "The encoder cannot be written as a SavedModel"):
+                _write(adapted, card, folder)
             write_warmup(folder, card)
             write_batching(folder, card)
-            _check_parity(encoder, card, folder)
+            with said_as(ExportError, "What was exported cannot be run"):
+                check_parity(adapted, expected, card, folder)
+            _warn_of_refusal(folder)
     return final
 
 
-def load_encoder(path: Path) -> Any:
+def load_encoder(path: Path, *, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Load an encoder from a `.keras` file, without running code from it.
+
+    Args:
+        path: The file.
+        custom_objects: Classes and functions that are no part of Keras, by the names that the file has for them.
 
     Raises:
         ConfigurationError: There is no such file, or Keras cannot load it safely.
@@ -111,10 +123,9 @@ def load_encoder(path: Path) -> Any:
     if not path.is_file() or path.suffix != ".keras":
         raise ConfigurationError(f"--encoder takes a .keras file. Received: {path}, which is none.")
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigurationError(f"{path} cannot be loaded by Keras: {reason[0]}") from error
+        return keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
+    except Exception as error:  # zip, HDF5, JSON, Keras and custom objects each raise their own
+        raise ConfigurationError(_refusal(path, error)) from error
 
 
 def versions(base: Path) -> list[int]:
@@ -126,13 +137,14 @@ def versions(base: Path) -> list[int]:
     )
 
 
-def fingerprint(encoder: Any, image_shape: tuple[int, int, int]) -> str:
+def fingerprint(encoder: Any, image_shape: tuple[int, int, int], input_range: InputRange = DEFAULT_RANGE) -> str:
     """Return the sha256 over architecture, weights and preprocessing: equal for equal latents."""
+    preprocessing: list[Any] = [PREPROCESSING, list(image_shape)]
+    if input_range != DEFAULT_RANGE:
+        preprocessing.append(input_range)
     digest = hashlib.sha256()
-    digest.update(json.dumps([PREPROCESSING, list(image_shape)]).encode())
-    digest.update(
-        json.dumps(keras.saving.serialize_keras_object(encoder)["config"], sort_keys=True, default=str).encode()
-    )
+    digest.update(json.dumps(preprocessing).encode())
+    digest.update(json.dumps(_architecture(encoder), sort_keys=True, default=str).encode())
     for variable in encoder.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         digest.update(f"{value.dtype}{value.shape}".encode())
@@ -140,31 +152,59 @@ def fingerprint(encoder: Any, image_shape: tuple[int, int, int]) -> str:
     return digest.hexdigest()
 
 
-def _shapes(encoder: Any, image_shape: tuple[int, int, int] | None) -> tuple[tuple[int, int, int], int]:
-    """Return image shape and latent size, or say why this model cannot be exported."""
-    takes, gives = getattr(encoder, "input_shape", None), getattr(encoder, "output_shape", None)
-    if not isinstance(takes, tuple) or len(takes) != 4 or takes[3] not in (1, 3):
-        raise ConfigurationError(f"The encoder must take images [n, h, w, 1 or 3]. Received: input_shape={takes}.")
-    if not isinstance(gives, tuple) or len(gives) != 2 or gives[1] is None:
-        raise ConfigurationError(
-            f"The encoder must return vectors [n, d]; end it with Flatten or GlobalAveragePooling2D. "
-            f"Received: output_shape={gives}."
+def _architecture(model: Any) -> Any:
+    """Return what Keras keeps of a model beside its weights; of a subclass, its name and what its layers keep."""
+    try:
+        kept = keras.saving.serialize_keras_object(model)["config"]
+    except Exception:  # a subclass need not say how it is made
+        kept = {}
+    if isinstance(model, keras.Sequential) or "layers" in kept:
+        return kept
+    return [type(model).__name__, kept, [_architecture(layer) for layer in getattr(model, "layers", [])]]
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Say why Keras cannot load a file, and what to do."""
+    unknown = re.search(r"Could not locate \w+ '([^']*)'", str(error))
+    in_python = "or load it in Python and call ae_search.export.export_encoder"
+    if unknown:
+        name = unknown[1]
+        return (
+            f"{path} holds {name!r}, which is no part of Keras; name the module that has it with --custom-objects "
+            f"MODULE:{name} (MODULE alone where it registers the class with Keras), {in_python}."
         )
-    wanted = image_shape or (takes[1], takes[2], takes[3])
-    if None in wanted or any(side not in (None, want) for side, want in zip(takes[1:], wanted, strict=True)):
-        raise ConfigurationError(f"The encoder takes {takes[1:]}; give an --image-size that fits. Received: {wanted}.")
-    return wanted, gives[1]
+    if "safe_mode=False" in str(error):
+        return (
+            f"{path} holds a Lambda with Python code in it, which is never run from a file; put the code into a layer "
+            f"of your own and name that with --custom-objects, {in_python}."
+        )
+    return f"{path} cannot be loaded by Keras: {one_line(error)}"
 
 
 @contextmanager
 def _only_exporter(base: Path) -> Iterator[None]:
-    """Let one export at a time choose a version number."""
-    with (base / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Let one export at a time choose a version number; a base path that is new goes again if the export fails."""
+    new, lock = not base.exists(), base / ".lock"
+    with ExitStack() as stack:
+        while True:
+            make_folder(base, "export")
+            try:
+                stack.enter_context(locked(lock, wait=True))
+                break
+            except FileNotFoundError:  # an export that failed took the folder away while this one waited
+                continue
+            except OSError as error:
+                raise ConfigurationError(f"{base} cannot be locked for an export: {error.strerror}.") from error
+        try:
+            yield
+        except BaseException:
+            if new and [one.name for one in base.iterdir()] == [lock.name]:
+                lock.unlink()
+                base.rmdir()
+            raise
 
 
-def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
+def _write(encoder: AdaptedEncoder, card: ModelCard, folder: Path) -> None:
     """Write saved_model.pb and variables/. Every image input passes ensure_shape before any kernel sees it."""
     shape = card.image_shape
 
@@ -173,7 +213,7 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
         # oneDNN's fused convolution answers no rows with a wrong shape (seen on 2.21); say what is wrong instead.
         with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(images)[0], "the batch has no image")]):
             images = tf.identity(images)
-        return {LATENTS: tf.cast(encoder(images, training=False), tf.float32)}
+        return {LATENTS: encoder(images)}
 
     def encode_uint8(images: Any) -> dict[str, Any]:
         return encode(tf.cast(tf.ensure_shape(images, (None, *shape)), tf.float32) / 255.0)
@@ -192,7 +232,7 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
         return {MODEL_CARD: tf.fill(tf.shape(rows), card.to_json())}
 
     archive = keras.export.ExportArchive()
-    archive.track(encoder)
+    archive.track(encoder.model)
     for name, function, inputs in (
         (SIGNATURE_FLOAT, encode, [tf.TensorSpec((None, *shape), tf.float32, name=IMAGES)]),
         (SIGNATURE_UINT8, encode_uint8, [tf.TensorSpec((None, *shape), tf.uint8, name=IMAGES)]),
@@ -203,31 +243,11 @@ def _write(encoder: Any, card: ModelCard, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
 
 
-def _check_parity(encoder: Any, card: ModelCard, folder: Path) -> None:
-    """Load what was written and compare its latents with the Keras encoder's.
+def _warn_of_refusal(folder: Path) -> None:
+    """Say now what whoever loads the model would be told: an encoder of the user's own may print, or read files."""
+    from ae_search.model_server.program import check_program  # here, because it brings gRPC along
 
-    Raises:
-        ExportError: They differ.
-    """
-    pixels = np.random.default_rng(0).integers(0, 256, (4, *card.image_shape), np.uint8)
-    images = pixels.astype(np.float32) / 255.0
-    expected = keras.ops.convert_to_numpy(encoder(images, training=False))
-    if not np.isfinite(expected).all():
-        raise ExportError("The encoder's latents are not finite; train it anew, perhaps with a lower learning rate.")
-    signatures = tf.saved_model.load(str(folder)).signatures
-    files = tf.constant([pixels_to_png(image) for image in pixels])
-    answers = {
-        SIGNATURE_FLOAT: signatures[SIGNATURE_FLOAT](**{IMAGES: tf.constant(images)}),
-        SIGNATURE_UINT8: signatures[SIGNATURE_UINT8](**{IMAGES: tf.constant(pixels)}),
-        SIGNATURE_BYTES: signatures[SIGNATURE_BYTES](**{IMAGE_BYTES: files}),
-    }
-    scale = float(np.abs(expected).max()) or 1.0
-    for name, answer in answers.items():
-        difference = float(np.abs(answer[LATENTS].numpy() - expected).max()) / scale
-        if not difference <= PARITY_TOLERANCE:
-            raise ExportError(
-                f"The exported {name!r} differs from Keras by {difference:.2g} of the largest latent value."
-            )
-    (text,) = signatures[SIGNATURE_DESCRIBE](**{ROWS: tf.constant([0])})[MODEL_CARD].numpy()
-    if ModelCard.from_json(text) != card:
-        raise ExportError("The exported model card differs from what was written.")
+    try:
+        check_program(folder)
+    except ExportError as error:
+        log.warning("%s", error)

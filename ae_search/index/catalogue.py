@@ -10,14 +10,13 @@ from ae_search.index.comparing import Ids
 from ae_search.index.database import Database, blocks
 from ae_search.index.items import Items
 from ae_search.index.names import Name
+from ae_search.index.sqlite_gate import within_sqlite
 from ae_search.index.where import Condition
 
 CATALOGUE = "catalogue.sqlite"
 
 _PER_BLOCK = 4096
 _CONDITIONS_KEPT = 8
-# SQLite need not lock such a file, and a folder that cannot be written will do.
-_UNCHANGING = "mode=ro&immutable=1"
 
 _SCHEMA = """
 CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
@@ -25,6 +24,10 @@ CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
 """
 # Made after the rows, when it is one sort.
 _INDEX = "CREATE INDEX items_label ON items (label);"
+
+
+class KeyTwiceError(ConfigurationError):
+    """A key came in that another item has."""
 
 
 class Catalogue:
@@ -39,7 +42,7 @@ class Catalogue:
     """
 
     def __init__(self, path: Path, items: int) -> None:
-        self._database = Database(path, _UNCHANGING)
+        self._database = Database(path, may_change=False)
         self._database.check_schema(_SCHEMA + _INDEX)
         ((low, high),) = self._database.query("SELECT min(id), max(id) FROM items")
         if items and (low, high) != (0, items - 1):
@@ -47,7 +50,7 @@ class Catalogue:
                 f"{path} does not belong to its manifest: expected ids 0 to {items - 1}. Received: {low} to {high}."
             )
         # A scan takes a while, and must not keep look-ups waiting.
-        self._scans = Database(path, _UNCHANGING)
+        self._scans = Database(path, may_change=False)
         self._matching: dict[str, Ids] = {}
 
     def thumbnail(self, item: int) -> bytes | None:
@@ -123,19 +126,23 @@ class CatalogueWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        # The unpublished folder is thrown away after a crash, and fsynced as a whole before it is published.
-        # The journal stays in memory rather than off: without one, SQLite cannot take back a refused block.
-        self._connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;" + _SCHEMA)
-        self._connection.execute("BEGIN")
+        with within_sqlite:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            # The unpublished folder is thrown away after a crash, and fsynced as a whole before it is published.
+            # The journal stays in memory rather than off: without one, SQLite cannot take back a refused block.
+            self._connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;" + _SCHEMA)
+            self._connection.execute("BEGIN")
 
     def add(self, first_id: int, items: Items) -> None:
         """Add items with ids from `first_id` on: all of them, or none if one is refused.
 
         Raises:
-            ConfigurationError: A key is there already.
+            KeyTwiceError: A key is there already, or comes twice.
         """
-        ids = range(first_id, first_id + len(items))
+        with within_sqlite:
+            self._add(range(first_id, first_id + len(items)), items)
+
+    def _add(self, ids: range, items: Items) -> None:
         execute = self._connection.execute
         execute("SAVEPOINT block")
         try:
@@ -148,14 +155,24 @@ class CatalogueWriter:
                 execute("ROLLBACK TO block")
             if not isinstance(error, sqlite3.IntegrityError):
                 raise
-            known = (key for key in items.keys if execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone())
-            raise ConfigurationError(f"Keys must be unique. Received twice: {next(known)!r}.") from error
+            seen = set(self._stored(items.keys))
+            twice = next(key for key in items.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise KeyTwiceError(f"Keys must be unique. Received twice: {twice!r}.") from error
         finally:
             if self._connection.in_transaction:
                 execute("RELEASE block")
 
+    def _stored(self, keys: Sequence[str]) -> Iterator[str]:
+        for key in keys:
+            if self._connection.execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone():
+                yield key
+
     def close(self, *, commit: bool) -> None:
         """Close the file, keeping what was added only if `commit`."""
+        with within_sqlite:
+            self._close(commit)
+
+    def _close(self, commit: bool) -> None:
         try:
             if not self._connection.in_transaction:
                 if commit:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,13 @@ import numpy as np
 from ae_search.contract import Latents
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.comparing import Ids, first_bad_row
-from ae_search.index.database import Database, blocks, damage_named, ids_array
+from ae_search.index.database import Database, blocks, connect, damage_named, ids_array
 from ae_search.index.exact import Rough
 from ae_search.index.items import Items
 from ae_search.index.manifest import FileProof, Manifest
 from ae_search.index.names import Name
+from ae_search.index.side_files import check_written
+from ae_search.index.sqlite_gate import within_sqlite
 from ae_search.index.where import Condition
 
 CHANGES = "changes.sqlite"
@@ -70,7 +73,7 @@ class Delta:
     def matching(self, condition: Condition) -> Ids:
         """Return the ids of added items that meet a condition, ascending."""
         sql, values = condition
-        with self._table_lock:
+        with self._table_lock, within_sqlite:
             return ids_array(self._table.execute(f"SELECT id FROM added WHERE {sql} ORDER BY id", values).fetchall())
 
     @cached_property
@@ -99,9 +102,7 @@ class Changes:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self._path, self._items = path, manifest.items
         self._dim, self._metric = manifest.latent_dim, manifest.metric
-        # Not read-only: the change of a writer that was killed has to be taken back before anything can be read.
-        # Where the folder cannot be written, SQLite opens the file for reading all the same.
-        self._database = Database(path, "mode=rw")
+        self._database = Database(path, may_change=True)
         ((version,),) = self._database.query("PRAGMA user_version")
         if version > CHANGES_FORMAT:
             raise ConfigurationError(f"{path} has format {version}, newer than {CHANGES_FORMAT}; upgrade ae-search.")
@@ -217,13 +218,10 @@ def create_changes(path: Path, items: int, files: Mapping[str, FileProof]) -> No
         items: Items in the forest; added ones count on from there.
         files: The generation's other files, which it will go with and no others.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    with within_sqlite, closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
         connection.execute("INSERT INTO base VALUES (?)", (_digest_of(files),))
-    finally:
-        connection.close()
 
 
 def _digest_of(files: Mapping[str, FileProof]) -> str:
@@ -235,18 +233,25 @@ class ChangesWriter:
     """One transaction on the changes of a generation; the caller holds the index's lock.
 
     Args:
-        path: The SQLite file.
+        path: The SQLite file, which was read meanwhile: no change of a killed writer waits there to be taken back.
+
+    Raises:
+        IndexDamagedError: The file or its journal must not be written, as a link.
     """
 
     def __init__(self, path: Path) -> None:
-        with damage_named(path):
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=30.0
-            )
-            self._connection.execute("PRAGMA synchronous = FULL")
-            # A cache that spills locks readers out long before the commit.
-            self._connection.execute("PRAGMA cache_spill = OFF")
-            self._connection.execute("BEGIN IMMEDIATE")
+        check_written(path)
+        with ExitStack() as stack:
+            # A fork waits for the end of the transaction.
+            stack.enter_context(within_sqlite)
+            with damage_named(path):
+                self._connection = connect(path, "mode=rw", busy_s=30.0)
+                stack.callback(self._connection.close)
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # A cache that spills locks readers out long before the commit.
+                self._connection.execute("PRAGMA cache_spill = OFF")
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._end = stack.pop_all()
 
     def add(self, items: Items, latents: Latents) -> None:
         """Add items; their keys must be new.
@@ -279,4 +284,4 @@ class ChangesWriter:
 
     def close(self) -> None:
         """Close the file; what was not committed is taken back."""
-        self._connection.close()
+        self._end.close()

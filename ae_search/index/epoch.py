@@ -7,13 +7,13 @@ every query until the next writer comes.
 """
 
 import mmap
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from ae_search.files import write_atomically
+from ae_search.files import open_regular, write_atomically
 
 EPOCH = ".epoch"
 
@@ -33,13 +33,13 @@ class EpochReader:
         self._map: mmap.mmap | bytes = b""
         self._file = _identity(self._path)
         self._look_again = time.monotonic() + _LOOK_AGAIN_S
-        try:
-            with _open(self._path) as file:
-                counter = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        except (OSError, ValueError):
-            return
-        if len(counter) == _BYTES:
-            self._map = counter
+        with suppress(OSError, ValueError):
+            descriptor = _open(self._path)
+            try:
+                if os.fstat(descriptor).st_size == _BYTES:
+                    self._map = mmap.mmap(descriptor, _BYTES, prot=mmap.PROT_READ)
+            finally:
+                os.close(descriptor)
 
     def is_still(self, counter: bytes) -> bool:
         """Tell whether the counter vouches for what was true when `now` returned these bytes."""
@@ -60,17 +60,17 @@ class EpochReader:
         return b"" if counter[:1] and counter[0] & 1 else counter
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> int:
     """Open for writing where that is allowed: on an overlay file system, others are shown the file before any write."""
     try:
-        return path.open("r+b")
+        return open_regular(path, writable=True)
     except OSError:
-        return path.open("rb")
+        return open_regular(path)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        stat = path.stat()
+        stat = os.lstat(path)
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
@@ -79,13 +79,26 @@ def _identity(path: Path) -> tuple[int, int] | None:
 @contextmanager
 def changing(index: Path) -> Iterator[None]:
     """Hold the counter odd while a change becomes visible; only the holder of the index's lock may."""
-    path = index / EPOCH
-    if not path.is_file() or path.stat().st_size != _BYTES:
-        write_atomically(path, lambda temporary: temporary.write_bytes(bytes(_BYTES)))
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), _BYTES) as counter:
+    descriptor = _own_counter(index / EPOCH)
+    try:
+        counter = mmap.mmap(descriptor, _BYTES)
+    finally:
+        os.close(descriptor)
+    with counter:
         odd = int.from_bytes(counter[:_BYTES], "little") | 1
         counter[:_BYTES] = odd.to_bytes(_BYTES, "little")
         try:
             yield
         finally:
             counter[:_BYTES] = ((odd + 1) % 2**64).to_bytes(_BYTES, "little")
+
+
+def _own_counter(path: Path) -> int:
+    """Open the counter; what is none, as a link or a hard link to another file, is replaced and not written."""
+    with suppress(OSError):
+        descriptor = open_regular(path, writable=True)
+        if os.fstat(descriptor).st_size == _BYTES:
+            return descriptor
+        os.close(descriptor)
+    write_atomically(path, bytes(_BYTES))
+    return open_regular(path, writable=True)

@@ -16,16 +16,14 @@ from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.index.generation import Snapshot
 from ae_search.index.manifest import UNKNOWN_MODEL, Manifest
 from ae_search.index.parquet_file import (
-    KEY_COLUMNS,
-    ROWS_PER_BLOCK,
     Block,
     Table,
     malformed,
     parquet_writer,
     pyarrow_modules,
-    read_folder,
-    read_parquet,
+    rows_per_block,
 )
+from ae_search.index.parquet_table import KEY_COLUMNS, read_folder, read_parquet
 
 PARQUET, NPY, JSON_LINES = ".parquet", ".npy", ".jsonl"
 
@@ -182,8 +180,9 @@ def _read_npy(path: Path, keys: Path | None) -> Table:
         )
 
     def blocks() -> Iterator[Block]:
-        for start in range(0, len(array), ROWS_PER_BLOCK):
-            rows = np.asarray(array[start : start + ROWS_PER_BLOCK], dtype=np.float32)
+        step = rows_per_block(array.shape[1])
+        for start in range(0, len(array), step):
+            rows = np.asarray(array[start : start + step], dtype=np.float32)
             ids = range(start, start + len(rows))
             yield Block(rows, [str(at) for at in ids] if names is None else names[start : start + len(rows)])
 

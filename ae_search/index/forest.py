@@ -9,6 +9,7 @@ import numpy as np
 from annoy import AnnoyIndex
 
 from ae_search.contract import Latents, Metric
+from ae_search.cores import cores
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import umask
 from ae_search.index.checked_json import MAX_COUNT
@@ -92,7 +93,7 @@ class Forest:
             # Annoy reads a list several times faster than it reads an array.
             for item, row in enumerate(latents[start : start + _ROWS_PER_BLOCK].tolist(), start):
                 annoy.add_item(item, row)
-        annoy.build(n_trees, n_jobs=jobs)
+        annoy.build(n_trees, n_jobs=cores() if jobs == -1 else jobs)
         annoy.save(str(path))
         annoy.unload()
         return cls(path, n, dim, metric)

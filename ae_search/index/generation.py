@@ -1,5 +1,7 @@
 """One generation, opened: the files that never change, and the changes since."""
 
+import mmap
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.errors import IndexDamagedError
+from ae_search.files import open_regular
 from ae_search.index.catalogue import CATALOGUE, Catalogue
 from ae_search.index.changes import CHANGES, Changes, Delta
 from ae_search.index.comparing import Ids
@@ -16,6 +19,7 @@ from ae_search.index.items import Items
 from ae_search.index.manifest import MANIFEST, Manifest
 from ae_search.index.names import NAMES, Name, Names
 from ae_search.index.proof import check_files
+from ae_search.index.shortage import shortage_named
 
 _ITEMS_PER_BLOCK = 4096
 
@@ -44,11 +48,13 @@ class Generation:
         self._written = _identity(folder)
         manifest = self.manifest = Manifest.read(folder)
         try:
-            check_files(folder, manifest)
-            self.names = Names(folder / NAMES, manifest.items)
-            self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
-            self.changes = Changes(folder / CHANGES, manifest)
-            self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
+            with shortage_named(folder):
+                check_files(folder, manifest)
+                self.names = Names(folder / NAMES, manifest.items)
+                self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
+                self.changes = Changes(folder / CHANGES, manifest)
+                _check_room(folder / FOREST)
+                self.forest = Forest(folder / FOREST, manifest.items, manifest.latent_dim, manifest.metric)
         except OSError as error:
             # A writer may remove it meanwhile, in which case another generation is live.
             raise IndexDamagedError(f"Cannot read {folder}: {error}; restore it or build the index anew.") from error
@@ -58,10 +64,20 @@ class Generation:
         return folder == self.folder and _identity(folder) == self._written
 
 
+def _check_room(path: Path) -> None:
+    """Map a file and let go of it: where there is no room for it, Annoy does not notice and the process dies."""
+    descriptor = open_regular(path)
+    try:
+        if size := os.fstat(descriptor).st_size:
+            mmap.mmap(descriptor, size, prot=mmap.PROT_READ).close()
+    finally:
+        os.close(descriptor)
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Return what changes when a manifest is replaced."""
     try:
-        stat = (folder / MANIFEST).stat()
+        stat = os.lstat(folder / MANIFEST)
     except OSError:
         return None
     return stat.st_ino, stat.st_ctime_ns

@@ -140,9 +140,9 @@ def new_generation(
     Raises:
         ConfigurationError: The disk is full.
     """
-    folder = next_generation(index)
     callers_turn = False
     try:
+        folder = next_generation(index)
         with new_folder(folder) as temporary:
             writer = GenerationWriter(index, temporary, recipe, jobs=jobs, on_disk=on_disk)
             with writer.inputs():

@@ -90,7 +90,7 @@ def _size(folder: Path) -> int:
     size = 0
     with suppress(FileNotFoundError):  # a writer has published the next generation and removes this one
         for file in folder.iterdir():
-            size += file.stat().st_size
+            size += file.lstat().st_size
     return size
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ae_search.errors import ConfigurationError
-from ae_search.index.names import Name
+from ae_search.index.names import MAX_METADATA_BYTES, MAX_TEXT_BYTES, Name
 
 Metadata = Mapping[str, Any]
 
-MAX_METADATA_BYTES = 1 << 20
 # SQLite reads 1,000 levels, and Python's own parser fewer where the stack is deep already.
 MAX_METADATA_DEPTH = 100
 # As JSON writes it. SQLite ends a text there.
@@ -47,7 +46,7 @@ class Items:
         Raises:
             ValueError: The lengths differ, or metadata are no JSON object.
             TypeError: A key or a label is no string, or a thumbnail no bytes.
-            ConfigurationError: A key occurs twice, or a text cannot be stored.
+            ConfigurationError: A key occurs twice, or a text cannot be stored: no Unicode, NUL in it, more than 8 KiB.
         """
         none: list[None] = [None] * len(keys)
         labels = none if labels is None else labels
@@ -118,8 +117,12 @@ def _check_text(text: str | None) -> None:
     if not isinstance(text, str):
         raise TypeError(f"Keys and labels must be strings. Received: {text!r} of type {type(text).__name__}.")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError as error:  # a file name that is not UTF-8 comes with lone surrogates
         raise ConfigurationError(f"Keys and labels must be Unicode text; rename {text!r}.") from error
     if "\0" in text:
         raise ConfigurationError(f"Keys and labels must not hold the character NUL; rename {text!r}.")
+    if size > MAX_TEXT_BYTES:
+        raise ConfigurationError(
+            f"A key or label may have {MAX_TEXT_BYTES} bytes as UTF-8; shorten {text[:60]!r}... Received: {size}."
+        )

@@ -1,28 +1,34 @@
 """An index as its users hold it: search, look up, change; several processes at once."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents, ModelRef
+from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.index.build import Origin
 from ae_search.index.comparing import checked_latents, queries
 from ae_search.index.filters import filter_of
 from ae_search.index.following import Follower
 from ae_search.index.generation import Snapshot
 from ae_search.index.items import Metadata
 from ae_search.index.manifest import Manifest
+from ae_search.index.names import metadata_of
 from ae_search.index.neighbour import Neighbour, neighbours
 from ae_search.index.searching import Search
 from ae_search.index.tuning import TUNED_K
 from ae_search.index.where import Where
-from ae_search.index.writing import Writing, compact, tune_again, writing
+from ae_search.index.writing import Writing, compact, rebuilding, tune_again, writing
+
+if TYPE_CHECKING:
+    from ae_search.index.duplicates import DuplicateGroup
+    from ae_search.index.info import IndexInfo
+    from ae_search.index.verify import Check
 
 
 class LatentIndex:
@@ -177,7 +183,7 @@ class LatentIndex:
         """
         snapshot = self.snapshot()
         names = snapshot.names(self._ids(snapshot, keys))
-        return [(label, json.loads(metadata) if metadata else {}) for _, label, metadata in names]
+        return [(label, metadata_of(metadata)) for _, label, metadata in names]
 
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""
@@ -190,7 +196,7 @@ class LatentIndex:
         snapshot = self.snapshot()
         for ids in snapshot.live_ids():
             for key, label, metadata in snapshot.names(ids):
-                yield key, label, json.loads(metadata) if metadata else {}
+                yield key, label, metadata_of(metadata)
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""
@@ -217,8 +223,8 @@ class LatentIndex:
 
         Args:
             latents: Float32 `[n, d]`, of the index's model.
-            keys: n keys that the index does not have.
-            labels: n labels, None where an item has none.
+            keys: n keys that the index does not have, each of at most 8 KiB as UTF-8.
+            labels: n labels of at most 8 KiB, None where an item has none.
             metadata: n JSON objects of at most 1 MiB, None where an item has none.
             thumbnails: n JPEG files, None where an item has none.
             source: Name of the source that they come from.
@@ -305,6 +311,106 @@ class LatentIndex:
             IndexBusyError: Another process writes the index.
         """
         return tune_again(self.path, recall, wait_s=wait_s)
+
+    def rebuild(
+        self,
+        model: Origin,
+        encode: Callable[[list[str]], npt.ArrayLike],
+        *,
+        jobs: int = -1,
+        on_disk: bool | None = None,
+        wait_s: float = 0.0,
+    ) -> Manifest:
+        """Replace all latents by those of another model; searches go on meanwhile, then shake hands anew.
+
+        Labels, metadata and thumbnails stay. `indexing.rebuild` does the same from the images' sources.
+
+        Args:
+            model: What the new latents come from, such as a `ModelCard`.
+            encode: Returns the latents `[n, d]`, float32, of n keys in their order.
+            jobs: Threads that grow the forest, -1 for all cores.
+            on_disk: As in `IndexBuilder`.
+            wait_s: How long to wait for another writer, in s.
+
+        Returns:
+            The manifest of the new generation.
+
+        Raises:
+            IndexBusyError: Another process writes the index.
+            ConfigurationError: The disk is full.
+            ValueError: The latents are of another number or size, or not finite.
+        """
+        with rebuilding(self.path, model, jobs=jobs, on_disk=on_disk, wait_s=wait_s) as (old, writer):
+            for latents, items in old.blocks():
+                rows = checked_latents(np.asarray(encode(list(items.keys))), model.latent_dim)
+                if len(rows) != len(latents):
+                    raise ValueError(f"Expected {len(latents)} latents, one for each key. Received: {len(rows)}.")
+                writer.add(rows, items)
+        return writer.manifest
+
+    def info(self) -> "IndexInfo":
+        """Return the figures of this moment, and whether it is time to compact."""
+        from ae_search.index.info import info
+
+        return info(self.path, self.snapshot())
+
+    def verify(self) -> "list[Check]":
+        """Check all that opening takes on trust; see `verify.verify`."""
+        from ae_search.index.verify import verify
+
+        return verify(self.path)
+
+    def duplicates(self, similarity: float = 0.99) -> "list[DuplicateGroup]":
+        """Find groups of items that are almost the same, the largest first.
+
+        Args:
+            similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
+
+        Raises:
+            ValueError: `similarity` is out of range.
+        """
+        from ae_search.index.duplicates import find_duplicates
+
+        return find_duplicates(self.snapshot(), similarity)
+
+    def export(self, path: str | Path) -> int:
+        """Write keys and latents of all items to `*.parquet` or `*.jsonl`; return how many.
+
+        Raises:
+            ConfigurationError: The name has another ending, pyarrow is missing, or the file cannot be written.
+        """
+        from ae_search.index.exchange import export_latents
+
+        return export_latents(self.snapshot(), Path(path))
+
+    @classmethod
+    def import_(
+        cls,
+        source: str | Path,
+        path: str | Path,
+        *,
+        model: Origin | None = None,
+        metric: Metric | None = None,
+        replace: bool = False,
+    ) -> Self:
+        """Build an index of latents that are in a file, and open it; `exchange.import_latents` has more options.
+
+        Args:
+            source: `*.parquet`, a folder of such files, or `*.npy` with an array `[n, d]`.
+            path: Folder of the index.
+            model: The model that they come from; None for what an export of ours says of itself.
+            metric: Distance to compare them with; None: the model's, else "angular".
+            replace: Whether an existing index may be replaced.
+
+        Raises:
+            ConfigurationError: The file is of another kind or malformed, or the folder cannot take an index.
+            ModelMismatchError: The file names another model.
+            ValueError: A latent is not finite or the rows are of unequal size.
+        """
+        from ae_search.index.exchange import import_latents
+
+        import_latents(Path(source), Path(path), model=model, metric=metric, replace=replace)
+        return cls(path)
 
     def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
         return writing(self.path, self._follower.look, None if any_model else self._expected, wait_s)

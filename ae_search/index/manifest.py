@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,8 +12,9 @@ from typing import Any, Self
 
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.files import write_atomically
-from ae_search.index.checked_json import number_of, object_of, text_of, value_of, whole_of
+from ae_search.files import is_folder, open_regular, write_atomically
+from ae_search.index.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
+from ae_search.index.shortage import unreadable
 
 FORMAT = 2
 CURRENT = "CURRENT"
@@ -22,6 +24,7 @@ GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
 MAX_LATENT_DIM = 1 << 16
+MAX_N_TREES = 10_000
 
 
 # Of latents that were imported and came without a word about their model; no model has this fingerprint.
@@ -171,18 +174,20 @@ def live_generation(index: Path) -> Path:
     while True:
         before, name = name, _current(index)
         folder = index / name
-        if folder.is_dir():
+        # A link would lead writers to files outside of the index.
+        if is_folder(folder):
             return folder
         # A writer may have published the next generation and removed this one meanwhile.
         if name == before:
+            what = "no folder" if os.path.lexists(folder) else "missing"
             raise IndexDamagedError(
-                f"{index / CURRENT} names {name}, but {folder} is missing; restore it or build the index anew."
+                f"{index / CURRENT} names {name}, but {folder} is {what}; restore it or build the index anew."
             )
 
 
 def _current(index: Path) -> str:
     current = index / CURRENT
-    if not current.is_file():
+    if not os.path.lexists(current):
         raise ConfigurationError(f"{index} is no index (no file {CURRENT}); make one with `ae-search index build`.")
     try:
         name = _read_bounded(current, _MAX_CURRENT_BYTES).decode("ascii").strip()
@@ -196,10 +201,10 @@ def _current(index: Path) -> str:
 
 def _read_bounded(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             content = file.read(limit + 1)
-    except OSError as error:
-        raise IndexDamagedError(f"Cannot read {path}: {error.strerror}.") from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) from error
     if len(content) > limit:
         raise ValueError(f"longer than {limit} bytes")
     return content
@@ -215,17 +220,24 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
         "image_shape": _image_shape(raw),
         "latent_dim": whole_of(raw, "latent_dim", 1, MAX_LATENT_DIM),
         "metric": _metric(raw),
-        "n_trees": whole_of(raw, "n_trees", 1),
+        "n_trees": whole_of(raw, "n_trees", 1, MAX_N_TREES),
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
         "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
-        "search_k": whole_of(raw, "search_k", 1),
+        "search_k": whole_of(raw, "search_k", 1, _most_candidates(raw)),
         "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
         "items": whole_of(raw, "items", 0),
         "created": _created(raw),
         "files": {name: _proof(object_of(files, name)) for name in files},
     }
+
+
+def _most_candidates(raw: dict[str, Any]) -> int:
+    """Return the candidates that all trees hold."""
+    # Of a small forest, Annoy counts each root twice, and a lone item as one more.
+    items, n_trees = whole_of(raw, "items", 0), whole_of(raw, "n_trees", 1, MAX_N_TREES)
+    return max(1, min(items * (2 * n_trees + 1), MAX_COUNT))
 
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:

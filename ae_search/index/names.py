@@ -7,6 +7,7 @@ records' starts and the last one's end. A record is UTF-8: key, NUL, metadata as
 has a label, NUL and the label.
 """
 
+import json
 import mmap
 import shutil
 import struct
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,14 +23,40 @@ from ae_search.errors import IndexDamagedError
 
 NAMES = "names.bin"
 
+# What an item may have, as UTF-8; no file's path is longer than half of the former.
+MAX_TEXT_BYTES = 8192
+MAX_METADATA_BYTES = 1 << 20
+
 # Key, label, metadata as JSON text.
 Name = tuple[str, str | None, str | None]
 
 # About 20 MB of names; those with long metadata are not kept.
 _KEPT = 50_000
 _LONGEST_KEPT = 1024
+_OFFSETS_AT_A_TIME = 1 << 18
+_PADDED_TO = 8
+
+# A record is a key, NUL, metadata, NUL and a label; the second NUL is left out with the label.
+_LEAST, _MOST = 1, 2 * MAX_TEXT_BYTES + MAX_METADATA_BYTES + 2
 
 _bounds = struct.Struct("<QQ").unpack_from
+
+
+def metadata_of(text: str | None) -> dict[str, Any]:
+    """Return metadata that are stored as JSON, empty where there are none.
+
+    Raises:
+        IndexDamagedError: They are no JSON object.
+    """
+    if not text:
+        return {}
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise IndexDamagedError(f"The index holds metadata that are no JSON ({error}); build it anew.") from error
+    if not isinstance(metadata, dict):
+        raise IndexDamagedError(f"The index holds metadata that are no JSON object ({text[:60]!r}); build it anew.")
+    return metadata
 
 
 class Names:
@@ -51,6 +78,22 @@ class Names:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         self._kept: dict[int, Name] = {}
+
+    def check(self) -> None:
+        """Check that the records lie one after another, from the first byte to the last, none too long for an item.
+
+        Raises:
+            IndexDamagedError: They do not.
+        """
+        offsets = np.memmap(self._path, "<u8", "r", self._offsets_at)
+        end = self._offsets_at - int(offsets[-1])
+        if offsets[0] or not 0 <= end < _PADDED_TO:
+            raise self._damaged("records that fill it", f"the first at {offsets[0]}, the last one's end {offsets[-1]}")
+        for start in range(0, len(offsets) - 1, _OFFSETS_AT_A_TIME):
+            # An offset that goes back comes out as a length of about 2**64.
+            lengths = np.diff(offsets[start : start + _OFFSETS_AT_A_TIME + 1])
+            if (bad := np.flatnonzero((lengths < _LEAST) | (lengths > _MOST))).size:
+                raise self._damaged(f"records of {_LEAST} to {_MOST} bytes", f"another length at item {start + bad[0]}")
 
     def of(self, ids: Iterable[int]) -> list[Name]:
         """Return key, label and metadata of some ids in [0, n).
@@ -82,6 +125,11 @@ class Names:
         except ValueError as error:
             raise IndexDamagedError(f"{self._path} is damaged at item {item} ({error}).") from error
         return key, (label[0] if label else None), metadata or None
+
+    def _damaged(self, expected: str, received: str) -> IndexDamagedError:
+        return IndexDamagedError(
+            f"{self._path} is damaged: expected {expected}. Received: {received}. Restore it or build the index anew."
+        )
 
 
 class NamesWriter:
@@ -117,6 +165,6 @@ class NamesWriter:
         with self._file, self._offsets:
             if error is None:
                 self._offsets.write(struct.pack("<Q", self._end))
-                self._file.write(bytes(-self._end % 8))
+                self._file.write(bytes(-self._end % _PADDED_TO))
                 self._offsets.seek(0)
                 shutil.copyfileobj(self._offsets, self._file)

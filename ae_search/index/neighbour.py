@@ -1,10 +1,10 @@
 """What a search answers with."""
 
-import json
 from typing import Any, NamedTuple
 
 from ae_search.index.comparing import Found
 from ae_search.index.generation import Snapshot
+from ae_search.index.names import metadata_of
 
 # Half the time of Neighbour(...), which unpacks its arguments first.
 _new = tuple.__new__
@@ -34,7 +34,7 @@ class Neighbour(NamedTuple):
     @property
     def metadata(self) -> dict[str, Any]:
         """Metadata of the item; empty where it has none."""
-        return json.loads(self.metadata_json) if self.metadata_json else {}
+        return metadata_of(self.metadata_json)
 
 
 def neighbours(snapshot: Snapshot, found: list[Found]) -> list[Neighbour]:

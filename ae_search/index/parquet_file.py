@@ -1,21 +1,23 @@
 """Parquet files of latents: key, label, metadata, latent."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError
+from ae_search.index.parquet_bounds import open_parquet, read_footer
 
 ROWS_PER_BLOCK = 4096
 _ABOUT = b"ae_search"
-# Names that other programs give to the same columns.
-KEY_COLUMNS = ("key", "id")
-_LATENT_COLUMNS = ("latent", "embedding", "vector")
+_LATENT_BYTES_AT_A_TIME = 16 << 20
+_BYTES_PER_GROUP = 16 << 20
+# At the least, however long they are: readers take a page as a whole.
+_TEXTS_PER_PAGE = 64
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,13 @@ def parquet_writer(
             pyarrow.field("latent", pyarrow.list_(pyarrow.float32(), latent_dim), nullable=False),
         ]
     )
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(path, schema, write_batch_size=_TEXTS_PER_PAGE) as writer:
+        waiting: list[Any] = []
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pyarrow.concat_tables(waiting))
+            waiting.clear()
 
         def write(
             latents: Latents,
@@ -71,9 +79,13 @@ def parquet_writer(
             column = pyarrow.FixedSizeListArray.from_arrays(flat, type=schema.field("latent").type)
             texts = (keys, labels, [None] * len(keys) if metadata is None else metadata)
             columns = [pyarrow.array(values, pyarrow.string()) for values in texts]
-            writer.write_table(pyarrow.Table.from_arrays([*columns, column], schema=schema))
+            waiting.append(pyarrow.Table.from_arrays([*columns, column], schema=schema))
+            # Each row group makes the footer longer.
+            if sum(table.nbytes for table in waiting) >= _BYTES_PER_GROUP:
+                flush()
 
         yield write
+        flush()
         told = {"model": asdict(model), "metric": metric, **(about or {})}
         writer.add_key_value_metadata({_ABOUT.decode(): json.dumps(told)})
 
@@ -86,92 +98,29 @@ def about_parquet(path: Path) -> dict[str, Any]:
     """
     _, parquet = pyarrow_modules()
     with malformed(path):
-        told = json.loads((parquet.read_metadata(path).metadata or {}).get(_ABOUT, b"{}"))
+        read_footer(path)
+        return about_of(open_parquet(parquet, path))
+
+
+def rows_per_block(dim: int) -> int:
+    """Return how many latents of d floats are read at a time."""
+    return max(1, min(ROWS_PER_BLOCK, _LATENT_BYTES_AT_A_TIME // (4 * dim)))
+
+
+def about_of(file: Any) -> dict[str, Any]:
+    """Return what `parquet_writer` wrote into an open file about itself."""
+    told = json.loads((file.metadata.metadata or {}).get(_ABOUT, b"{}"))
     return told if isinstance(told, dict) else {}
-
-
-def read_parquet(path: Path, keys: Path | None) -> Table:
-    """Open a Parquet file of latents, ours or another program's.
-
-    Raises:
-        ConfigurationError: It lacks a column, or its latents are of no one size.
-    """
-    pyarrow, parquet = pyarrow_modules()
-    file = parquet.ParquetFile(path)
-    names = set(file.schema_arrow.names)
-    key = _column(path, names, KEY_COLUMNS)
-    latent = _column(path, names, _LATENT_COLUMNS)
-    kind = file.schema_arrow.field(latent).type
-    if not pyarrow.types.is_nested(kind) or not hasattr(kind, "value_type"):
-        raise ConfigurationError(f"{path}: the column {latent} must hold lists of numbers. Received: {kind}.")
-    first = next(file.iter_batches(1, columns=[latent]), None)
-    if first is None:
-        raise ConfigurationError(f"{path} holds no row.")
-    about = json.loads((file.metadata.metadata or {}).get(_ABOUT, b"{}"))
-    dim = len(first.column(0)[0].as_py() or ())
-
-    def blocks() -> Iterator[Block]:
-        extra = [name for name in ("label", "metadata") if name in names]
-        for batch in file.iter_batches(ROWS_PER_BLOCK, columns=[key, latent, *extra]):
-            columns = {name: batch.column(name) for name in [key, latent, *extra]}
-            rows = columns[latent]
-            flat = rows.flatten().cast(pyarrow.float32())
-            if rows.null_count or flat.null_count or len(flat) != dim * len(rows):
-                raise ConfigurationError(f"{path}: each {latent} must hold {dim} numbers, as the first one does.")
-            metadata = columns["metadata"].to_pylist() if "metadata" in columns else None
-            if metadata is not None:
-                metadata = [json.loads(text) if isinstance(text, str) else text for text in metadata]
-            labels = columns["label"].cast(pyarrow.string()).to_pylist() if "label" in columns else None
-            texts = columns[key].cast(pyarrow.string()).to_pylist()
-            yield Block(flat.to_numpy(zero_copy_only=False).reshape(-1, dim), texts, labels, metadata)
-
-    return Table(dim, about if isinstance(about, dict) else {}, blocks())
-
-
-def read_folder(path: Path, keys: Path | None) -> Table:
-    """Open all Parquet files of a folder, in the order of their names; they must be of one model.
-
-    Raises:
-        ConfigurationError: None of them has a row, or they are of several models.
-    """
-    shards = [shard for shard in sorted(path.glob("*.parquet")) if _rows(shard)]
-    if not shards:
-        raise ConfigurationError(f"{path} holds no *.parquet file with rows.")
-    first = read_parquet(shards[0], keys)
-    for shard in shards[1:]:
-        table = read_parquet(shard, keys)
-        if table.latent_dim != first.latent_dim or _fingerprint(table) != _fingerprint(first):
-            raise ConfigurationError(f"{shard} holds latents of another model than {shards[0]}.")
-    # Opened one by one: a folder may hold more files than a process may have open.
-    blocks = chain.from_iterable(read_parquet(shard, keys).blocks for shard in shards)
-    return Table(first.latent_dim, first.about, blocks)
-
-
-def _fingerprint(table: Table) -> object:
-    model = table.about.get("model")
-    return model.get("fingerprint") if isinstance(model, dict) else None
-
-
-def _rows(path: Path) -> int:
-    parquet = pyarrow_modules()[1]
-    with malformed(path):  # of many files, the one that is damaged
-        count: int = parquet.read_metadata(path).num_rows
-    return count
-
-
-def _column(path: Path, names: set[str], wanted: tuple[str, ...]) -> str:
-    for name in wanted:
-        if name in names:
-            return name
-    raise ConfigurationError(f"{path} needs a column {' or '.join(wanted)}. Received: {', '.join(sorted(names))}.")
 
 
 @contextmanager
 def malformed(path: Path) -> Iterator[None]:
     """Tell what NumPy and Arrow raise about a file as an error of ours."""
+    arrow = sys.modules.get("pyarrow")
+    foreign = () if arrow is None else (arrow.ArrowException,)
     try:
         yield
-    except (OSError, EOFError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, NotImplementedError, *foreign) as error:
         reason = (str(error).splitlines() or ["it is empty"])[0]
         raise ConfigurationError(f"{path} cannot be read: {reason}.") from error
 
@@ -184,6 +133,7 @@ def pyarrow_modules() -> tuple[Any, Any]:
     """
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ConfigurationError("Parquet files need pyarrow: pip install 'ae-search[parquet]'.") from error

@@ -1,25 +1,23 @@
 """The index folder as a writer sees it: may it be written, by whom, and how a generation goes live."""
 
-import fcntl
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ae_search.errors import AeSearchError, ConfigurationError, IndexBusyError
-from ae_search.files import make_folder, write_atomically
+from ae_search.files import LEFTOVER, discard, locked, make_folder, open_regular, remove_leftovers, write_atomically
 from ae_search.index.epoch import EPOCH, changing
 from ae_search.index.manifest import CURRENT, GENERATION, Manifest, live_generation
 
 _LOCK = ".lock"
-# What `files.new_folder` and `files.write_atomically` leave behind when the process is killed.
-_LEFTOVER = re.compile(rf"\.tmp-([a-z0-9_]{{8}}|\d+-({CURRENT}|{re.escape(EPOCH)}))")
-_OURS = re.compile(rf"{re.escape(_LOCK)}|{re.escape(EPOCH)}|{CURRENT}|{GENERATION.pattern}|{_LEFTOVER.pattern}")
+_OURS = re.compile(rf"{re.escape(_LOCK)}|{re.escape(EPOCH)}|{CURRENT}|{GENERATION.pattern}|{LEFTOVER.pattern}")
 _POLL_S = 0.05
+_OWNER_BYTES = 60
 
 
 def check_place(index: Path, *, replace: bool) -> None:
@@ -94,54 +92,55 @@ def make_live(generation: Path) -> None:
 
 def _clear_leftovers(index: Path) -> None:
     """Remove what a killed writer left behind."""
-    for entry in index.iterdir():
-        if _LEFTOVER.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-    # Without a generation that is live, one of the others may be all that is left of the index.
-    with suppress(AeSearchError):
-        _remove_others(live_generation(index))
+    try:
+        remove_leftovers(index)
+        # Without a generation that is live, one of the others may be all that is left of the index.
+        with suppress(AeSearchError):
+            live = live_generation(index)
+            remove_leftovers(live)
+            _remove_others(live)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write an index to {index}: {error}.") from error
 
 
 def _remove_others(generation: Path) -> None:
     for entry in generation.parent.iterdir():
         if GENERATION.fullmatch(entry.name) and entry != generation:
-            shutil.rmtree(entry, ignore_errors=True)
+            discard(entry)
 
 
 @contextmanager
 def _locked(path: Path, deadline: float) -> Iterator[None]:
-    descriptor = _lock(path, deadline)
-    try:
+    with ExitStack() as stack:
+        descriptor = _lock(path, deadline, stack)
         with suppress(OSError):  # on a full disk the lock holds without its owner's name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode("ascii"), 0)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _lock(path: Path, deadline: float) -> int:
-    """Return a descriptor that holds the lock."""
+def _lock(path: Path, deadline: float, stack: ExitStack) -> int:
+    """Take the lock, for as long as the stack lasts, and return its descriptor."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise ConfigurationError(f"Cannot write an index to {path.parent}: {error.strerror}.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-            os.close(descriptor)  # its owner failed just now and removed it
-            continue
+            return stack.enter_context(locked(path))
         except BlockingIOError:
-            owner = os.pread(descriptor, 60, 0).decode("ascii", "replace").strip() or "another"
+            pass
         except OSError as error:
-            os.close(descriptor)
-            raise ConfigurationError(f"Cannot lock {path}: {error.strerror}.") from error
-        os.close(descriptor)
+            raise ConfigurationError(f"Cannot lock {path} to write the index: {error.strerror}.") from error
         if time.monotonic() >= deadline:
-            raise IndexBusyError(f"{path.parent} is being written by process {owner}; wait for it (--wait SECONDS).")
+            raise IndexBusyError(
+                f"{path.parent} is being written by process {_owner(path)}; wait for it (--wait SECONDS)."
+            )
         time.sleep(_POLL_S)
+
+
+def _owner(path: Path) -> str:
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return file.read(_OWNER_BYTES).decode("ascii", "replace").strip() or "another"
+    except OSError:
+        return "another"
 
 
 def _contents(index: Path) -> str:

@@ -1,6 +1,5 @@
 """Searching a snapshot: the forest, the changes since, and filters, one query or many."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
@@ -9,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ae_search.contract import Latents
+from ae_search.cores import cores
 from ae_search.index.checked_json import MAX_COUNT
 from ae_search.index.comparing import Found, Ids, Query, compare, queries
 from ae_search.index.exact import nearest
@@ -63,15 +63,15 @@ class Search:
         def search(rows: Latents) -> list[Answer]:
             return [finish(found) for found in self.found(rows)]
 
-        cores = os.cpu_count() or 1
+        threads = cores()
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
-        if self._exact or cores == 1 or len(latents) < 2 * _SMALLEST_BLOCK:
+        if self._exact or threads == 1 or len(latents) < 2 * _SMALLEST_BLOCK:
             return search(latents)
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
-        size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * cores))))
+        size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
         order = _alike_together(latents)
         blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             # Annoy lets go of the interpreter while it searches.
             answers = [answer for answers in pool.map(search, blocks) for answer in answers]
         return [answer for _, answer in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0))]

@@ -1,6 +1,5 @@
 """Choosing `search_k`: the least work that finds the asked share of the true neighbours."""
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ae_search.cores import cores
 from ae_search.index.comparing import Query, compare, queries
 from ae_search.index.exact import nearest
 from ae_search.index.forest import Forest
@@ -63,7 +63,7 @@ def measure_recall(forest: Forest, sample: Sample, search_k: int) -> RecallPoint
         compared = compare(query, others, forest.vectors[others], forest.metric)
         return sum(distance <= sample.radii[at] for distance, _, _ in compared) / sample.k
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         shares = np.array(list(pool.map(share, range(len(sample.ids)))))
     seconds = []
     for query in sample.queries[:_TIMED_QUERIES]:

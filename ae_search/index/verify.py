@@ -12,6 +12,7 @@ from ae_search.index.comparing import queries
 from ae_search.index.generation import Generation, Snapshot
 from ae_search.index.manifest import MANIFEST, live_generation
 from ae_search.index.proof import check_files
+from ae_search.index.shortage import ShortageError, shortage_named
 
 _SAMPLE = 200
 # Annoy picks the candidates by float32 distances, of which equal latents have up to about 5e-4.
@@ -42,7 +43,7 @@ def verify(path: Path, seed: int = 0) -> list[Check]:
         What was checked, up to the first fault that leaves nothing more to check.
 
     Raises:
-        ConfigurationError: `path` is no index.
+        ConfigurationError: `path` is no index, or memory or file descriptors ran out.
     """
     while True:
         folder = live_generation(path)
@@ -59,15 +60,18 @@ def _checks_of(folder: Path, seed: int) -> list[Check]:
         generation = Generation(folder)
         opened.append(Snapshot(generation, generation.changes.first(), b""))
 
-    checks = [_check(f"{MANIFEST}, sizes and structure of all files", open_it)]
+    checks = [_check(folder, f"{MANIFEST}, sizes and structure of all files", open_it)]
     if opened:
-        checks += [_check(what, lambda step=step: step(opened[0], seed)) for what, step in _STEPS]  # type: ignore[misc]
+        checks += [_check(folder, what, lambda step=step: step(opened[0], seed)) for what, step in _STEPS]  # type: ignore[misc]
     return checks
 
 
-def _check(what: str, step: Callable[[], None]) -> Check:
+def _check(folder: Path, what: str, step: Callable[[], None]) -> Check:
     try:
-        step()
+        with shortage_named(folder):
+            step()
+    except ShortageError:
+        raise
     except (AeSearchError, OSError) as error:
         return Check(what, str(error))
     return Check(what, None)

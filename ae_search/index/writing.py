@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy.typing as npt
 
 from ae_search.contract import ModelRef
-from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.build import Origin, checked_rows
+from ae_search.index.catalogue import KeyTwiceError
 from ae_search.index.changes import CHANGES, ChangesWriter
 from ae_search.index.epoch import changing
 from ae_search.index.generation import Generation, Snapshot
@@ -141,7 +142,7 @@ def compact(
         if not len(old.delta) and not old.delta.removed_count:
             return old.generation.manifest
         recipe = old.generation.manifest.recipe(sources=old.sources())
-        with new_generation(path, recipe, jobs=jobs, on_disk=on_disk) as writer:
+        with _its_own_items(path), new_generation(path, recipe, jobs=jobs, on_disk=on_disk) as writer:
             for latents, items in old.blocks():
                 writer.add(latents, items)
                 on_progress(len(items))
@@ -170,7 +171,7 @@ def rebuilding(
             metric=card.metric,
             sources=old.sources(),
         )
-        with new_generation(path, recipe, jobs=jobs, on_disk=on_disk) as writer:
+        with _its_own_items(path), new_generation(path, recipe, jobs=jobs, on_disk=on_disk) as writer:
             yield old, writer
 
 
@@ -190,6 +191,15 @@ def tune_again(path: Path, recall: float | None = None, *, wait_s: float = 0.0) 
         with disk_errors(path), changing(path):
             manifest.write(generation.folder)
         return manifest
+
+
+@contextmanager
+def _its_own_items(path: Path) -> Iterator[None]:
+    """Tell a key that comes twice as damage, where the items are those of an index."""
+    try:
+        yield
+    except KeyTwiceError as error:
+        raise IndexDamagedError(f"{path} is damaged ({error}) Restore it or build it anew.") from error
 
 
 def _open(path: Path) -> Snapshot:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ae_search.contract import Encoder, Latents
 from ae_search.data import ArraySource, FolderSource, Source
-from ae_search.errors import ConfigurationError, ImageError
+from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import pixels_to_png, read_image_file, thumbnail
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ class SourceEncoder:
         encoder: Served or in this process, pinned to a version.
         image_shape: Height and width in px, channels, as its model takes them.
         thumbnails: Whether to make thumbnails.
-        damaged: Key and reason of each image that was left out so far.
+        damaged: Key and reason of each image that was left out so far because it cannot be read.
+        refused: The same of those that the server refused, although they can be decoded here: to be tried again.
     """
 
     source: Source
@@ -61,6 +62,7 @@ class SourceEncoder:
     image_shape: tuple[int, int, int]
     thumbnails: bool = True
     damaged: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def blocks(self, positions: Sequence[int], on_progress: OnProgress) -> Iterator[Block]:
         """Yield the images at some positions, encoded, as many as one request or the memory should take."""
@@ -102,7 +104,7 @@ class SourceEncoder:
 
     def _leave_out(self, position: int, error: ImageError) -> None:
         key = self.source.key(position)
-        self.damaged[key] = str(error)
+        (self.refused if isinstance(error, ImageRefusedError) else self.damaged)[key] = str(error)
         log.warning("left out %s: %s", key, error)
 
     def check_some_were_read(self, positions: Sequence[int]) -> None:
@@ -110,9 +112,14 @@ class SourceEncoder:
 
         Raises:
             ConfigurationError: None of them can be read.
+            ImageRefusedError: The server took none of those that can be.
         """
-        if positions and len(self.damaged) == len(positions):
-            raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
+        if not positions or len(self.damaged) + len(self.refused) < len(positions):
+            return
+        if self.refused:
+            key, reason = next(iter(self.refused.items()))
+            raise ImageRefusedError(f"No image of {self.source.name} was taken. {key}: {reason}")
+        raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
 
 
 def _image(source: Source, position: int, image_shape: tuple[int, int, int], *, as_path: bool) -> Any:

@@ -27,13 +27,15 @@ class IndexReport:
 
     Attributes:
         manifest: The index's manifest.
-        damaged: Key and reason of each image that was left out.
+        damaged: Key and reason of each image that was left out because it cannot be read.
         seconds: Seconds by stage: "latents" (encode and store) and those of the index builder.
+        refused: Key and reason of each image that the server refused, although it can be decoded here.
     """
 
     manifest: Manifest
     damaged: dict[str, str]
     seconds: dict[str, float]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class ChangeReport:
     Attributes:
         changed: Images that were added or updated.
         passed_over: Images that were there already (add), or were not (update).
-        damaged: Key and reason of each image that was left out.
+        damaged: Key and reason of each image that was left out because it cannot be read.
+        refused: Key and reason of each image that the server refused, although it can be decoded here.
     """
 
     changed: int
     passed_over: int
     damaged: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def index_source(
@@ -72,6 +76,7 @@ def index_source(
 
     Raises:
         ConfigurationError: No image can be read, or the folder cannot take an index.
+        ImageRefusedError: The server took no image.
         ServerError: The encoder does not answer.
     """
     card = encoder.describe()
@@ -83,7 +88,7 @@ def index_source(
             builder.add(block.latents, block.keys, labels, block.thumbnails, metadata=metadata)
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
-    return IndexReport(builder.manifest, images.damaged, {"latents": seconds, **builder.seconds})
+    return IndexReport(builder.manifest, images.damaged, {"latents": seconds, **builder.seconds}, images.refused)
 
 
 def add_source(
@@ -120,7 +125,8 @@ def add_source(
         for block in images.blocks(new, on_progress):
             labels, metadata = _described(block, known)
             added += _add_unknown(index, block, labels, metadata, source=source_name(source), wait_s=wait_s)
-    return ChangeReport(added, len(source) - added - len(images.damaged), images.damaged)
+    there = len(source) - added - len(images.damaged) - len(images.refused)
+    return ChangeReport(added, there, images.damaged, images.refused)
 
 
 def update_source(
@@ -153,7 +159,8 @@ def update_source(
                 thumbnails=block.thumbnails,
                 wait_s=wait_s,
             )
-    return ChangeReport(len(old) - len(images.damaged), len(source) - len(old), images.damaged)
+    updated = len(old) - len(images.damaged) - len(images.refused)
+    return ChangeReport(updated, len(source) - len(old), images.damaged, images.refused)
 
 
 def _add_unknown(

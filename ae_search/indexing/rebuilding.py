@@ -8,7 +8,7 @@ from typing import Any
 
 from ae_search.contract import Encoder
 from ae_search.data import Source
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ImageRefusedError, IndexDamagedError
 from ae_search.index.items import Items
 from ae_search.index.writing import rebuilding
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
@@ -38,6 +38,7 @@ def rebuild(
 
     Raises:
         ConfigurationError: An image is missing or damaged, and `drop_missing` is False; nothing has changed then.
+        ImageRefusedError: The server refuses an image that can be decoded here; nothing has changed then either.
         IndexBusyError: Another process writes the index.
         ServerError: The encoder does not answer.
     """
@@ -48,12 +49,16 @@ def rebuild(
     with rebuilding(path, card, **options) as (old, writer):
         for ids in old.live_ids():
             names = {name[0]: name for name in old.names(ids)}
+            if len(names) < len(ids):
+                raise IndexDamagedError(f"{path} holds a key twice; restore it or build it anew.")
             for source, positions in _found(names, sources, damaged):
                 images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged)
                 for block in images.blocks(positions, on_progress):
                     kept = [names[key] for key in block.keys]
                     labels, metadata = [name[1] for name in kept], [name[2] for name in kept]
                     writer.add(block.latents, Items(block.keys, labels, metadata, block.thumbnails))
+                for key, reason in images.refused.items():  # they are neither missing nor damaged
+                    raise ImageRefusedError(f"{path} stays as it is. {key}: {reason}")
             if damaged and not drop_missing:
                 key, reason = next(iter(damaged.items()))
                 raise ConfigurationError(

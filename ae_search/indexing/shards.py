@@ -3,25 +3,28 @@
 OUT/                       readers of Parquet folders pass over names that begin with _
   _embed.json              what the shards are of
   latents-00000.parquet    key, label, metadata and latent; its place and what was left out are written in the file too
-  _left-out.jsonl          key and reason of each image that was left out, at the end
+  _left-out.jsonl          key and reason of each image that was left out, at the end; whether the server refused it
 """
 
-import fcntl
 import hashlib
 import json
 import logging
+import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ae_search.contract import Encoder, ModelCard, ModelRef
 from ae_search.data import FolderSource, Source, source_name
-from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
-from ae_search.files import make_folder, write_atomically
+from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError, ModelNotServedError
+from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
+from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.index.parquet_file import about_parquet, parquet_writer
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
+from ae_search.indexing.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,9 @@ ABOUT = "_embed.json"
 LEFT_OUT = "_left-out.jsonl"
 SHARD_ITEMS = 8192
 _FORMAT = 1
-_LEFT_OUT_KEY, _KEYS_KEY = "left_out", "keys"
+_MAX_ABOUT_BYTES = 1 << 20
+_LEFT_OUT_KEY, _REFUSED_KEY, _KEYS_KEY = "left_out", "refused", "keys"
+_SHARD = re.compile(r"latents-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class EmbedReport:
         images: Latents in all shards.
         shards: Number of shards.
         found: How many of them were there already.
-        left_out: Key and reason of each image that was left out.
+        left_out: Key and reason of each image that was left out because it cannot be read.
+        refused: The same of those that the server refused, although they can be decoded here.
     """
 
     model: ModelRef
@@ -49,6 +55,7 @@ class EmbedReport:
     shards: int
     found: int
     left_out: dict[str, str]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def embed_source(
@@ -58,6 +65,7 @@ def embed_source(
     *,
     shard_items: int = SHARD_ITEMS,
     retry_left_out: bool = False,
+    restart: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> EmbedReport:
     """Write the latents of every image of a source as Parquet files.
@@ -71,11 +79,13 @@ def embed_source(
         out: The folder to write; new, empty, or of the same source and model.
         shard_items: Images to a shard, at least 1.
         retry_left_out: Do those shards again that left out an image.
+        restart: Remove what an earlier call has written there, and begin anew.
         on_progress: Called with the number of images done since the last call.
 
     Raises:
         ConfigurationError: `out` holds something else, cannot be written, or is being written; none of the first
-            shard's images can be encoded; pyarrow is missing.
+            shard's images can be read; pyarrow is missing.
+        ImageRefusedError: The server took none of the first shard's images.
         ModelMismatchError: The shards there are of a model that the encoder does not have.
         ServerError: The encoder does not answer.
     """
@@ -84,10 +94,12 @@ def embed_source(
     newest = encoder.describe()  # first: a server that is not there leaves no folder behind
     make_folder(out, "output")
     with _only_writer(out):
+        if restart:
+            _remove_shards(out)
         card, model = _pinned(source, encoder, newest, out, shard_items)
         images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, thumbnails=False)
         found = done = 0
-        left_out: dict[str, str] = {}
+        left_out = LeftOut()
         for number, start in enumerate(range(0, len(source), shard_items)):
             positions = range(start, min(start + shard_items, len(source)))
             path = out / f"latents-{number:05}.parquet"
@@ -97,33 +109,45 @@ def embed_source(
                 on_progress(len(positions))
             else:
                 told = _write(path, images, positions, (card, model), on_progress)
-            left_out |= told
+            left_out.add(told)
             done += len(positions) - len(told)
             if not done:  # rather a server or a folder that is not as it should be than so many bad images
                 path.unlink()
-                key, reason = next(iter(told.items()))
-                raise ConfigurationError(f"None of the first {len(told)} images can be encoded; {key}: {reason}")
-        lines = (json.dumps({"key": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in left_out.items())
-        _write_file(out / LEFT_OUT, "".join(lines))
-    return EmbedReport(model, done, -(-len(source) // shard_items), found, left_out)
+                key, reason = told.first()
+                kind = ImageRefusedError if told.refused else ConfigurationError
+                raise kind(f"None of the first {len(told)} images can be encoded; {key}: {reason}")
+        _write_file(out / LEFT_OUT, left_out.lines())
+    return EmbedReport(model, done, -(-len(source) // shard_items), found, left_out.damaged, left_out.refused)
+
+
+def _remove_shards(out: Path) -> None:
+    """Remove what `embed_source` has written, and nothing else."""
+    if (out / ABOUT).exists():  # first the shards: without it, those that are left would be something else's
+        shards = [path for path in out.glob("latents-*.parquet") if _SHARD.fullmatch(path.name)]
+        for path in (*shards, out / LEFT_OUT, out / ABOUT):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ConfigurationError(f"Cannot remove {path}: {error.strerror}.") from error
 
 
 def _write(
     path: Path, images: SourceEncoder, positions: range, of: tuple[ModelCard, ModelRef], on_progress: OnProgress
-) -> dict[str, str]:
-    """Write a shard; return key and reason of the images that it leaves out."""
+) -> LeftOut:
+    """Write a shard; return the images that it leaves out."""
     card, model = of
     images.damaged.clear()
+    images.refused.clear()
 
     def write_shard(temporary: Path) -> None:
         about: dict[str, Any] = {_KEYS_KEY: _digest(images.source, positions)}
         with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
                 write(block.latents, block.keys, block.labels)
-            about[_LEFT_OUT_KEY] = dict(images.damaged)
+            about[_LEFT_OUT_KEY], about[_REFUSED_KEY] = dict(images.damaged), dict(images.refused)
 
     _write_file(path, write_shard)
-    return dict(images.damaged)
+    return LeftOut(dict(images.damaged), dict(images.refused))
 
 
 def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
@@ -133,20 +157,21 @@ def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _finished(path: Path, keys: str) -> dict[str, str] | None:
+def _finished(path: Path, keys: str) -> LeftOut | None:
     """Return what a shard leaves out, None where it is not there or is not the one of these keys."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
+        regular_stat(path)
         about = about_parquet(path)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         log.warning("doing %s again: %s", path, error)
         return None
-    told = about.get(_LEFT_OUT_KEY)
-    if about.get(_KEYS_KEY) != keys or not isinstance(told, dict):
+    damaged, refused = about.get(_LEFT_OUT_KEY), about.get(_REFUSED_KEY, {})
+    if about.get(_KEYS_KEY) != keys or not isinstance(damaged, dict) or not isinstance(refused, dict):
         log.warning("doing %s again: it holds something else", path)
         return None
-    return {str(key): str(reason) for key, reason in told.items()}
+    return LeftOut(*({str(key): str(reason) for key, reason in some.items()} for some in (damaged, refused)))
 
 
 def _pinned(
@@ -164,7 +189,7 @@ def _pinned(
         "shard_items": shard_items,
     }
     path = out / ABOUT
-    if not path.exists():
+    if not os.path.lexists(path):
         if any(out.glob("*.parquet")):
             raise ConfigurationError(f"{out} holds Parquet files of something else; choose another --out.")
         model = ModelRef(card.name, card.version, card.fingerprint)
@@ -175,17 +200,24 @@ def _pinned(
         if name != "source" and begun.get(name) != value:
             raise ConfigurationError(
                 f"{out} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; choose another --out, or "
-                "remove this one. (New images go to an index that exists with `ae-search index add`.)"
+                "begin anew with --restart. (New images go to an index that exists with `ae-search index add`.)"
             )
     return _card_of(model, card, encoder, out), model
 
 
 def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        return begun, ModelRef(**begun["model"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigurationError(f"{path} cannot be read ({error!r}); choose another --out.") from error
+        with os.fdopen(open_regular(path), "rb") as file:
+            text = file.read(_MAX_ABOUT_BYTES + 1)
+        if len(text) > _MAX_ABOUT_BYTES:
+            raise ValueError(f"longer than {_MAX_ABOUT_BYTES} bytes")
+        begun = json.loads(text)
+        if not isinstance(begun, dict):
+            raise ValueError("not a JSON object")
+        told = object_of(begun, "model")
+        return begun, ModelRef(text_of(told, "name"), whole_of(told, "version", 1), text_of(told, "fingerprint"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error!r}); choose another --out, or --restart.") from error
 
 
 def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) -> ModelCard:
@@ -199,7 +231,8 @@ def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) ->
     if card.fingerprint != model.fingerprint:
         raise ModelMismatchError(
             f"{out} was begun with {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}), but "
-            f"{card.name} version {card.version} answered; serve that version, or choose another --out."
+            f"{card.name} version {card.version} answered; serve that version, choose another --out, or begin "
+            "anew with --restart."
         )
     return card
 
@@ -213,17 +246,12 @@ def _digest(source: Source, positions: range) -> str:
 
 @contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
-    try:
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write in {out}: {error.strerror}.") from error
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(out / ".lock"))
         except BlockingIOError as error:
             raise ConfigurationError(f"Another process writes {out}.") from error
         except OSError as error:
             raise ConfigurationError(f"{out} cannot be locked ({error.strerror}); choose another --out.") from error
-        for abandoned in out.glob(".tmp-*"):  # by a process that was killed
-            abandoned.unlink(missing_ok=True)
+        remove_leftovers(out)
         yield

@@ -1,9 +1,9 @@
 """The embedded default model server: TensorFlow Serving's gRPC API over exported versions."""
 
 from ae_search.model_server.local import LocalEncoder
-from ae_search.model_server.options import Batching, ServerTls
+from ae_search.model_server.options import Batching, Limits, ServerTls
 from ae_search.model_server.policy import Labels, VersionPolicy
 from ae_search.model_server.servable import Servable
 from ae_search.model_server.server import ModelServer
 
-__all__ = ["Batching", "Labels", "LocalEncoder", "ModelServer", "Servable", "ServerTls", "VersionPolicy"]
+__all__ = ["Batching", "Labels", "Limits", "LocalEncoder", "ModelServer", "Servable", "ServerTls", "VersionPolicy"]

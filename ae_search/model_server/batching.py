@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.model_server.options import Batching, cores
+from ae_search.cores import cores
+from ae_search.model_server.options import Batching
 from ae_search.model_server.queueing import Queue, Task
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Inputs, Outputs, Servable
@@ -21,6 +22,15 @@ MICROSECONDS = 1_000_000
 MAX_WAITING_BYTES = 256 * 2**20
 STOPPED = "The server is stopping"
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
+# In the words of tensorflow_serving/batching/batching_session.cc.
+OTHER_SHAPES = (
+    "Tensors with name '{}' from different tasks have different shapes and padding is turned off.Set "
+    "pad_variable_length_inputs to true, or ensure that all tensors with the same namehave equal dimensions starting "
+    "with the first dim."
+)
+OTHER_ROWS = (
+    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors"
+)
 
 Result = Outputs | BaseException
 
@@ -30,7 +40,7 @@ class Batcher:
 
     While a run is under way, what arrives is gathered for the next one; only full batches are run beside it. An idle
     queue runs when most of its recent callers wait, at the latest after `batch_timeout_micros`: a lone caller waits for
-    nobody, and many callers are not run one by one.
+    nobody, and many callers are not run one by one. What makes one request of a run fail makes all of them fail.
     """
 
     def __init__(self, options: Batching, executor: Executor, *, on_run: Callable[[int], None] | None = None) -> None:
@@ -110,7 +120,7 @@ class Batcher:
         while queue.waiting:
             task = queue.waiting[0]
             if not task.outputs.done():
-                if batch and (rows + task.rows > self._options.max_batch_size or task.form != batch[0].form):
+                if batch and rows + task.rows > self._options.max_batch_size:
                     break
                 batch.append(task)
                 rows += task.rows
@@ -144,33 +154,31 @@ class Batcher:
 
 
 def _run_joined(batch: list[Task]) -> list[Result]:
-    """Run a batch in one go, or request by request where that fails: a bad image must not spoil its neighbours."""
-    if len(batch) > 1:
-        try:
-            joined = {name: np.concatenate([task.inputs[name] for task in batch]) for name in batch[0].inputs}
-            return _split(batch[0].servable.execute(batch[0].signature, joined), [task.rows for task in batch])
-        except Exception:
-            pass
-    return [_run_alone(task) for task in batch]
+    """Run a batch in one go; whatever goes wrong with one request goes wrong with all, as in TensorFlow Serving.
+
+    Raises:
+        RequestRefused: The rows differ in shape, the model refuses one of them, or its outputs are no rows.
+    """
+    inputs = {name: _joined(name, [task.inputs[name] for task in batch]) for name in batch[0].inputs}
+    return _split(batch[0].servable.execute(batch[0].signature, inputs), [task.rows for task in batch])
 
 
-def _run_alone(task: Task) -> Result:
-    try:
-        return task.servable.execute(task.signature, task.inputs)
-    except Exception as error:
-        return error
+def _joined(name: str, arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    if len(arrays) == 1:
+        return arrays[0]
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, OTHER_SHAPES.format(name))
+    return np.concatenate(arrays)
 
 
 def _split(outputs: Outputs, rows: list[int]) -> list[Result]:
-    """Deal the rows of the outputs out to the requests.
-
-    Raises:
-        ValueError: The outputs have not as many rows as the inputs.
-    """
+    """Deal the rows of the outputs out to the requests."""
     total = sum(rows)
-    for name, array in outputs.items():
-        if array.ndim == 0 or len(array) != total:
-            raise ValueError(f"The output {name!r} has not one row for each of the {total} rows of the inputs.")
+    for array in outputs.values():
+        if array.ndim == 0:
+            raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+        if len(array) != total:
+            raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, OTHER_ROWS)
     ends = np.cumsum(rows).tolist()
     return [
         {name: array[end - count : end] for name, array in outputs.items()}

@@ -1,9 +1,14 @@
 """An event loop on a thread of its own."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from ae_search.model_server.failures import unforeseen
+
+log = logging.getLogger(__name__)
 
 # What is left of answered requests needs an iteration or two of the loop.
 MOMENT_S = 1.0
@@ -16,6 +21,7 @@ class EventLoopThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_log)
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
@@ -29,6 +35,11 @@ class EventLoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _log(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Note what went wrong in a task that nobody looks at; by itself, asyncio writes a traceback each time."""
+    unforeseen(log, context["message"], context.get("exception") or RuntimeError("no exception"))
 
 
 async def _end_others() -> None:

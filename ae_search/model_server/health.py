@@ -13,6 +13,8 @@ Status = health_pb2.HealthCheckResponse.ServingStatus
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
+# Each is a call that does not end.
+MAX_WATCHES = 256
 
 
 class HealthServicer:
@@ -21,6 +23,7 @@ class HealthServicer:
     def __init__(self) -> None:
         self._status = Status.Value("NOT_SERVING")
         self._ended = False
+        self._watches = 0
         self._changed = asyncio.Event()
 
     def add_to(self, server: Any) -> None:
@@ -45,6 +48,16 @@ class HealthServicer:
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Send the status now and whenever it changes."""
+        if self._watches >= MAX_WATCHES:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"At most {MAX_WATCHES} may watch.")
+        self._watches += 1
+        try:
+            async for response in self._changes(request):
+                yield response
+        finally:
+            self._watches -= 1
+
+    async def _changes(self, request: Any) -> AsyncIterator[Any]:
         sent = None
         while True:
             changed, response = self._changed, self._response(request)
@@ -67,4 +80,4 @@ class HealthServicer:
 
 
 def _is_known(request: Any) -> bool:
-    return request is not None and request.service in SERVICES
+    return isinstance(request, health_pb2.HealthCheckRequest) and request.service in SERVICES

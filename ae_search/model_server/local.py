@@ -47,18 +47,21 @@ class LocalEncoder:
         version: The version that was loaded.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, trust: bool = False) -> None:
         """Load the encoder.
 
         Args:
             path: A base path, whose newest version is taken, or one version folder.
+            trust: Load it whatever its program may do; a model that reaches files, the network, Python or the terminal
+                is refused otherwise.
 
         Raises:
             ConfigurationError: There is no version.
-            ExportError: The version cannot be loaded.
+            ExportError: The version cannot be loaded, or may do more than compute.
         """
+        self._trust = trust
         self._base_path, self.version, folder = _locate(Path(path).absolute())
-        self._servable = Servable.load(folder, self.version)
+        self._servable = Servable.load(folder, self.version, trust=trust)
 
     def encode(self, images: npt.ArrayLike) -> Latents:
         """Return the latents of images.
@@ -127,7 +130,7 @@ class LocalEncoder:
         if version not in found:
             there = ", ".join(map(str, sorted(found))) or "none"
             raise ModelNotServedError(f"{self._base_path} has no version {version}; there: {there}.")
-        return type(self)(found[version])
+        return type(self)(found[version], trust=self._trust)
 
     @cached_property
     def _card(self) -> ModelCard:
@@ -147,7 +150,10 @@ class LocalEncoder:
         outputs = self._run(signature, inputs)
         if LATENTS not in outputs or outputs[LATENTS].ndim != 2:
             raise ServerAnswerError(f"The {signature!r} signature did not return {LATENTS!r} of shape (n, d).")
-        return outputs[LATENTS].astype(np.float32, copy=False)
+        latents = outputs[LATENTS].astype(np.float32, copy=False)
+        if not np.isfinite(latents).all():
+            raise ServerAnswerError(f"{self._base_path}: expected finite latents, received NaN or infinity.")
+        return latents
 
     def _encode_chunk(self, chunk: list[NamedFile], note_bad: Callable[[int, ImageError], None]) -> Latents:
         """Encode files, by halves where one of them is bad, since the model does not say which."""

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from ae_search.errors import ConfigurationError
+from ae_search.model_server.scraping import Scraping
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class ServerMetrics:
             import prometheus_client as prometheus
         except ModuleNotFoundError as error:
             raise ConfigurationError("Metrics need prometheus-client: pip install 'ae-search[tensorflow]'.") from error
-        self._registry = registry = prometheus.CollectorRegistry()
+        registry = prometheus.CollectorRegistry()
         self._available = available
         self._requests = prometheus.Counter(
             "ae_search_requests", "Requests answered.", ["method", "code"], registry=registry
@@ -59,10 +60,10 @@ class ServerMetrics:
             "ae_search_batch_rows", "Rows of one joined run.", registry=registry, buckets=ROWS_BUCKETS
         )
         registry.register(self)
-        self._http: Any = None
+        self._scraping = Scraping(prometheus.make_wsgi_app(registry))
 
-    def start(self, host: str, port: int) -> int:
-        """Listen for Prometheus.
+    async def start(self, host: str, port: int) -> int:
+        """Listen for Prometheus, in the event loop that runs.
 
         Returns:
             The port, the one that was picked where `port` is 0.
@@ -70,21 +71,16 @@ class ServerMetrics:
         Raises:
             ConfigurationError: The port cannot be listened on.
         """
-        from prometheus_client import start_http_server
-
         try:
-            self._http, _ = start_http_server(port, host, self._registry)
+            return await self._scraping.start(host, port)
         except OSError as error:
             raise ConfigurationError(
                 f"Cannot listen for metrics on {host}:{port}: {error.strerror}; choose another --metrics-port."
             ) from error
-        return int(self._http.server_port)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Close the port."""
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
+        await self._scraping.stop()
 
     def in_flight(self) -> AbstractContextManager[Any]:
         """Count a request while it is under way."""

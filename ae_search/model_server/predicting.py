@@ -10,12 +10,10 @@ from tensorflow_serving.apis import predict_pb2
 
 from ae_search.contract import SIGNATURE_FLOAT
 from ae_search.model_server.batching import Batcher
-from ae_search.model_server.refusal import RequestRefused
+from ae_search.model_server.refusal import EXHAUSTED, RequestRefused
 from ae_search.model_server.servable import Outputs, Servable
 from ae_search.model_server.served_model import ServedModel
 from ae_search.model_server.tensors import QUICK_VALUES, encode_tensor, is_quick
-
-EXHAUSTED = "Server Threadpool Exhausted"
 
 T = TypeVar("T")
 

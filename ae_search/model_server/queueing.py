@@ -9,8 +9,6 @@ from ae_search.model_server.servable import Inputs, Outputs, Servable
 # Of the recent number of callers. Fewer make smaller runs, which cost more than the waiting; the last ones may be slow.
 COMPANY = 0.8
 
-Form = tuple[tuple[str, tuple[int, ...]], ...]
-
 
 @dataclass(eq=False)
 class Task:
@@ -22,11 +20,6 @@ class Task:
     rows: int
     n_bytes: int
     outputs: "asyncio.Future[Outputs]"
-
-    @property
-    def form(self) -> Form:
-        """What must be equal for two requests to be joined: the shapes of their rows."""
-        return tuple(sorted((name, array.shape[1:]) for name, array in self.inputs.items()))
 
 
 @dataclass(eq=False)

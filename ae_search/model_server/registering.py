@@ -1,4 +1,4 @@
-"""Methods of a gRPC service, which learn of requests that are no message."""
+"""Methods of a gRPC service, which learn of requests that are no message, or one that is not worth reading."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,6 +7,13 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import predict_pb2
+
+from ae_search.model_server.refusal import NO_MESSAGE, RequestRefused
+from ae_search.model_server.structure import check_predict_request
+
+# What is read in a moment whatever it holds; the requests of all methods but Predict are below it.
+SMALL_BYTES = 64 * 2**10
 
 
 def register(server: Any, service: str, methods: Mapping[Callable[..., Any], Any]) -> None:
@@ -19,7 +26,7 @@ def register(server: Any, service: str, methods: Mapping[Callable[..., Any], Any
         server: A `grpc.aio.Server`.
         service: Full name of the service.
         methods: Class of the request by method, which takes request and context, and is an asynchronous generator where
-            it answers with a stream. The request is None where it is no message of its class.
+            it answers with a stream. The request is a `RequestRefused` where it cannot be read.
     """
     handlers = {}
     for method, request in methods.items():
@@ -32,9 +39,21 @@ def register(server: Any, service: str, methods: Mapping[Callable[..., Any], Any
 
 def _read(request: Any, data: bytes) -> Any:
     try:
+        if len(data) > SMALL_BYTES:
+            _check(request, data)
         return request.FromString(data)
     except DecodeError:
-        return None
+        return RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+    except RequestRefused as refused:
+        return refused
+
+
+def _check(request: Any, data: bytes) -> None:
+    if request is predict_pb2.PredictRequest:
+        check_predict_request(data)
+    else:
+        text = f"The request has {len(data)} bytes; at most {SMALL_BYTES} are accepted for this method."
+        raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def _written(response: Any) -> Any:

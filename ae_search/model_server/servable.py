@@ -1,6 +1,7 @@
 """One loaded SavedModel version."""
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +13,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from ae_search.contract import SIGNATURE_FLOAT
+from ae_search.contract import IMAGE_BYTES, SIGNATURE_DESCRIBE, SIGNATURE_FLOAT
 from ae_search.errors import ExportError
+from ae_search.model_server.decoding import ROOM, runs
 from ae_search.model_server.folders import SAVED_MODEL
+from ae_search.model_server.program import check_program
 from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
 from ae_search.model_server.tensors import decode_tensor, dtype_of, shape_of
 
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 # TensorFlow Serving's own limit.
 MAX_WARMUP_RECORDS = 1000
+# Each row of four bytes is answered by a whole model card.
+MAX_DESCRIBED_ROWS = 4096
 
 Inputs = dict[str, npt.NDArray[Any]]
 Outputs = dict[str, npt.NDArray[Any]]
@@ -48,19 +53,28 @@ class Servable:
         self._specs = {name: function.structured_input_signature[1] for name, function in self._functions.items()}
         self._output_names = {name: sorted(function.structured_outputs) for name, function in self._functions.items()}
         self._with_rows = {name for name, specs in self._specs.items() if specs and all(map(_has_rows, specs.values()))}
+        self._cuttable = {
+            name
+            for name in self._with_rows
+            if IMAGE_BYTES in self._specs[name]
+            and all(map(_has_rows, self._functions[name].structured_outputs.values()))
+        }
         self.version = version
 
     @classmethod
-    def load(cls, folder: Path, version: int) -> Self:
+    def load(cls, folder: Path, version: int, *, trust: bool = False) -> Self:
         """Load a version folder and replay its warm-up requests.
 
         Args:
             folder: Holds `saved_model.pb`.
             version: Its number.
+            trust: Load it whatever its program may do, see `check_program`.
 
         Raises:
-            ExportError: It cannot be loaded, or a warm-up request fails.
+            ExportError: It may do more than compute, it cannot be loaded, or a warm-up request fails.
         """
+        if not trust:
+            check_program(folder)
         try:
             servable = cls(tf.saved_model.load(str(folder)), _read_signature_defs(folder), version)
             warmed = servable._warm_up(folder / WARMUP)
@@ -108,13 +122,29 @@ class Servable:
     def execute(self, signature: str, inputs: Inputs) -> Outputs:
         """Run one signature on inputs that `prepare` returned, or several of them joined.
 
+        Image files wait for room to be decoded in, and are run in several goes where they need much of it.
+
         Raises:
             RequestRefused: The model refuses a value.
         """
+        files = inputs.get(IMAGE_BYTES)
+        if files is None or files.dtype != object:
+            return self._execute(signature, inputs)
+        cuttable = (signature or SIGNATURE_FLOAT) in self._cuttable
+        outputs = []
+        for start, end, n_bytes in runs(files.ravel(), ROOM.most // 2 if cuttable else sys.maxsize):
+            part = {name: array[start:end] for name, array in inputs.items()} if cuttable else inputs
+            with ROOM.taken(n_bytes):
+                outputs.append(self._execute(signature, part))
+        if len(outputs) == 1:
+            return outputs[0]
+        return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+    def _execute(self, signature: str, inputs: Inputs) -> Outputs:
         try:
             tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
             return {name: np.asarray(value) for name, value in self._function(signature)(**tensors).items()}
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise refused_by_tensorflow(error) from error
 
     def has_rows(self, signature: str) -> bool:
@@ -172,6 +202,8 @@ class Servable:
                 raise _invalid(f'input "{name}" must be {spec.dtype.name}. Received: {dtype.name}.')
             if not spec.shape.is_compatible_with(shape):
                 raise _invalid(f'input "{name}" must have shape {spec.shape}. Received: {shape}.')
+            if signature == SIGNATURE_DESCRIBE and shape and shape[0] > MAX_DESCRIBED_ROWS:
+                raise _invalid(f'input "{name}" has {shape[0]} rows; a model is described {MAX_DESCRIBED_ROWS} times.')
 
     def _warm_up(self, records: Path) -> int:
         """Replay the recorded requests; a broken export that loads nevertheless fails here."""

@@ -2,21 +2,20 @@
 
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-import grpc
-
-from ae_search.errors import ConfigurationError
 from ae_search.model_server.batching import Batcher
 from ae_search.model_server.event_loop import EventLoopThread
 from ae_search.model_server.health import HealthServicer
+from ae_search.model_server.listening import Listening
 from ae_search.model_server.metrics import ServerMetrics
-from ae_search.model_server.options import Batching, ServerTls, default_threads
+from ae_search.model_server.options import Batching, Limits, ServerTls, default_threads
 from ae_search.model_server.policy import Labels, VersionPolicy
 from ae_search.model_server.predicting import Predicting
+from ae_search.model_server.receiving import Receiving
 from ae_search.model_server.served_model import ServedModel
 from ae_search.model_server.servicers import ModelServicer, PredictionServicer
 from ae_search.model_server.versions import ModelVersions
@@ -59,7 +58,9 @@ class ModelServer:
         max_message_mib: int = MAX_MESSAGE_MIB,
         drain_s: float = 10.0,
         metrics_port: int | None = None,
+        limits: Limits | None = None,
         interceptors: Sequence[Any] = (),
+        trust: bool = False,
     ) -> None:
         """Take the options; `start` does the work.
 
@@ -81,7 +82,10 @@ class ModelServer:
             max_message_mib: MiB of the largest request and answer, 1 to 2047.
             drain_s: Seconds that requests under way have to end when the `with` block is left.
             metrics_port: Port for Prometheus on `host`; 0 picks a free one; none when left out.
+            limits: Of connections, calls and bytes that strangers may hold.
             interceptors: `grpc.aio.ServerInterceptor`s, the first one outermost.
+            trust: Serve models whatever their programs may do; refused are otherwise those that reach files, the
+                network, Python or the terminal.
 
         Raises:
             ValueError: A number is out of its range.
@@ -92,22 +96,26 @@ class ModelServer:
         _check_range("max_message_mib", max_message_mib, 1, MAX_MAX_MESSAGE_MIB)
         self._base_path = Path(base_path).absolute()
         self.model_name = model_name or self._base_path.name
-        self.host = host
+        self.host = host.removeprefix("[").removesuffix("]")
         self.port = port
         self.metrics_port = metrics_port
         self._threads = workers or default_threads()
-        self._versions = ModelVersions(self._base_path, policy=version_policy, poll_interval_s=poll_interval_s)
+        self._versions = ModelVersions(
+            self._base_path, policy=version_policy, poll_interval_s=poll_interval_s, trust=trust
+        )
         self._labels = labels or Labels()
         self._as_content = enable_serialization_as_tensor_content
         self._batching = batching
         self._tls = tls
         self._max_message_bytes = max_message_mib * MIB
         self._drain_s = drain_s
-        self._interceptors = list(interceptors)
+        self._receiving = Receiving(limits or Limits(), self._max_message_bytes)
+        self._options = (limits or Limits()).channel_options()
+        self._interceptors = [self._receiving, *interceptors]
         self._metrics: ServerMetrics | None = None
         self._health = HealthServicer()
         self._started = False
-        self._server: Any = None
+        self._listening: Listening | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._loop: EventLoopThread | None = None
 
@@ -138,8 +146,8 @@ class ModelServer:
         try:
             self._versions.start()
             self._labels.check(self._versions.available())
-            self._start_metrics()
             self._loop = EventLoopThread("model-server")
+            self._start_metrics(self._loop)
             self._loop.run(self._listen(credentials))
         except BaseException:
             self.stop(0)
@@ -156,12 +164,13 @@ class ModelServer:
         self._versions.stop()
         if self._loop is not None:
             self._loop.run(self._drain(self._drain_s if grace_s is None else grace_s))
+            if self._metrics is not None:
+                self._loop.run(self._metrics.stop())
             self._loop.close()
             self._loop = None
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
-        if self._metrics is not None:
-            self._metrics.stop()
+        self._receiving.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -170,35 +179,30 @@ class ModelServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start_metrics(self) -> None:
+    def _start_metrics(self, loop: EventLoopThread) -> None:
         if self.metrics_port is not None:
             self._metrics = ServerMetrics(self._versions.available)
-            self.metrics_port = self._metrics.start(self.host, self.metrics_port)
+            self.metrics_port = loop.run(self._metrics.start(self.host, self.metrics_port))
             log.info("metrics on http://%s:%d/metrics", self.host, self.metrics_port)
 
     async def _listen(self, credentials: Any) -> None:
-        options = [
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.max_send_message_length", self._max_message_bytes),
-            # Otherwise a second server on the port would silently take half of the requests.
-            ("grpc.so_reuseport", 0),
-        ]
-        server = grpc.aio.server(interceptors=self._interceptors, options=options)
-        self._add_services(server)
-        try:
-            if credentials is None:
-                self.port = server.add_insecure_port(self.address)
-            else:
-                self.port = server.add_secure_port(self.address, credentials)
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"Cannot listen on {self.address}; is the port in use, or the host not of this machine?"
-            ) from error
-        await server.start()
-        self._server = server
+        self._listening = Listening(
+            self._services(),
+            credentials=credentials,
+            options=[
+                *self._options,
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+                # Otherwise a second server on the port would silently take half of the requests.
+                ("grpc.so_reuseport", 0),
+            ],
+            interceptors=self._interceptors,
+            drain_s=self._drain_s,
+        )
+        self.port = await self._listening.start(self.address.rpartition(":")[0], self.port)
         self._health.serve()
 
-    def _add_services(self, server: Any) -> None:
+    def _services(self) -> Callable[[Any], None]:
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="predict")
         model = ServedModel(self.model_name, self._versions, self._labels.versions)
         batcher = None
@@ -208,14 +212,22 @@ class ModelServer:
         predicting = Predicting(
             model, self._executor, threads=self._threads, batcher=batcher, as_content=self._as_content
         )
-        PredictionServicer(model, predicting, self._metrics).add_to(server)
-        ModelServicer(model, self._metrics).add_to(server)
-        self._health.add_to(server)
+        services: list[Any] = [
+            PredictionServicer(model, predicting, self._metrics),
+            ModelServicer(model, self._metrics),
+            self._health,
+        ]
+
+        def add(server: Any) -> None:
+            for service in services:
+                service.add_to(server)
+
+        return add
 
     async def _drain(self, grace_s: float) -> None:
         self._health.end()
-        if self._server is not None:
-            await self._server.stop(grace_s)
+        if self._listening is not None:
+            await self._listening.stop(grace_s)
 
 
 def _check_range(name: str, number: int | None, least: int, most: int) -> None:
@@ -227,4 +239,4 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() in ("localhost", "ip6-localhost", "ip6-loopback")

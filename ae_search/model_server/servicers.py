@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+from ae_search.model_server.failures import unforeseen
 from ae_search.model_server.health import MODEL_SERVICE, PREDICTION_SERVICE
 from ae_search.model_server.metrics import ServerMetrics
 from ae_search.model_server.predicting import Predicting
@@ -21,7 +22,6 @@ from ae_search.model_server.versions import VersionStatus
 log = logging.getLogger(__name__)
 
 SIGNATURE_DEF = "signature_def"
-NO_MESSAGE = "The bytes of the request are no message of this method"
 
 
 class _Measured(Protocol):
@@ -34,13 +34,13 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
     @functools.wraps(method)
     async def answer(servicer: Any, request: Any, context: Any) -> Any:
         try:
-            if request is None:
-                raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+            if isinstance(request, RequestRefused):
+                raise request
             return await method(servicer, request)
         except RequestRefused as refused:
             code, text = refused.code, refused.text
         except Exception as error:
-            log.exception("%s failed", method.__name__)
+            unforeseen(log, f"{method.__name__} failed", error)
             code, text = grpc.StatusCode.INTERNAL, f"{method.__name__} failed: {type(error).__name__}."
         return await context.abort(code, text)
 

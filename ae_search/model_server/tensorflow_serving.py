@@ -6,16 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
+from ae_search.cores import cores
 from ae_search.errors import ConfigurationError
 from ae_search.model_server.folders import require_version_folders
-from ae_search.model_server.options import Batching, ServerTls, cores
+from ae_search.model_server.options import Batching, ServerTls
 from ae_search.model_server.policy import Labels, VersionPolicy
+from ae_search.model_server.program import check_program
 
 log = logging.getLogger(__name__)
 
 BINARY = "tensorflow_model_server"
 ANY_HOST = "0.0.0.0"
 MIB = 2**20
+# With a single thread, its gRPC server polls and never answers (seen on 2.20 and 2.21).
+LEAST_THREADS = 2
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -33,6 +37,7 @@ def command(
     tls: ServerTls | None = None,
     max_message_mib: int | None = None,
     metrics_port: int | None = None,
+    trust: bool = False,
 ) -> list[str]:
     """Return the arguments that start `tensorflow_model_server` for a model.
 
@@ -45,7 +50,7 @@ def command(
         model_name: Name to answer to; the folder's name when left out.
         host: The address that was asked for; a warning is logged when it is narrower than what will happen.
         port: gRPC port, 1 to 65535.
-        workers: Requests answered at a time, its `--grpc_max_threads`.
+        workers: Requests answered at a time, its `--grpc_max_threads`, at least 2.
         enable_serialization_as_tensor_content: Answer outputs as `tensor_content`.
         version_policy: Which versions are served; the newest when left out.
         labels: Names for versions. The server checks them before it loads anything, so it is always told to allow
@@ -55,13 +60,21 @@ def command(
         max_message_mib: MiB of the largest request and answer, 1 to 2047; without a limit when left out.
         metrics_port: Port for Prometheus, 1 to 65535. REST answers there too, Predict included, and in plain text also
             with `tls`: a warning is logged.
+        trust: Do not look at what the programs of the wanted versions may do. TensorFlow Serving itself never does:
+            versions that appear while it runs are loaded as they are.
 
     Raises:
-        ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, or a file
-            cannot be read.
+        ConfigurationError: The binary is not on PATH, the base path has no version folder, a port is 0, a file cannot
+            be read, or `workers` is 1.
+        ExportError: A version may do more than compute.
     """
+    if workers is not None and workers < LEAST_THREADS:
+        raise ConfigurationError(
+            f"{BINARY} answers nothing at all with fewer than {LEAST_THREADS} threads; give --grpc-max-threads "
+            f"{LEAST_THREADS} or more. Received: {workers}."
+        )
     base_path = Path(base_path).absolute()
-    require_version_folders(base_path)
+    found = require_version_folders(base_path)
     binary = shutil.which(BINARY)
     if binary is None:
         raise ConfigurationError(
@@ -72,7 +85,14 @@ def command(
         raise ConfigurationError(f"{BINARY} cannot pick a free port; give --port and --metrics-port a number.")
     if host != ANY_HOST:
         log.warning("TensorFlow Serving cannot listen on %s only: port %d is open on every interface.", host, port)
+    if not trust:
+        for version in sorted((version_policy or VersionPolicy()).wanted(found)):
+            if any(found[version].iterdir()):  # otherwise somebody is still about to copy it
+                check_program(found[version])
     arguments = [binary, f"--port={port}", f"--rest_api_port={metrics_port or 0}"]
+    # The standard health service, which the embedded server always has. A server too old for the flag starts all the
+    # same; it knows the service name "" only.
+    arguments.append("--enable_grpc_healthcheck_service=true")
     arguments += _model(model_name or base_path.name, base_path, version_policy or VersionPolicy(), labels or Labels())
     if workers is not None:
         arguments.append(f"--grpc_max_threads={workers}")

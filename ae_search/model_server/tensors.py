@@ -17,6 +17,9 @@ STRING_BYTES = 24
 
 # TensorFlow's own limit.
 MAX_RANK = 254
+# What a few values may be repeated to; strings may be images, each of which is decoded.
+MAX_REPEATED_BYTES = 16 * 2**20
+MAX_REPEATED_STRINGS = 256
 # What is decoded or encoded in less than a millisecond.
 QUICK_VALUES = 2**16
 
@@ -46,6 +49,8 @@ def shape_of(name: str, proto: Any) -> tuple[int, ...]:
     Raises:
         RequestRefused: It is not a whole, known shape.
     """
+    if (rank := len(proto.tensor_shape.dim)) > MAX_RANK:
+        raise _malformed(name, f"it has {rank} dimensions, at most {MAX_RANK} are possible")
     shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise _malformed(name, "its shape is not fully known")
@@ -120,11 +125,16 @@ def _check_size(name: str, proto: Any, dtype: Any, count: int) -> None:
     size = count * (STRING_BYTES if dtype == tf.string else dtype.size)
     if dtype == tf.string and len(values):
         size += sum(map(len, values)) + (count - len(values)) * len(values[-1])
-    if size > MAX_DECODED_BYTES:
+    most = MAX_DECODED_BYTES
+    if len(values) < count and size > MAX_REPEATED_BYTES and not proto.tensor_content:
+        most = MAX_REPEATED_BYTES
+    if size > most:
         raise RequestRefused(
             grpc.StatusCode.INVALID_ARGUMENT,
-            f'input "{name}" would take {size} bytes when decoded; at most {MAX_DECODED_BYTES} are accepted.',
+            f'input "{name}" would take {size} bytes when decoded; at most {most} are accepted.',
         )
+    if dtype == tf.string and len(values) < count and count > MAX_REPEATED_STRINGS and not proto.tensor_content:
+        raise _malformed(name, f"it repeats a string to {count} rows; at most {MAX_REPEATED_STRINGS} are accepted")
 
 
 def encode_tensor(array: npt.NDArray[Any], *, as_content: bool) -> Any:

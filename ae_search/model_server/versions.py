@@ -10,9 +10,11 @@ from pathlib import Path
 import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
+from ae_search.model_server.failures import unforeseen
 from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.policy import VersionPolicy
 from ae_search.model_server.servable import Servable
+from ae_search.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,15 @@ class ModelVersions:
     are removed, or the base path cannot be read, the versions in memory keep answering.
     """
 
-    def __init__(self, base_path: Path, *, policy: VersionPolicy | None = None, poll_interval_s: float = 1.0) -> None:
-        self._base_path = base_path
+    def __init__(
+        self,
+        base_path: Path,
+        *,
+        policy: VersionPolicy | None = None,
+        poll_interval_s: float = 1.0,
+        trust: bool = False,
+    ) -> None:
+        self._base_path, self._trust = base_path, trust
         self._policy = policy or VersionPolicy()
         self._interval_s = poll_interval_s
         # Re-entrant: a version may be let go of, and noted as ended, wherever memory is freed.
@@ -116,9 +125,9 @@ class ModelVersions:
             try:
                 self._poll()
             except AeSearchError as error:
-                log.warning("%s", error)
-            except Exception:
-                log.exception("watching %s failed; trying again", self._base_path)
+                log.warning("%s", printable(str(error)))
+            except Exception as error:
+                unforeseen(log, f"watching {self._base_path} failed; trying again", error)
 
     def _poll(self) -> None:
         """Bring what is served in line with the folders that are there now."""
@@ -154,13 +163,13 @@ class ModelVersions:
     def _load(self, version: int, folder: Path) -> None:
         self._note(VersionStatus(version, State.LOADING))
         try:
-            servable = Servable.load(folder, version)
+            servable = Servable.load(folder, version, trust=self._trust)
         except ExportError as error:
             self._failed.add(version)
             # Those that failed have a status to keep.
             self._incomplete.discard(version)
             self._note(VersionStatus(version, State.END, FAILED_CODE, str(error)))
-            log.error("%s", error)
+            log.error("%s", printable(str(error)))
             return
         with self._lock:
             live = {**self._live, version: servable}

@@ -12,6 +12,7 @@ RUN/
 """
 
 import json
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import keras
 
 from ae_search.errors import ConfigurationError
-from ae_search.files import make_folder, write_atomically
+from ae_search.files import check_one_name, is_folder, make_folder, regular_stat, write_atomically
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.recipe import Recipe
 
@@ -34,6 +35,7 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
         ConfigurationError: The folder holds a run with other options, or something that is no run.
     """
     make_folder(run, "run")
+    _check_plain(run)
     if not (run / "config.json").exists():
         if any(run.iterdir()):
             raise ConfigurationError(f"{run} is not empty and holds no training run; choose another --run folder.")
@@ -55,6 +57,19 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
             return finished
     write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     return None
+
+
+def _check_plain(run: Path) -> None:
+    """Refuse links and pipes in a run folder: Keras writes to its files by their names, wherever those lead."""
+    for folder, folders, names in os.walk(run):
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            try:
+                if not is_folder(path):
+                    check_one_name(path, regular_stat(path))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{path} cannot be written: {error.strerror}; remove it, or choose another --run folder."
+                ) from error
 
 
 def read_config(run: Path) -> TrainingConfig:

@@ -72,7 +72,7 @@ def keys(folder, name="i"):
 
 def files(folder):
     """Return all paths but the note of a reader that it has proved the files."""
-    return sorted(path for path in folder.rglob("*") if path.name != ".proved.json")
+    return sorted(folder.rglob("*"))
 
 
 def info(run):

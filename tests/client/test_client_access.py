@@ -28,11 +28,13 @@ def test_nothing_is_sent_that_nobody_gave(client, script):
 def test_a_token_file_is_read_again_when_it_changes(serve, connect, script, tmp_path):
     file = tmp_path / "token"
     file.write_text("first\n")
+    file.chmod(0o600)
     client = connect(serve(script), access=Access(token_file=file))
     client.describe()
     file.write_text("a longer one")
     client.describe()
     (tmp_path / "next").write_text("another one!")  # of the same size, and put in its place as Kubernetes does
+    (tmp_path / "next").chmod(0o600)
     changed = file.stat()
     os.utime(tmp_path / "next", ns=(changed.st_atime_ns, changed.st_mtime_ns))
     (tmp_path / "next").replace(file)
@@ -57,6 +59,7 @@ def test_token_files_that_hold_no_token(serve, connect, script, tmp_path, conten
         file.mkdir()
     else:
         file.write_bytes(content)
+        file.chmod(0o600)
     client = connect(serve(script), access=Access(token_file=file))
     for call in (client.describe, client.status, lambda: client.encode(np.zeros((600, 4, 4, 1), np.uint8))):
         with pytest.raises(ConfigurationError, match="token-file") as caught:
@@ -92,6 +95,7 @@ def test_metadata_that_grpc_cannot_carry(connect, key, value):
 
 def test_secrets_are_never_shown(connect, script, serve, tmp_path):
     (tmp_path / "token").write_text(SECRET)
+    (tmp_path / "token").chmod(0o600)
     for access in (
         Access(token=SECRET, metadata={"x-key": SECRET}),
         Access(token_file=tmp_path / "token", metadata={"x-key": SECRET}),
@@ -135,6 +139,7 @@ HERE = [
     "127.0.0.1:1", "127.8.9.10:1", "localhost:1", "LOCALHOST:1", "[::1]:1", "unix:/x", "unix:///x", "unix-abstract:x",
     "dns:///127.0.0.1:1", "dns:///localhost:1", "dns:localhost:1", "dns:///[::1]:1", "ipv4:127.0.0.1:1",
     "ipv4:127.0.0.1:1,127.0.0.2:2", "ipv6:[::1]:1",
+    "ip6-localhost:1", "IP6-Loopback:1", "dns:///ip6-localhost:1",
 ]  # fmt: skip
 ELSEWHERE = [
     "127.0.0.1.evil.com:80", "localhost.evil.com:1", "evil.com:1", "dns://8.8.8.8/localhost:1", "0.0.0.0:1", "[::]:1",
@@ -142,6 +147,7 @@ ELSEWHERE = [
     "ipv4:127.0.0.1:1%2C10.0.0.1:1", "ipv4:127.0.0.1%2C10.0.0.1:1", "dns:[::1].evil.com:80", "dns:localhost:1@evil.com",
     "ipv6:[::1%2C2001:db8::1]:1", "xds:///localhost:1", "10.127.0.1:1", "128.0.0.1:1", "localhost.:1", "ipv4:", "dns:",
     "[2001:db8::1]:1", "127.0.0.1@evil.com:1", "unix.evil.com:1", "ipv4:127.0.0.1:1,", "dns:////evil.com:1", "ipv4:1",
+    "ip6-localhost.evil.com:1", "ip6-localhost,evil.com:1",
 ]  # fmt: skip
 
 

@@ -10,8 +10,9 @@ import pytest
 from answers import CARD, card_answer, good_answer, latents_answer, status_answer
 
 from ae_search.client import VersionStatus, wire
-from ae_search.client.conversation import Ask, ModelTalk, Send, Step
+from ae_search.client.conversation import ModelTalk
 from ae_search.client.rpc_errors import Asked
+from ae_search.client.steps import Ask, AskEach, Pause, Send, Step, Work
 from ae_search.contract import ModelCard
 from ae_search.errors import AeSearchError, ServerError
 
@@ -101,9 +102,13 @@ def carried_out(conversation, answer):
                 under_way.append(step.request)
             elif isinstance(step, Ask):
                 given = answer(step.request)
+            elif isinstance(step, AskEach):
+                given = [answer(step.request), answer(step.request)]
+            elif isinstance(step, Work):
+                given = step.run()
             elif step is Step.TAKE:
                 given = answer(under_way.pop(0))
-            else:
+            elif not isinstance(step, Pause):
                 under_way.clear()
     except StopIteration as done:
         return done.value

@@ -34,6 +34,7 @@ class Certificates:
     def file(self, name, *blobs):
         path = self.folder / name
         path.write_bytes(b"".join(blob.bytes() for blob in blobs))
+        path.chmod(0o600)
         return path
 
     def client(self, name, authority):
@@ -154,6 +155,7 @@ def test_wrong_access_is_told_by_name_and_within_seconds(outcomes, kind, what):
 def test_files_that_are_no_pem_files_are_told_at_once(certificates, connect, tmp_path):
     text, garbage = tmp_path / "text.pem", tmp_path / "garbage.pem"
     text.write_text("a text")
+    text.chmod(0o600)
     garbage.write_text("-----BEGIN CERTIFICATE-----\ngarbage\n-----END CERTIFICATE-----\n")
     foreign = certificates.client("foreign", certificates.other)
     own = certificates.client("own", certificates.authority)

@@ -87,6 +87,8 @@ def test_tokens_and_headers(ask, serve, script, tmp_path):
     here = {"SERVER": f"127.0.0.1:{serve(script)}", "MODEL_NAME": "pixels"}
     (tmp_path / "token").write_text("of-a-file\n")
     (tmp_path / "value").write_text("of a file\n")
+    for name in ("token", "value"):
+        (tmp_path / name).chmod(0o600)
     ask(**here, TOKEN=SECRET)
     ask(**here, TOKEN_FILE=tmp_path / "token")
     ask("--token-file", tmp_path / "token", **here, TOKEN=SECRET)

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import trustme
+from tensorflow_serving.apis import get_model_status_pb2
 from typer.testing import CliRunner
 
 from ae_search.cli import app
@@ -19,6 +20,7 @@ from ae_search.diagnosis.network import addresses_of
 from ae_search.errors import ConfigurationError
 from ae_search.export import export_encoder
 from ae_search.index import IndexBuilder
+from ae_search.model import build_encoder
 from ae_search.model_server import LocalEncoder, ModelServer
 from ae_search.testing import Faults, serving
 
@@ -138,6 +140,7 @@ def tls(tiny_export, tmp_path_factory):
     authority.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "other.pem")
     client.private_key_pem.write_to_path(folder / "client.key")
+    (folder / "client.key").chmod(0o600)
     client.cert_chain_pems[0].write_to_path(folder / "client.pem")
     chain = own.cert_chain_pems[0].bytes()
     ports, servers = {}, []
@@ -206,9 +209,9 @@ def test_the_advice_fits_the_error(tiny_export, code, text, check, advice):
 
 def test_versions_and_labels(tiny_encoder, tmp_path):
     base = tmp_path / "tiny"
-    for _ in range(2):
-        export_encoder(tiny_encoder, base)
-    card = dataclasses.replace(LocalEncoder(base).describe(), version=1)
+    export_encoder(tiny_encoder, base)
+    card = LocalEncoder(base).describe()
+    export_encoder(build_encoder((16, 16, 3), latent_dim=8), base)
     with serving(base, version_policy="latest:2", labels={"stable": 2}) as server:
         finding = only_wrong(found(server.address, version=9))
         assert finding.check == "version" and "2 AVAILABLE, 1 AVAILABLE" in finding.told
@@ -242,3 +245,134 @@ def test_files_are_read_before_anything_is_tried(server, tmp_path):
 )
 def test_addresses_of_a_target(target, addresses):
     assert addresses_of(target) == addresses
+
+
+@pytest.fixture
+def versions(tiny_encoder, tmp_path):
+    """A base path with versions 1 and 2, of the same weights."""
+    for _ in range(2):
+        export_encoder(tiny_encoder, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def both(*addresses):
+    return f"ipv4:{','.join(addresses)}"
+
+
+def unused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_servers_with_different_versions(versions):
+    with serving(versions, version_policy="specific:1") as old, serving(versions, version_policy="latest:2") as new:
+        findings = found(both(old.address, new.address), "tiny")
+        pinned = found(both(old.address, new.address), "tiny", version=2)
+    assert findings["servers"].verdict is Verdict.WARNING
+    assert f"ipv4:{old.address} has 1; ipv4:{new.address} has 1, 2" in findings["servers"].told
+    assert "--model-version 1" in findings["servers"].advice
+    assert not [one for one in findings.values() if one.verdict is Verdict.WRONG]
+    assert "version 1" in findings["model card"].told
+    assert pinned["version"].verdict is Verdict.OK
+
+
+def test_servers_without_a_version_in_common(versions):
+    with serving(versions, version_policy="specific:1") as old, serving(versions, version_policy="specific:2") as new:
+        findings = found(both(old.address, new.address), "tiny", timeout_s=2.0)
+    assert "none in common" in findings["servers"].advice
+    for finding in findings.values():
+        assert "Export the model anew" not in finding.advice and "message limit" not in finding.advice, finding
+
+
+def test_one_of_two_servers_is_away(server):
+    findings = found(both(unused(), server.address), "tiny", timeout_s=5.0)
+    assert findings["addresses"].verdict is Verdict.WARNING
+    assert "1 of 2 addresses" in findings["addresses"].told
+    assert findings["latency"].verdict is Verdict.OK
+    assert not [one for one in findings.values() if one.verdict is Verdict.WRONG]
+
+
+def test_nobody_of_two_is_there():
+    finding = [one for one in diagnose(both(unused(), unused()), "tiny") if one.verdict is Verdict.WRONG]
+    assert {one.check for one in finding} == {"port"}
+    assert "when every model of its configuration has a version" in finding[0].advice
+
+
+def test_a_server_that_answers_nothing():
+    """As tensorflow_model_server does with --grpc_max_threads=1, and any that is stopped."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        finding = only_wrong(found(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.5))
+    assert (finding.check, "--grpc_max_threads=1" in finding.advice) == ("TLS", True)
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[_Silent()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    finding = only_wrong(found(f"127.0.0.1:{port}", timeout_s=0.5))
+    _Silent.stop.set()
+    server.stop(None).wait()
+    assert "--grpc_max_threads=1" in finding.advice and "wrong model" not in finding.told
+
+
+class _Silent(grpc.GenericRpcHandler):
+    """Takes every call and answers none."""
+
+    stop = threading.Event()
+
+    def service(self, handler_call_details):
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: self.stop.wait(30))
+
+
+def test_the_same_latents_under_a_new_version(versions, card, tmp_path):
+    built = index_of(tmp_path / "index", dataclasses.replace(card, version=1))
+    with serving(versions, version_policy="latest:2") as server:
+        findings = found(server.address, "tiny", index=built)
+    assert findings["index"].verdict is Verdict.OK
+    assert "latents are those of version 2" in findings["index"].told
+
+
+def test_a_version_that_is_being_loaded():
+    told = scripted(get_model_status_pb2.ModelVersionStatus.LOADING)
+    finding = only_wrong(told)
+    assert (finding.check, finding.advice) == ("version", "Wait: it is being loaded.")
+
+
+def test_a_version_without_its_weights(tiny_export):
+    faults = Faults()
+    faults.fail(
+        "FAILED_PRECONDITION",
+        "Could not find variable sequential/dense/kernel. This could mean that the "
+        "variable has been deleted. In TF1, it can also mean the variable is uninitialized.",
+    )
+    with serving(tiny_export, faults=faults) as server:
+        finding = only_wrong(found(server.address, timeout_s=1.0))
+    assert "without its weights" in finding.told
+    assert "one rename" in finding.advice
+
+
+def test_a_proxy_in_the_environment(monkeypatch):
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://{unused()}")
+    findings = found("192.0.2.1:8500", "tiny", access=Access(insecure=True), timeout_s=1.0)
+    assert findings["proxy"].verdict is Verdict.WARNING
+    assert "http_proxy" in findings["proxy"].told and "no_proxy" in findings["proxy"].advice
+    assert "http_proxy" in only_wrong(findings).told
+
+
+def scripted(state):
+    """Return what is found about a server whose only version is in a state."""
+    answer = get_model_status_pb2.GetModelStatusResponse()
+    answer.model_version_status.add(version=1, state=state)
+
+    class States(grpc.GenericRpcHandler):
+        def service(self, handler_call_details):
+            if handler_call_details.method.endswith("GetModelStatus"):
+                return grpc.unary_unary_rpc_method_handler(lambda request, context: answer.SerializeToString())
+
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[States()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        return found(f"127.0.0.1:{port}", timeout_s=1.0)
+    finally:
+        server.stop(None).wait()

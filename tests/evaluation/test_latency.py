@@ -26,5 +26,6 @@ def test_precision_and_latency_by_label():
 
 def test_no_neighbour_is_no_precision_and_no_query_no_figure():
     assert precision([], "a") == 0.0
+    assert precision([one._replace(label=None) for one in neighbours(["a", "b"])], None) == 0.0
     with pytest.raises(ValueError, match="at least one query"):
         evaluate_queries(lambda image, k: [], np.zeros((0, 1, 1, 1)), [])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import keras
@@ -16,7 +17,9 @@ from ae_search.contract import ModelCard
 from ae_search.data.decode import decode_image
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export import export_encoder, fingerprint, load_encoder, versions
-from ae_search.export.saved_model import _check_parity
+from ae_search.export.adapter import AdaptedEncoder
+from ae_search.export.parity import check_latents, check_parity
+from ae_search.export.saved_model import _only_exporter
 
 
 def card_text(signatures):
@@ -161,7 +164,42 @@ def test_a_failed_export_leaves_nothing(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
     with pytest.raises(OSError, match="disk full"):
         export_encoder(tiny_encoder, tmp_path / "tiny")
-    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {".lock"}
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert export_encoder(tiny_encoder, tmp_path / "tiny").name == "1"
+    monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export_encoder(tiny_encoder, tmp_path / "tiny")
+    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {"1", ".lock"}
+
+
+def test_an_export_that_waits_for_one_that_fails_gets_a_folder_of_its_own(tmp_path):
+    base, begun, end = tmp_path / "new", threading.Event(), threading.Event()
+
+    def fail():
+        with pytest.raises(RuntimeError), _only_exporter(base):
+            begun.set()
+            end.wait(60)
+            raise RuntimeError
+
+    def succeed():
+        with _only_exporter(base):
+            (base / "1").mkdir()
+
+    first, second = threading.Thread(target=fail), threading.Thread(target=succeed)
+    first.start()
+    begun.wait(60)
+    second.start()
+    end.set()
+    first.join(60)
+    second.join(60)
+    assert {path.name for path in base.iterdir()} == {"1", ".lock"}
+
+
+def test_a_place_that_cannot_be_written_is_said(tiny_encoder, tmp_path):
+    (tmp_path / "tiny" / ".lock").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="Cannot write"):
+        export_encoder(tiny_encoder, tmp_path / "tiny")
 
 
 def test_the_parity_check_can_fail(tiny_encoder, tiny_export):
@@ -171,9 +209,9 @@ def test_the_parity_check_can_fail(tiny_encoder, tiny_export):
         .numpy()
         .item()
     )
-    other = keras.models.clone_model(tiny_encoder)
+    other = AdaptedEncoder.of(keras.models.clone_model(tiny_encoder), None, None)
     with pytest.raises(ExportError, match="differs from Keras"):
-        _check_parity(other, card, tiny_export / "1")
+        check_parity(other, check_latents(other), card, tiny_export / "1")
 
 
 def test_the_fingerprint_depends_on_weights_and_shape_alone(tiny_encoder, tmp_path):

@@ -29,7 +29,6 @@ def test_a_build_leaves_exactly_the_layout(build):
     generation = path / "generation-000001"
     assert sorted(p.name for p in path.iterdir()) == [*LIVE, "generation-000001"]
     assert sorted(p.name for p in generation.iterdir()) == [
-        ".proved.json",
         "catalogue.sqlite",
         "changes.sqlite",
         "forest.ann",
@@ -235,8 +234,8 @@ def test_what_a_killed_writer_left_is_cleared(build, tmp_path):
     path = build()
     (path / ".tmp-abc123_x").mkdir()
     (path / ".tmp-abc123_x/forest.ann").write_bytes(b"half")
-    (path / ".tmp-99-CURRENT").write_bytes(b"half")
-    (path / ".tmp-99-.epoch").write_bytes(b"half")
+    (path / ".tmp-def456_y").write_bytes(b"half")
+    (path / "generation-000001/.tmp-ghi789_z").mkdir()
     (path / "generation-000002").mkdir()
     build(replace=True)
     # The one that was published and never went live is cleared before the next number is chosen.

@@ -13,7 +13,7 @@ from index_fixtures import only_generation
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import LatentIndex
-from ae_search.index.proof import PROOF, PROVED_FILES
+from ae_search.index.proof import PROVED_FILES
 
 
 def test_two_builds_with_one_thread_are_the_same_bytes(build, latents):
@@ -49,7 +49,14 @@ def path(ready):
 
 
 @pytest.fixture
-def hashed(monkeypatch):
+def proofs(tmp_path, monkeypatch):
+    """The folder of this user's proofs, of this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ae-search" / "proofs"
+
+
+@pytest.fixture
+def hashed(monkeypatch, proofs):
     """Names of the files whose bytes were read, in order; empty it between two looks."""
     from ae_search.index import proof
 
@@ -86,12 +93,11 @@ ALL = sorted(PROVED_FILES)
 
 
 @pytest.mark.parametrize(("seconds", "is_proved"), [(0.0, False), (1.0, False), (3.0, True)])
-def test_a_proof_is_kept_once_the_files_have_settled(ready, hashed, later, seconds, is_proved):
+def test_a_proof_is_kept_once_the_files_have_settled(ready, hashed, later, proofs, seconds, is_proved):
     path = ready()
-    (only_generation(path) / PROOF).unlink()
     later(seconds)
     assert opens(path, hashed) == ALL
-    assert (only_generation(path) / PROOF).exists() is is_proved
+    assert len(list(proofs.glob("*"))) == is_proved
     assert opens(path, hashed) == ([] if is_proved else ALL)
 
 
@@ -137,8 +143,12 @@ def test_a_copy_is_proved_again(path, hashed, later, tmp_path):
     later(60.0)
     opens(path, hashed)
     shutil.copytree(path, tmp_path / "copy")
-    assert (only_generation(tmp_path / "copy") / PROOF).exists()
     assert opens(tmp_path / "copy", hashed) == ALL
+    assert opens(path, hashed) == []
+    # In the other's place as well.
+    path.rename(tmp_path / "away")
+    (tmp_path / "copy").rename(path)
+    assert opens(path, hashed) == ALL
 
 
 @pytest.mark.parametrize("name", PROVED_FILES)
@@ -157,20 +167,70 @@ def test_damage_after_a_proof_is_noticed(path, hashed, later, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"forest.ann": 1}', b"\xff", b"[" * 9999])
-def test_a_broken_proof_proves_nothing(path, hashed, content):
-    (only_generation(path) / PROOF).write_bytes(content)
+def test_a_broken_proof_proves_nothing(path, hashed, later, proofs, content):
+    later(60.0)
+    opens(path, hashed)
+    (proof,) = proofs.iterdir()
+    assert opens(path, hashed) == []
+    proof.write_bytes(content)
+    assert opens(path, hashed) == ALL
+    assert opens(path, hashed) == []
+
+
+def test_an_index_does_not_vouch_for_itself(path, hashed, later, proofs):
+    """A proof that comes with the folder is no proof, whatever it says."""
+    later(60.0)
+    opens(path, hashed)
+    (proof,) = proofs.iterdir()
+    shutil.move(proof, only_generation(path) / ".proved.json")
     assert opens(path, hashed) == ALL
 
 
-def test_a_folder_that_cannot_be_written_opens_and_answers(path, hashed, later, latents, monkeypatch):
-    """Permissions do not bind root, so the check that they go through is told to say no."""
+@pytest.mark.parametrize("fault", ["written by others", "of another user", "link", "unwritable cache", "no home"])
+def test_a_cache_that_is_not_ours_alone_proves_nothing(path, hashed, later, proofs, monkeypatch, tmp_path, fault):
+    later(60.0)
+    opens(path, hashed)
+    assert opens(path, hashed) == []
+    if fault == "written by others":
+        proofs.chmod(0o777)
+    elif fault == "of another user":
+        if os.geteuid():
+            pytest.skip("only root can give a folder away")
+        os.chown(proofs, 12345, -1)
+    elif fault == "link":
+        proofs.rename(tmp_path / "elsewhere")
+        proofs.symlink_to(tmp_path / "elsewhere")
+    elif fault == "unwritable cache":
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/place")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+        monkeypatch.setenv("HOME", "relative")
+        monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert opens(path, hashed) == ALL
+    assert not (tmp_path / "relative").exists()
+
+
+def test_a_cache_is_private_and_holds_the_last_proofs_only(ready, hashed, later, proofs, monkeypatch):
+    mask = os.umask(0)
+    try:
+        later(60.0)
+        monkeypatch.setattr("ae_search.index.proof._PROOFS_KEPT", 2)
+        paths = [ready(name=name) for name in ("one", "two", "three")]
+        for path in paths:
+            opens(path, hashed)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(proofs.stat().st_mode) == 0o700
+    assert [opens(path, hashed) for path in reversed(paths)] == [[], [], ALL]
+
+
+def test_a_folder_that_cannot_be_written_opens_and_answers(path, hashed, later, latents):
     with LatentIndex.open(path) as index:
         expected = index.search(latents[:20], 5)
     later(60.0)
     before = sorted(path.rglob("*"))
     modes = [(entry, stat.S_IMODE(entry.stat().st_mode)) for entry in [path, *before]]
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda place, mode: not mode & os.W_OK and access(place, mode))
     for entry, mode in modes:
         entry.chmod(mode & ~0o222)
     try:

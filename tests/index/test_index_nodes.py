@@ -152,12 +152,12 @@ def test_nothing_but_items(generation, metric, loaded):
 
 
 def test_nodes_beyond_one_block_are_checked(generation, metric, loaded, monkeypatch):
-    monkeypatch.setattr("ae_search.index.forest_nodes._NODES_PER_BLOCK", 64)
+    monkeypatch.setattr("ae_search.index.forest_nodes._BYTES_PER_BLOCK", 64 * 44)
     numbers = Numbers(generation, metric)
     with LatentIndex.open(generation.parent) as index:
         assert len(index) == ITEMS
     loaded.clear()
-    numbers.words[numbers.splits[-1], numbers.child] = -5
+    numbers.words[numbers.splits[-20], numbers.child] = -5
     numbers.write()
     refused(generation, loaded)
 
@@ -168,5 +168,5 @@ def test_forests_of_every_shape_pass_and_hold_the_latents(tmp_path, metric, dim,
     rows = np.random.default_rng(dim).normal(size=(count, dim)).astype(np.float32)
     path = build_at(tmp_path / "index", rows, replace(CARD, latent_dim=dim, metric=metric), jobs=-1)
     nodes = Nodes(only_generation(path) / "forest.ann", dim, metric)
-    nodes.check(count)
+    nodes.check(count, 4)
     np.testing.assert_array_equal(nodes.vectors(count), rows)

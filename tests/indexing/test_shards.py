@@ -16,7 +16,7 @@ from pixel_encoder import OTHER, PixelEncoder, at
 
 from ae_search.data import open_source
 from ae_search.data.sources import ArraySource
-from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
 from ae_search.index import LatentIndex
 from ae_search.index.exchange import import_latents
 from ae_search.indexing.shards import embed_source
@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_done_again(tmp_path):
     embed_source(source, PixelEncoder(at(2)), out, shard_items=10)
     before = {path: path.read_bytes() for path in out.glob("*.parquet")}
     (out / "latents-00001.parquet").unlink()
-    (out / ".tmp-1-latents-00001.parquet").write_text("of a process that was killed")
+    (out / ".tmp-abcdef12").write_text("of a process that was killed")
     (out / "latents-00002.parquet").write_bytes(b"damaged")
     Counting.encoded = 0
     done = []
@@ -113,6 +113,43 @@ def test_shards_of_two_models_are_never_mixed(tmp_path):
     np.testing.assert_array_equal(rows(out)[2], source.images.reshape(25, 4) / np.float32(255))
     report = embed_source(source, PixelEncoder(at(5)), out, shard_items=10)
     assert report.found == 3
+
+
+def test_what_was_begun_with_a_version_that_is_gone_can_be_begun_anew(folder, tmp_path):
+    source, out = open_source(str(folder)), tmp_path / "out"
+    embed_source(source, PixelEncoder(at(2)), out, shard_items=10)
+    (out / "latents-00003.parquet").unlink()
+    (out / "latents-mine.parquet").write_text("mine")
+    with pytest.raises(ModelMismatchError, match="--restart"):
+        embed_source(source, PixelEncoder(at(3, OTHER)), out, shard_items=10)
+    (out / "latents-mine.parquet").rename(tmp_path / "mine")
+    (out / "notes.txt").write_text("mine")
+    report = embed_source(source, PixelEncoder(at(3, OTHER)), out, shard_items=20, restart=True)
+    assert (report.model.version, report.found, report.images) == (3, 0, 38)
+    assert len(list(out.glob("*.parquet"))) == 2 and (out / "notes.txt").read_text() == "mine"
+    assert embed_source(source, PixelEncoder(at(3, OTHER)), out, shard_items=20).found == 2
+
+
+def test_beginning_anew_removes_nothing_that_is_not_its_own(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "latents-00000.parquet").write_text("mine")
+    with pytest.raises(ConfigurationError, match="something else"):
+        embed_source(source_of(), PixelEncoder(at(2)), out, restart=True)
+    assert (out / "latents-00000.parquet").read_text() == "mine"
+    (out / "_embed.json").write_text("{")
+    (out / "other.parquet").write_text("mine")
+    with pytest.raises(ConfigurationError, match="something else"):
+        embed_source(source_of(), PixelEncoder(at(2)), out, restart=True)
+    assert (out / "other.parquet").read_text() == "mine"
+
+
+def test_nothing_is_removed_for_a_server_that_is_not_there(tmp_path):
+    out = tmp_path / "out"
+    embed_source(source_of(), PixelEncoder(at(2)), out, shard_items=10)
+    with pytest.raises(ModelNotServedError):
+        embed_source(source_of(), PixelEncoder({}), out, shard_items=10, restart=True)
+    assert len(list(out.glob("*.parquet"))) == 3
 
 
 def test_a_shard_keeps_the_first_version_number_of_its_model(tmp_path):

@@ -35,11 +35,12 @@ class Target:
     Attributes:
         base: The base path.
         name: The model's name.
+        address: Host and port, `127.0.0.1:8500` for instance.
         version: The version that was there when the tests began.
     """
 
     def __init__(self, base, address, version):
-        self.base, self.name, self.version = base, base.name, version
+        self.base, self.name, self.address, self.version = base, base.name, address, version
         self.channel = grpc.insecure_channel(address)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
@@ -66,9 +67,11 @@ def skip_without(kind):
 
 
 @contextmanager
-def running(kind, base, publish, eventually, workers=None):
+def running(kind, base, publish, eventually, workers=None, batching=None):
     """Serve a first version, from `base` or where the server that runs already looks."""
     skip_without(kind)
+    if batching and kind == "real" and RUNNING in os.environ:
+        pytest.skip("whether the server that runs already joins requests is not known")
     with ExitStack() as ended:
         if kind == "real" and RUNNING in os.environ:
             base, address = Path(os.environ[MODELS]), os.environ[RUNNING]
@@ -77,11 +80,14 @@ def running(kind, base, publish, eventually, workers=None):
         first = free_version(base)
         publish(base / str(first))
         if kind == "embedded":
-            address = ended.enter_context(ModelServer(base, poll_interval_s=0.1, workers=workers)).address
+            address = ended.enter_context(
+                ModelServer(base, poll_interval_s=0.1, workers=workers, batching=batching)
+            ).address
         elif RUNNING not in os.environ:
             address = f"127.0.0.1:{free_port()}"
-            arguments = command(base, port=int(address.partition(":")[2]), workers=workers)
-            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            arguments = command(base, port=int(address.partition(":")[2]), workers=workers, batching=batching)
+            # Its configuration is in files that it inherits.
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=False)
             ended.callback(process.wait)
             ended.callback(process.terminate)
         target = Target(base, address, first)

@@ -8,9 +8,15 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import encoded
+from PIL import Image
 from targets import REAL, free_version, running
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+
+from ae_search.client import LatentClient
+from ae_search.errors import ImageError, ModelNotServedError
+from ae_search.model_server import Batching
 
 C = grpc.StatusCode
 IMAGES = np.random.default_rng(3).random((5, 2, 2, 3), np.float32)
@@ -32,10 +38,10 @@ def target(kind, publish, eventually, tmp_path_factory):
 
 @pytest.fixture
 def fresh(kind, publish, eventually, tmp_path):
-    """Start a server of the test's own, with this many threads."""
+    """Start a server of the test's own, with this many threads, which joins requests or not."""
     base = tmp_path / "m"
     base.mkdir()
-    return lambda workers=None: running(kind, base, publish, eventually, workers)
+    return lambda workers=None, batching=None: running(kind, base, publish, eventually, workers, batching)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +163,69 @@ def test_more_requests_than_threads(fresh, predict_request):
         assert target.prediction.Predict(slow, timeout=60).outputs
 
 
+JOINS = Batching(max_batch_size=64, batch_timeout_micros=20_000)
+
+
+def png(seed):
+    return tf.io.encode_png(np.random.default_rng(seed).integers(0, 256, (2, 2, 3), np.uint8)).numpy()
+
+
+def test_what_is_joined_with_an_undecodable_image_is_refused_with_it(fresh, predict_request):
+    with fresh(batching=JOINS) as target:
+        send = lambda *files: target.prediction.Predict.future(  # noqa: E731
+            predict_request(target.name, signature="encode_bytes", image_bytes=list(files)), timeout=DEADLINE_S
+        )
+        refused = 0
+        for attempt in range(20):
+            calls = [send(png(attempt), png(attempt + 1)), send(b"no image"), send(png(attempt + 2))]
+            outcomes = [call.exception(timeout=DEADLINE_S) for call in calls]
+            assert outcomes[1].code() == C.INVALID_ARGUMENT
+            joined = [outcome for outcome in (outcomes[0], outcomes[2]) if outcome is not None]
+            assert {(one.code(), "Unknown image file format" in one.details()) for one in joined} <= {
+                (C.INVALID_ARGUMENT, True)
+            }
+            refused += len(joined)
+        assert refused > 0
+        assert send(png(1)).result(timeout=DEADLINE_S).outputs
+
+
+def test_pixels_of_another_shape_fail_what_they_are_joined_with(fresh, predict_request):
+    with fresh(batching=JOINS) as target:
+        send = lambda images: target.prediction.Predict.future(  # noqa: E731
+            predict_request(target.name, images=images), timeout=DEADLINE_S
+        )
+        codes = set()
+        for _ in range(20):
+            calls = [send(IMAGES), send(np.zeros((1, 3, 3, 3), np.float32)), send(IMAGES)]
+            codes |= {call.exception(timeout=DEADLINE_S) and call.code() for call in calls}
+        assert codes <= {None, C.FAILED_PRECONDITION, C.INVALID_ARGUMENT}
+        np.testing.assert_equal(send(IMAGES).result(timeout=DEADLINE_S).model_spec.version.value, target.version)
+
+
+def test_a_client_leaves_out_the_damaged_file_only(fresh):
+    with fresh(batching=JOINS) as target, LatentClient(target.address, target.name, timeout_s=DEADLINE_S) as client:
+        files = [png(seed) for seed in range(200)]
+        damaged = Image.effect_noise((40, 40), 50)
+        files[137] = encoded(damaged)[:-200]
+        for _ in range(3):
+            told = {}
+            assert len(client.encode_files(files, on_bad=told.__setitem__)) == 199
+            assert {at: type(error) for at, error in told.items()} == {137: ImageError}
+
+
+def test_a_client_meets_an_address_that_has_the_version(fresh):
+    """A server and a dead address, and a version that nobody has."""
+    with fresh() as target:
+        if not target.address[0].isdigit():
+            pytest.skip("gRPC takes several addresses as numbers only")
+        several = f"ipv4:{target.address},127.0.0.1:1"
+        with LatentClient(several, target.name, timeout_s=DEADLINE_S) as client:
+            assert client.describe().version == target.version
+            assert client.encode((IMAGES * 255).astype(np.uint8)).shape == (5, 4)
+            with pytest.raises(ModelNotServedError):
+                client.at_version(target.version + 7).describe()
+
+
 def test_roll_over_and_a_broken_version(fresh, publish, predict_request, oracle, eventually, tmp_path):
     with fresh() as target:
         answered, failed, done = [], [], threading.Event()
@@ -179,7 +248,8 @@ def test_roll_over_and_a_broken_version(fresh, publish, predict_request, oracle,
         eventually(lambda: answered[-1][0] == new)
         eventually(lambda: target.statuses()[target.version] == ("END", ""))
 
-        broken = publish(tmp_path / str(new + 1))
+        # TensorFlow Serving serves a version without its variables, unless a warm-up request makes the load fail.
+        broken = publish(tmp_path / str(new + 1), warm_up=[predict_request(target.name, images=IMAGES)])
         shutil.rmtree(broken / "variables")
         broken.rename(target.base / broken.name)
         eventually(lambda: target.statuses().get(new + 1, ("",))[0] == "END", timeout_s=90)

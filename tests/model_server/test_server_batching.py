@@ -103,46 +103,69 @@ def test_a_run_is_never_larger_than_allowed_and_keeps_the_order(bench):
     asyncio.run(scene())
 
 
-def test_signatures_and_shapes_are_not_mixed(bench):
+def test_signatures_are_not_mixed(bench):
     async def scene():
         one = bench()
         first = await one.occupied()
-        narrow, wide, narrow_too = one.ask(1), one.ask(2, width=3), one.ask(3)
-        other = one.ask(4, signature="other")
+        same, other, same_too = one.ask(1), one.ask(4, signature="other"), one.ask(3)
         await asyncio.sleep(0)
         one.doubling.open.set()
-        answers = await asyncio.gather(first, narrow, wide, narrow_too, other)
-        assert [answer["y"].shape for answer in answers] == [(1, 1), (1, 1), (1, 3), (1, 1), (1, 1)]
-        assert one.doubling.runs == [1] * 5
+        answers = await asyncio.gather(first, same, other, same_too)
+        assert [values(answer) for answer in answers] == [[0], [2], [8], [6]]
+        assert sorted(one.doubling.runs) == [1, 1, 2]
 
     asyncio.run(scene())
 
 
-def test_a_bad_request_does_not_spoil_its_neighbours(bench):
+async def refused_together(one, first, tasks):
+    """Let the runs go on; the code and the text that all of the tasks are refused with."""
+    await asyncio.sleep(0)
+    one.doubling.open.set()
+    await first
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    [told] = {(outcome.code, outcome.text) for outcome in outcomes}
+    return told
+
+
+def test_a_bad_request_fails_all_that_were_joined_with_it_and_none_after_them(bench):
     async def scene():
         one = bench()
         first = await one.occupied()
-        good, bad, good_too = one.ask(1), one.ask(2, -2), one.ask(3)
-        await asyncio.sleep(0)
-        one.doubling.open.set()
-        assert [values(await task) for task in (first, good, good_too)] == [[0], [2], [6]]
-        with pytest.raises(RequestRefused, match="negative"):
-            await bad
-        assert one.doubling.runs == [1, 4, 1, 2, 1]
+        told = await refused_together(one, first, [one.ask(1), one.ask(2, -2), one.ask(3)])
+        assert told == (C.INVALID_ARGUMENT, "negative")
+        assert one.doubling.runs == [1, 4]
+        assert values(await one.ask(1)) == [2]
 
     asyncio.run(scene())
 
 
-def test_outputs_that_are_no_rows_are_answered_one_by_one(bench):
+def test_another_shape_fails_all_that_were_joined_with_it(bench):
     async def scene():
         one = bench()
-        one.doubling.execute = lambda _, inputs: (one.doubling.open.wait(30), {"y": np.float32(inputs["x"].sum())})[1]
-        one.doubling.entered.release()
         first = await one.occupied()
-        others = [one.ask(1, 2), one.ask(3)]
-        await asyncio.sleep(0)
-        one.doubling.open.set()
-        assert [(await task)["y"] for task in (first, *others)] == [0, 3, 3]
+        code, text = await refused_together(one, first, [one.ask(1), one.ask(2, width=3), one.ask(3)])
+        assert code == C.FAILED_PRECONDITION
+        assert text.startswith("Tensors with name 'x' from different tasks have different shapes")
+        assert one.doubling.runs == [1]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (lambda x: np.float32(x.sum()), "Batched output tensor has 0 dimensions"),
+        (lambda x: x[:1], "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes"),
+    ],
+    ids=["a number", "too few rows"],
+)
+def test_outputs_that_are_no_rows_fail_all(bench, output, told):
+    async def scene():
+        one = bench()
+        first = await one.occupied()
+        one.doubling.execute = lambda _, inputs: {"y": output(inputs["x"])}
+        code, text = await refused_together(one, first, [one.ask(1, 2), one.ask(3)])
+        assert code == C.FAILED_PRECONDITION and text.startswith(told)
 
     asyncio.run(scene())
 
@@ -208,7 +231,7 @@ def test_an_executor_that_was_shut_down(bench, executor):
     async def scene():
         one = bench()
         executor.shutdown()
-        outcomes = await asyncio.gather(*(one.ask(1, width=1 + n % 2) for n in range(2000)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(one.ask(1) for n in range(2000)), return_exceptions=True)
         assert {(outcome.code, outcome.text) for outcome in outcomes} == {(C.UNAVAILABLE, "The server is stopping")}
 
     asyncio.run(asyncio.wait_for(scene(), 30))
@@ -318,9 +341,10 @@ def base(exports, tmp_path_factory):
 
 
 def test_over_the_wire_all_sizes_and_signatures_equal_numpy(base, connect, predict_request, oracle, scrape):
-    """Many callers at once, some with bad images: each gets its own latents, and no one else's error."""
+    """Many callers at once, some with bad images: each gets its own latents, or is refused with the bad ones."""
     kinds = ("serving_default", "encode_uint8", "encode_bytes", "bad", "describe")
     rows = [1 + number % 9 for number in range(300)]
+    answered = dict.fromkeys(kinds, 0)
     with ModelServer(base, batching=Batching(max_batch_size=32), metrics_port=0, workers=32) as server:
         stub = connect(server).prediction
 
@@ -336,21 +360,26 @@ def test_over_the_wire_all_sizes_and_signatures_equal_numpy(base, connect, predi
                 "describe": ("describe", {}),
             }[kind]
             pending = stub.Predict.future(predict_request(signature=signature, **inputs), timeout=DEADLINE_S)
-            if kind == "bad":
+            if pending.exception() is not None:
                 assert pending.exception().code() == C.INVALID_ARGUMENT
-            elif kind == "describe":
+                return kind, False
+            if kind == "describe":
                 assert b'"fingerprint": "f1"' in pending.result().outputs["model_card"].string_val[0]
             else:
                 latents = tf.make_ndarray(pending.result().outputs["latents"])
                 np.testing.assert_allclose(latents, oracle(pixels / 255), rtol=1e-4, atol=1e-5)
+            return kind, True
 
         with ThreadPoolExecutor(24) as callers:
-            list(callers.map(call, np.random.default_rng(0).permutation(300).tolist()))
+            for kind, good in callers.map(call, np.random.default_rng(0).permutation(300).tolist()):
+                answered[kind] += good
         figures = scrape(server)
+    # Files that ran with a bad one are refused with it.
+    assert answered.pop("encode_bytes") <= 60
+    assert answered == {"serving_default": 60, "encode_uint8": 60, "bad": 0, "describe": 60}
     # "describe" has no rows to be joined.
     assert figures["ae_search_batch_rows_sum",] == sum(count for number, count in enumerate(rows) if number % 5 != 4)
     assert figures["ae_search_batch_rows_count",] < 200
-    assert figures["ae_search_requests_total", "OK", "Predict"] == 240
 
 
 def test_over_the_wire_too_many_rows(base, connect, predict_request):

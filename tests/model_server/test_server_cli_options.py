@@ -100,6 +100,7 @@ def test_batching_tls_and_metrics(base, connect, predict_request, tmp_path, scra
     pem, key = tmp_path / "server.pem", tmp_path / "server.key"
     certificate.cert_chain_pems[0].write_to_path(pem)
     certificate.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
     options = ["--batching", "--max-batch-size", "2", "--tls-cert", str(pem), "--tls-key", str(key)]
     with serving(base, *options, "--metrics-port", "0") as server:
         credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())

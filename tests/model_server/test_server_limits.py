@@ -11,8 +11,9 @@ from grpc_health.v1 import health_pb2
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from ae_search.cores import cores
 from ae_search.model_server import Batching, ModelServer
-from ae_search.model_server.options import cores, default_threads
+from ae_search.model_server.options import default_threads
 from ae_search.model_server.tensors import is_quick
 
 C = grpc.StatusCode

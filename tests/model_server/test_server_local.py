@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_search.errors import ConfigurationError, ImageError, ModelNotServedError
+from ae_search.errors import ConfigurationError, ImageError, ModelNotServedError, ServerAnswerError
 from ae_search.model_server import LocalEncoder
 
 
@@ -103,3 +103,10 @@ def test_the_first_bad_file_is_named(encoder, tmp_path):
         encoder.encode_files([png(0)[0], path, b"text"])
     with pytest.raises(ImageError, match="^image 1: "):
         encoder.encode_files([png(0)[0], b"text"])
+
+
+def test_latents_that_are_not_finite_are_refused(base):
+    encoder = LocalEncoder(base / "1")
+    encoder._servable._saved_model.weights.assign(np.full((12, 4), np.nan, np.float32))
+    with pytest.raises(ServerAnswerError, match="finite latents"):
+        encoder.encode(np.zeros((1, 2, 2, 3), np.uint8))

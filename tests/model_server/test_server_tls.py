@@ -30,6 +30,7 @@ def pki(tmp_path_factory):
     files["empty.pem"] = b""
     for name, data in files.items():
         (folder / name).write_bytes(data)
+        (folder / name).chmod(0o600)
     return SimpleNamespace(
         folder=folder,
         ca=authority.cert_pem.bytes(),
@@ -130,5 +131,6 @@ def test_a_key_with_a_passphrase(base, pki):
             serialization.BestAvailableEncryption(b"secret"),
         )
     )
+    (pki.folder / "locked.key").chmod(0o600)
     with pytest.raises(ConfigurationError, match="key without passphrase"):
         ModelServer(base, tls=ServerTls(pki.folder / "server.pem", pki.folder / "locked.key")).start()

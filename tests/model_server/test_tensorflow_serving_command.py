@@ -10,9 +10,9 @@ import trustme
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from ae_search.cores import cores
 from ae_search.errors import ConfigurationError
 from ae_search.model_server import Batching, Labels, ServerTls, VersionPolicy
-from ae_search.model_server.options import cores
 from ae_search.model_server.tensorflow_serving import ANY_HOST, command
 
 
@@ -64,6 +64,7 @@ def test_nothing_asked_for_is_no_file(base, flags):
     assert flags(host="0.0.0.0") == {
         "port": "8500",
         "rest_api_port": "0",
+        "enable_grpc_healthcheck_service": "true",
         "model_name": base.name,
         "model_base_path": str(base),
     }
@@ -116,6 +117,7 @@ def pem_files(tmp_path):
         ("ca.pem", authority.cert_pem),
     ):
         pem.write_to_path(tmp_path / name)
+        (tmp_path / name).chmod(0o600)
     return tmp_path
 
 
@@ -162,3 +164,9 @@ def test_a_warning_of_plain_text_beside_tls(flags, pem_files, caplog):
 def test_no_free_port_can_be_picked(base, option):
     with pytest.raises(ConfigurationError, match="cannot pick a free port"):
         command(base, **{option: 0})
+
+
+def test_a_single_thread_is_refused(base):
+    with pytest.raises(ConfigurationError, match=r"--grpc-max-threads 2 or more\. Received: 1"):
+        command(base, workers=1)
+    assert "--grpc_max_threads=2" in command(base, workers=2)

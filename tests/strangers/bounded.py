@@ -16,7 +16,7 @@ class Ended:
         code: Exit code, negative for a signal.
         stdout: What it wrote there.
         stderr: What it wrote there.
-        peak_mib: Its largest resident set, in MiB.
+        peak_mib: Its largest resident set, in MiB; not that of wait4, which begins with the size of the parent.
         seconds: From its start to its end.
     """
 
@@ -52,9 +52,10 @@ def run_bounded(arguments, *, folder: Path, timeout_s: float = 120.0, environmen
             cwd=folder,
             env=variables,
         )
-    interrupted = False
+    interrupted, peak_kib = False, 0
     while True:
-        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        peak_kib = max(peak_kib, _peak_kib(child.pid))
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
         seconds = time.monotonic() - started
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
@@ -69,4 +70,10 @@ def run_bounded(arguments, *, folder: Path, timeout_s: float = 120.0, environmen
             raise AssertionError(f"{' '.join(map(str, arguments))} took more than {timeout_s:g} s.")
         time.sleep(0.01)
     texts = [path.read_text(errors="replace") for path in (out, err)]
-    return Ended(child.returncode, *texts, usage.ru_maxrss / 1024, seconds)
+    return Ended(child.returncode, *texts, peak_kib / 1024, seconds)
+
+
+def _peak_kib(pid: int) -> int:
+    """Return the largest resident set so far; 0 once the process has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)

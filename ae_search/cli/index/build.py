@@ -17,13 +17,15 @@ from ae_search.cli.index.options import (
     check_recall,
     forest_options,
     named_source,
-    progress,
+    tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
+from ae_search.index.manifest import MAX_N_TREES
 from ae_search.indexing import IndexReport
 
 
@@ -34,7 +36,7 @@ def build(
     index: IndexPath,
     only: Only = None,
     details: Details = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
+    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of Annoy's random planes.")] = 42,
     jobs: Jobs = None,
@@ -43,14 +45,20 @@ def build(
     replace: Annotated[bool, typer.Option("--replace", help="Build anew what is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
-    """Fetch the latents of every image in SOURCE and write an index of them."""
+    """Fetch the latents of every image in SOURCE and write an index of them.
+
+    The exit code is 1 where the server refused images that can be decoded here, which a server does that joined them
+    with damaged ones of another client; `ae-search index add` with the same SOURCE tries them again.
+    """
     check_recall(recall)
     images = named_source(source, only)
     options: dict[str, Any] = {"recall": recall, "seed": seed, "replace": replace, "wait_s": wait, "details": details}
     options |= forest_options(jobs, deterministic, on_disk)
     if trees is not None:
         options["n_trees"] = trees
-    _tell(index, build_with_progress(images, connection.encoder(), index, options))
+    report = build_with_progress(images, connection.encoder(), index, options)
+    _tell(index, report)
+    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 def build_with_progress(source: Source, encoder: Encoder, path: Path, options: dict[str, Any]) -> IndexReport:
@@ -88,10 +96,10 @@ def rebuild(
     encoder = connection.encoder(old.name)
     card = encoder.describe()
     if card.fingerprint == old.fingerprint:
-        typer.echo(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
+        say(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
         return
     if not sources:
-        typer.echo(f"reading the images from {', '.join(names)}", err=True)
+        say(f"reading the images from {', '.join(names)}", err=True)
     opened_sources = [named_source(name) for name in names]
     options = forest_options(jobs, deterministic, on_disk)
     with progress("rebuilding", count) as advance:
@@ -103,7 +111,7 @@ def rebuild(
 
 def _tell(index: Path, report: IndexReport) -> None:
     manifest = report.manifest
-    typer.echo(
+    say(
         f"{index}: {manifest.items} images of {manifest.model.name} version {manifest.model.version}, recall@10 "
         f"{manifest.recall:.3f} at search_k {manifest.search_k}, {len(report.damaged)} damaged images left out"
     )

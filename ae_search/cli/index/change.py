@@ -16,9 +16,10 @@ from ae_search.cli.index.options import (
     check_recall,
     forest_options,
     named_source,
-    progress,
+    tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
 
@@ -32,17 +33,22 @@ def add(
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Add the images of SOURCE that the index does not have yet."""
+    """Add the images of SOURCE that the index does not have yet, those that were left out before included.
+
+    The exit code is 1 where the server refused images that can be decoded here.
+    """
     from ae_search.indexing import add_source
 
     images = named_source(source, only)
-    with LatentIndex.open(index) as opened, progress("adding", len(images)) as advance:
+    with LatentIndex.open(index) as opened:
         encoder = connection.encoder(opened.model.name)
-        report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
-        typer.echo(
+        with progress("adding", len(images)) as advance:
+            report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+        say(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
             f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
         )
+    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 @with_connection
@@ -53,17 +59,22 @@ def update(
     details: Details = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key."""
+    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key.
+
+    The exit code is 1 where the server refused images that can be decoded here.
+    """
     from ae_search.indexing import update_source
 
     images = named_source(source)
-    with LatentIndex.open(index) as opened, progress("updating", len(images)) as advance:
+    with LatentIndex.open(index) as opened:
         encoder = connection.encoder(opened.model.name)
-        report = update_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
-        typer.echo(
+        with progress("updating", len(images)) as advance:
+            report = update_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+        say(
             f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
         )
+    tell_refused(report.refused, f"ae-search index update {source} --index {index}")
 
 
 def remove(
@@ -84,7 +95,7 @@ def remove(
         raise ConfigurationError("Name at least one KEY, or a file of them by --keys.")
     with LatentIndex.open(index) as opened:
         opened.remove(named, wait_s=wait)
-        typer.echo(f"{index}: {len(named)} items removed; {len(opened)} in all")
+        say(f"{index}: {len(named)} items removed; {len(opened)} in all")
 
 
 def compact(
@@ -101,9 +112,9 @@ def compact(
         opened.compact(wait_s=wait, **options)
         manifest, after = opened.manifest, opened.snapshot().generation.folder
         if before == after:
-            typer.echo(f"{index}: nothing was added or removed since the forest was built; nothing to do")
+            say(f"{index}: nothing was added or removed since the forest was built; nothing to do")
         else:
-            typer.echo(f"{index}: {manifest.items} items in {after.name}, recall@10 {manifest.recall:.3f}")
+            say(f"{index}: {manifest.items} items in {after.name}, recall@10 {manifest.recall:.3f}")
 
 
 def tune(
@@ -119,9 +130,9 @@ def tune(
         manifest = opened.tune(recall, wait_s=wait)
     for point in manifest.recall_curve:
         chosen = "  <- used" if point.search_k == manifest.search_k else ""
-        typer.echo(
+        say(
             f"search_k {point.search_k:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
             f"{point.latency_ms:8.3f} ms{chosen}"
         )
     if manifest.recall < manifest.target_recall:
-        typer.echo(f"{index} cannot reach {manifest.target_recall}; build it with more --trees", err=True)
+        say(f"{index} cannot reach {manifest.target_recall}; build it with more --trees", err=True)

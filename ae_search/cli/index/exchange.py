@@ -14,10 +14,11 @@ from ae_search.cli.index.options import (
     Wait,
     check_recall,
     forest_options,
-    progress,
 )
 from ae_search.cli.options import IndexPath
+from ae_search.cli.terminal import progress, say
 from ae_search.index import LatentIndex
+from ae_search.index.manifest import MAX_N_TREES
 
 
 def export(
@@ -29,7 +30,7 @@ def export(
 
     with LatentIndex.open(index) as opened, progress("exporting", len(opened)) as advance:
         count = export_latents(opened.snapshot(), file, on_progress=advance)
-    typer.echo(f"wrote {file}: {count} items")
+    say(f"wrote {file}: {count} items")
 
 
 @with_connection
@@ -44,7 +45,7 @@ def import_(
         Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="angular or euclidean; unless given, the model's.")] = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=10_000, help="Annoy trees.")] = None,
+    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
@@ -73,7 +74,7 @@ def import_(
         manifest = import_latents(file, index, keys=keys, model=card, metric=metric, **options)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
-    typer.echo(
+    say(
         f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "
         f"{manifest.recall:.3f} at search_k {manifest.search_k}"
     )

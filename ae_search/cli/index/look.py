@@ -1,14 +1,13 @@
 """`ae-search index info`, `verify` and `duplicates`."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from ae_search.cli.index.options import progress
 from ae_search.cli.options import IndexPath
+from ae_search.cli.terminal import progress, say, say_json
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
 
@@ -22,7 +21,7 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
     with LatentIndex.open(index) as opened:
         figures = figures_of(index, opened.snapshot())
     if as_json:
-        typer.echo(json.dumps(asdict(figures), indent=2))
+        say_json(json.dumps(asdict(figures), indent=2))
         return
     model = figures.model
     shape = " x ".join(map(str, figures.image_shape)) if figures.image_shape else "a shape not known"
@@ -37,9 +36,9 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
         "sources": ", ".join(figures.sources) or "not known",
     }
     for name, text in rows.items():
-        typer.echo(f"{name:<10} {text}")
+        say(f"{name:<10} {text}")
     because = figures.compact_because
-    typer.echo(f"{'compact':<10} " + (f"worth it: {because}" if because else "not worth it yet"))
+    say(f"{'compact':<10} " + (f"worth it: {because}" if because else "not worth it yet"))
 
 
 def verify(index: IndexPath, as_json: AsJson = False) -> None:
@@ -52,14 +51,14 @@ def verify(index: IndexPath, as_json: AsJson = False) -> None:
 
     checks = check(index)
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        say_json(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         for one in checks:
-            typer.echo(f"{'ok    ' if one.fault is None else 'FAULT '} {one.what}")
+            say(f"{'ok    ' if one.fault is None else 'FAULT '} {one.what}")
             if one.fault is not None:
-                typer.echo(f"       {one.fault}", err=True)
+                say(f"       {one.fault}", err=True)
     if faults := sum(one.fault is not None for one in checks):
-        print(f"error: {index} is damaged ({faults} of {len(checks)} checks failed)", file=sys.stderr)
+        say(f"error: {index} is damaged ({faults} of {len(checks)} checks failed)", err=True)
         raise typer.Exit(1)
 
 
@@ -79,10 +78,10 @@ def duplicates(
     with LatentIndex.open(index) as opened, progress("searching", len(opened)) as advance:
         groups = find_duplicates(opened.snapshot(), similarity, on_progress=advance)
     if as_json:
-        typer.echo(json.dumps([asdict(group) for group in groups], indent=2))
+        say_json(json.dumps([asdict(group) for group in groups], indent=2))
         return
     for group in groups:
-        typer.echo(f"{len(group.keys)} items, similarity {group.similarity:.4f} or more:")
+        say(f"{len(group.keys)} items, similarity {group.similarity:.4f} or more:")
         for key in group.keys:
-            typer.echo(f"  {key}")
-    typer.echo(f"{len(groups)} groups, {sum(len(group.keys) for group in groups)} items", err=True)
+            say(f"  {key}")
+    say(f"{len(groups)} groups, {sum(len(group.keys) for group in groups)} items", err=True)

@@ -1,12 +1,12 @@
 """What the commands below `ae-search index` share."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ae_search.cli.terminal import say
 from ae_search.data import FolderSource, Source, open_source
 from ae_search.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ def forest_options(jobs: int | None, deterministic: bool, on_disk: bool | None) 
     if deterministic and jobs not in (None, 1):
         raise ConfigurationError(f"--deterministic is for one thread. Received: --jobs {jobs}.")
     if deterministic:
-        typer.echo("deterministic: growing the forest with one thread, which takes longer", err=True)
+        say("deterministic: growing the forest with one thread, which takes longer", err=True)
     return {"jobs": 1 if deterministic else jobs or -1, "on_disk": on_disk}
 
 
@@ -67,17 +67,20 @@ def named_source(name: str, only: Sequence[str] | None = None) -> Source:
     """Open a source, or the part of a folder with such file names, and tell what is passed over."""
     source = open_source(name, only=only or ())
     if isinstance(source, FolderSource) and source.skipped:
-        typer.echo(f"skipped {source.skipped} files that are no images", err=True)
+        say(f"skipped {source.skipped} files that are no images", err=True)
     return source
 
 
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr; yield what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def tell_refused(refused: Mapping[str, str], again: str) -> None:
+    """End with exit code 1 where the server refused images that can be decoded here.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
+    Args:
+        refused: Key and reason of each.
+        again: The command that tries them again.
+    """
+    if not refused:
+        return
+    key, reason = next(iter(refused.items()))
+    say(f"the server refused {len(refused)} images that can be decoded here, such as {key}: {reason}", err=True)
+    say(f"`{again}` tries them again", err=True)
+    raise typer.Exit(1)

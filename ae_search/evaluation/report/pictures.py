@@ -2,49 +2,34 @@
 
 import base64
 import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from ae_search.errors import ImageError
 from ae_search.evaluation.report.markup import Markup, element
-from ae_search.image_file import check_image, pixels_to_png, thumbnail
+from ae_search.image_file import pixels_to_png, stored_thumbnail
 
 SIDE_PX = 64
 MAX_TOTAL_BYTES = 2 * 2**20
 
-_MAX_PICTURE_BYTES = 4 * 2**20
-_MAX_MEGAPIXELS = 16
-
 
 def reencoded(data: bytes | None, side_px: int = SIDE_PX) -> bytes | None:
-    """Return a small JPEG of an image file.
+    """Return a small JPEG of a thumbnail.
 
     Args:
-        data: Bytes of a stranger, up to 4 MiB and 16 megapixels.
-        side_px: Longest side of the answer, up to 96 px.
+        data: Bytes of a stranger; see `stored_thumbnail`.
+        side_px: Longest side of the answer.
 
     Returns:
         None where there is no picture, or none that can be shown.
     """
-    if not data or len(data) > _MAX_PICTURE_BYTES:
+    small = stored_thumbnail(data, side_px)
+    if small is None:
         return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            check_image(data, "picture", max_megapixels=_MAX_MEGAPIXELS)
-            small = Image.open(io.BytesIO(thumbnail(data, "picture")), formats=("JPEG",))
-            small.thumbnail((side_px, side_px))
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=85, optimize=True)
-    except ImageError:
-        return None
-    except Exception:  # decoders raise anything on bytes that were made to hurt them
-        return None
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85, optimize=True)
     return buffer.getvalue()
 
 

@@ -1,73 +1,47 @@
-"""Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
+"""Pixels of image files on the query side: thumbnails, views of a query, and pixels as a file."""
 
 import io
+import threading
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ae_search.errors import ImageError
+from ae_search.image_file.reading import DAMAGE, FORMATS, opened
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-MAX_MEGAPIXELS = 64
-MAX_FILE_MIB = 64
 THUMBNAIL_SIDE_PX = 96
+MAX_STORED_BYTES = 4 * 2**20
+MAX_STORED_MEGAPIXELS = 16
 
-# What Pillow raises where the bytes are not what their header says.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-
-
-def read_image_file(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
-    """Return the bytes of an image file after `check_image`.
-
-    Raises:
-        ImageError: There is no such file, it cannot be read, is too large, or is no image.
-    """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            raise ImageError(f"{path}: there is no such image file.")
-        if path.stat().st_size > MAX_FILE_MIB * 2**20:
-            raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
-    check_image(data, str(path), max_megapixels=max_megapixels)
-    return data
+_DECODING = threading.Lock()
 
 
-def check_image(data: bytes, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> None:
-    """Check format and size of an image from its header, without decoding the pixels.
+def check_pixels(data: bytes, name: str) -> None:
+    """Check an image that has passed `check_image` by decoding its first frame.
+
+    One at a time, because each may take 4 bytes a pixel.
 
     Args:
         data: The file's bytes.
         name: What to call it in an error.
-        max_megapixels: Pixels that it may have, in millions.
 
     Raises:
-        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, or has more pixels.
+        ImageError: The pixels cannot be decoded.
     """
-    with _opened(data, name) as image:
-        if image.width * image.height > max_megapixels * 1_000_000:
-            raise ImageError(f"{name}: {image.width} x {image.height} px is more than {max_megapixels:g} megapixels.")
-        # TensorFlow's DecodeImage corrupts its memory on these (seen on 2.21).
-        if image.format == "WEBP" and getattr(image, "is_animated", False):
-            raise ImageError(f"{name}: animated WebP is not supported; save one frame of it.")
-
-
-def _opened(data: bytes, name: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_image has its own bound
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a JPEG, PNG, GIF, BMP or WebP image.") from error
-    except _DAMAGE as error:
-        raise ImageError(f"{name}: damaged image ({error}).") from error
+    with _DECODING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with opened(data, name) as picture:
+                picture.load()
+        except ImageError:
+            raise
+        except MemoryError:
+            return  # that says nothing about the image
+        except Exception as error:  # strangers' bytes make Pillow raise whatever its decoders stumble over
+            raise ImageError(f"{name}: damaged image ({error}).") from error
 
 
 def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
@@ -78,23 +52,71 @@ def thumbnail(image: bytes | npt.NDArray[Any], name: str) -> bytes:
         name: What to call it in an error.
 
     Raises:
-        ImageError: The pixels cannot be decoded.
+        ImageError: As for `check_image`, or the pixels cannot be decoded.
     """
     if isinstance(image, bytes):
-        picture = _opened(image, name)
+        picture = small_picture(image, name, THUMBNAIL_SIDE_PX)
     else:
-        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    try:
-        picture.draft("RGB", (THUMBNAIL_SIDE_PX * 2, THUMBNAIL_SIDE_PX * 2))  # JPEG only: decodes fewer pixels
-        picture = _in_eight_bits(ImageOps.exif_transpose(picture))
-        picture.thumbnail((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
-        if picture.mode != "L":
-            picture = _over(picture, "white")
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=85)
-    except _DAMAGE as error:
-        raise ImageError(f"{name}: damaged image ({error}).") from error
+        picture = _reduced(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), THUMBNAIL_SIDE_PX)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def small_picture(
+    data: bytes,
+    name: str,
+    side_px: int,
+    *,
+    max_megapixels: float | None = None,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
+    """Return an image file made small, grey or RGB, over white, upright as its EXIF orientation says.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+        side_px: Longest side of the answer, at most.
+        max_megapixels: See `check_image`.
+        formats: Formats that it may have.
+
+    Raises:
+        ImageError: As for `check_image`, it has another format, or the pixels cannot be decoded.
+    """
+    picture = opened(data, name, max_megapixels=max_megapixels, formats=formats)
+    try:
+        picture.draft("RGB", (side_px * 2, side_px * 2))  # JPEG only: decodes fewer pixels
+        return _reduced(ImageOps.exif_transpose(picture), side_px)
+    except DAMAGE as error:
+        raise ImageError(f"{name}: damaged image ({error}).") from error
+
+
+def stored_thumbnail(data: bytes | None, side_px: int) -> Image.Image | None:
+    """Return a thumbnail that an index holds, which may be any bytes of a stranger.
+
+    Args:
+        data: A JPEG or PNG file of up to 4 MiB and 16 megapixels; other formats are not even tried.
+        side_px: Longest side of the answer, at most.
+
+    Returns:
+        None where there is none, or none that can be shown.
+    """
+    if not data or len(data) > MAX_STORED_BYTES:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return small_picture(
+                data, "thumbnail", side_px, max_megapixels=MAX_STORED_MEGAPIXELS, formats=("JPEG", "PNG")
+            )
+    except Exception:  # decoders raise anything on bytes that were made to hurt them
+        return None
+
+
+def _reduced(picture: Image.Image, side_px: int) -> Image.Image:
+    picture = _in_eight_bits(picture)
+    picture.thumbnail((side_px, side_px))
+    return picture if picture.mode == "L" else _over(picture, "white")
 
 
 def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -115,8 +137,7 @@ def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> n
     Raises:
         ImageError: As for `check_image`, or the pixels cannot be decoded.
     """
-    check_image(data, name)
-    picture = _opened(data, name)
+    picture = opened(data, name)
     height, width, channels = image_shape
     try:
         picture.draft("RGB", (2 * width, 2 * height))  # JPEG only: decodes fewer pixels
@@ -130,7 +151,7 @@ def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> n
             picture = picture.crop(_centre_window(picture.size, width / height))
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(image_shape)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
 
 

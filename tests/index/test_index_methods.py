@@ -1,0 +1,73 @@
+"""What the command line does to an index, as methods of `LatentIndex`."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from index_fixtures import CARD, DIM, build_at, clustered
+
+from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.index import LatentIndex
+from ae_search.index.info import info
+from ae_search.index.verify import verify
+
+
+@pytest.fixture
+def opened(tmp_path):
+    with LatentIndex.open(build_at(tmp_path / "index", clustered(200))) as index:
+        yield index
+
+
+def test_info_and_verify(opened):
+    opened.remove(["key-3"])
+    assert opened.info() == info(opened.path, opened.snapshot())
+    assert (opened.info().items, opened.info().removed) == (199, 1)
+    assert opened.verify() == verify(opened.path)
+    assert all(check.fault is None for check in opened.verify())
+
+
+def test_duplicates(opened):
+    opened.add(opened.latents(["key-5"]), ["a copy"])
+    (group, *_) = opened.duplicates(1.0)
+    assert sorted(group.keys) == ["a copy", "key-5"]
+    with pytest.raises(ValueError, match="similarity"):
+        opened.duplicates(2.0)
+
+
+def test_export_and_import(opened, tmp_path):
+    assert opened.export(tmp_path / "all.parquet") == 200
+    with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again") as again:
+        assert again.model == opened.model
+        assert again.keys() == opened.keys()
+        np.testing.assert_array_equal(again.latents(again.keys()), opened.latents(opened.keys()))
+    with pytest.raises(ConfigurationError, match="replace"):
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again")
+    with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again", replace=True) as again:
+        assert len(again) == 200
+
+
+def test_rebuild_with_another_model(opened):
+    latents = opened.latents(opened.keys())
+    opened.update(["key-7"], labels=["renamed"])
+    other = dataclasses.replace(CARD, version=2, fingerprint="cd" * 32)
+    of = dict(zip(opened.keys(), -latents, strict=True))
+    manifest = opened.rebuild(other, lambda keys: np.stack([of[key] for key in keys]))
+    assert manifest.model.version == 2
+    with pytest.raises(ModelMismatchError):
+        opened.search(latents[0])
+    with LatentIndex.open(opened.path) as after:
+        np.testing.assert_array_equal(after.latents(["key-9"])[0], of["key-9"])
+        assert after.details(["key-7"])[0][0] == "renamed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda keys: np.zeros((len(keys) - 1, DIM)), lambda keys: np.zeros((len(keys), DIM + 1))],
+    ids=["too few", "too long"],
+)
+def test_a_rebuild_with_wrong_latents_changes_nothing(opened, wrong):
+    with pytest.raises(ValueError, match="xpected"):
+        opened.rebuild(dataclasses.replace(CARD, fingerprint="cd" * 32), wrong)
+    assert opened.model.fingerprint == CARD.fingerprint
+    assert len(opened.search(np.ones(DIM))[0]) == 10
+    assert len(list(opened.path.glob("generation-*"))) == 1
