@@ -38,7 +38,7 @@ SPELLINGS = {
 }
 KNOWN = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 # By the LICENSE file that they bring, where the metadata say nothing.
-UNTOLD = {"hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
+UNTOLD = {"atheris": "Apache-2.0", "hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
 NOT_TOLD = "not told by its metadata"
 
 
