@@ -41,7 +41,7 @@ install: .venv/.installed  ## make .venv and install everything into it
 constraints:  ## choose the releases to install anew, the newest that setup.cfg allows
 	tools/renew-constraints.sh "$(PYTHON)"
 
-licences: .venv/.installed-bench  ## write docs/licences.md anew
+licences: .venv/.installed-bench .venv/.installed-fuzz  ## write docs/licences.md anew
 	$(BIN)/python tools/licences.py
 
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS

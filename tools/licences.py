@@ -24,7 +24,7 @@ BASE = "base install"
 HEAD = """# Licences of what ae-search installs
 
 ae-search is under the Apache License 2.0. What it installs beside itself is listed here, as the metadata of each tell.
-`dev` and `bench` are for work on ae-search only. Written by `make licences`.
+`dev`, `bench` and `fuzz` are for work on ae-search only. Written by `make licences`.
 """
 # Metadata spell them in many ways; a "BSD License" without a number is left as it is.
 SPELLINGS = {
@@ -38,7 +38,7 @@ SPELLINGS = {
 }
 KNOWN = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 # By the LICENSE file that they bring, where the metadata say nothing.
-UNTOLD = {"hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
+UNTOLD = {"atheris": "Apache-2.0", "hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
 NOT_TOLD = "not told by its metadata"
 
 

@@ -60,7 +60,8 @@ def choose_range(encoder: Any, image: Any, asked: InputRange | None) -> InputRan
     elif found is None:
         why = "since nothing in it says otherwise; --input-range tells another"
     chosen = asked or found or DEFAULT_RANGE
-    log.info("The encoder is fed %s images in %s, %s.", dtype, chosen, why)
+    if asked != DEFAULT_RANGE:  # what runs of our own are exported with
+        log.info("The encoder is fed %s images in %s, %s.", dtype, chosen, why)
     return chosen
 
 

@@ -28,7 +28,7 @@ def read_image_file(path: Path | str, *, max_megapixels: float | None = None) ->
     path = Path(path)
     try:
         if not path.is_file():
-            raise ImageError(f"{path}: there is no such image file.")
+            raise ImageError(f"{path}: {'no regular file' if path.exists() else 'there is no such image file'}.")
         if path.stat().st_size > MAX_FILE_MIB * 2**20:
             raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
         data = path.read_bytes()
