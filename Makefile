@@ -47,10 +47,11 @@ licences: .venv/.installed-bench .venv/.installed-fuzz  ## write docs/licences.m
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
 	$(BIN)/ae-search demo $(DEMO_ARGS)
 
+# Three, as many tests wait for servers: two cores are then busy.
 test: lint  ## everything that must pass: lint, types, tests
 	$(BIN)/python tools/wire_descriptors.py --check
 	$(BIN)/python tools/licences.py --check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes

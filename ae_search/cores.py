@@ -21,10 +21,10 @@ def cores() -> int:
 def quota(cgroup: Path) -> float:
     """Return how many cores' time a control group may use, infinity where there is no limit that can be read."""
     with suppress(OSError, ValueError, ZeroDivisionError):
-        limit, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
-        return math.inf if limit == "max" else int(limit) / int(period)
+        limit, period = (cgroup / "cpu.max").read_bytes().split()
+        return math.inf if limit == b"max" else int(limit) / int(period)
     with suppress(OSError, ValueError, ZeroDivisionError):
         files = (cgroup / "cpu" / f"cpu.cfs_{what}_us" for what in ("quota", "period"))
-        spent, per = (int(file.read_text(encoding="ascii")) for file in files)
+        spent, per = (int(file.read_bytes()) for file in files)
         return math.inf if spent < 0 else spent / per
     return math.inf

@@ -194,7 +194,9 @@ def _only_exporter(base: Path) -> Iterator[None]:
             except FileNotFoundError:  # an export that failed took the folder away while this one waited
                 continue
             except OSError as error:
-                raise ConfigurationError(f"{base} cannot be locked for an export: {error.strerror}.") from error
+                raise ConfigurationError(
+                    f"Cannot write to {base}, whose .lock cannot be taken: {error.strerror}."
+                ) from error
         try:
             yield
         except BaseException:

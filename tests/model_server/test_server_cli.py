@@ -58,7 +58,8 @@ def test_ends_in_time_although_the_model_runs_on(base, connect, predict_request)
 def test_becomes_tensorflow_serving(base, binary):
     options = ["--backend", "tensorflow-serving", "--port", "8511", "--name", "clothes", "--max-message-mib", "1"]
     run = subprocess.run([*SERVE, str(base), *options], capture_output=True, text=True, timeout=60, check=True)
-    expected = ["--port=8511", "--rest_api_port=0", "--model_name=clothes", f"--model_base_path={base}"]
+    expected = ["--port=8511", "--rest_api_port=0", "--enable_grpc_healthcheck_service=true"]
+    expected += ["--model_name=clothes", f"--model_base_path={base}"]
     lengths = "grpc.max_receive_message_length=1048576,grpc.max_send_message_length=1048576"
     assert run.stdout.split() == [*expected, f"--grpc_channel_arguments={lengths}"]
 

@@ -12,7 +12,7 @@ from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
 from ae_search.index.changes import CHANGES, _digest_of
 from ae_search.index.manifest import MANIFEST, _with_digest
-from ae_search.index.proof import PROOF, describe_file
+from ae_search.index.proof import describe_file
 
 DIM = 8
 _HEAD = {"angular": 3, "euclidean": 4}
@@ -42,7 +42,6 @@ def sign(generation: Path, **changes) -> None:
     del raw["sha256"]
     raw |= {"files": {name: vars(proof) for name, proof in files.items()}, **changes}
     (generation / MANIFEST).write_text(_with_digest(raw))
-    (generation / PROOF).unlink(missing_ok=True)
     with closing(sqlite3.connect(generation / CHANGES)) as connection, connection:
         connection.execute("UPDATE base SET files = ?", (_digest_of(files),))
 

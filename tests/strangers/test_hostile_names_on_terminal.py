@@ -146,6 +146,16 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    """The base path of a model."""
+    from ae_search.testing import write_tiny_model
+
+    base = tmp_path_factory.mktemp("models") / "tiny"
+    write_tiny_model(base)
+    return base
+
+
+@pytest.fixture(scope="module")
+def nasty_model(tmp_path_factory):
     """The base path of a model whose card has a hostile name, written into the graph afterwards."""
     from ae_search.testing import write_tiny_model
 
@@ -156,6 +166,11 @@ def model(tmp_path_factory):
     assert base.name.encode() in content
     graph.write_bytes(content.replace(base.name.encode(), hostile))
     return base
+
+
+def test_a_card_with_a_hostile_name_is_refused(run, nasty_model, folder):
+    ended = run("index", "build", folder, "--index", "new", "--model", nasty_model, code=1)
+    assert "name is not printable text" in str(ended.exception)
 
 
 def test_build_embed_evaluate_and_what_they_log(run, folder, model, tmp_path):
@@ -180,7 +195,7 @@ def test_build_embed_evaluate_and_what_they_log(run, folder, model, tmp_path):
     run("embed", folder, "--out", "out\x1b[31m", "--model", model, code=3)
     run("evaluate", folder, "--reverse", "5", "--report", "report\x9b.html", *where)
     told = json.loads(run("evaluate", folder, "--reverse", "0", "--no-baselines", "--json", *where).stdout)
-    assert told["model"]["name"] == MODEL_NAME
+    assert told["model"]["name"] == "tiny"
 
 
 def test_train(folder, tmp_path):
@@ -201,7 +216,7 @@ def test_serve_and_doctor(run, index, model, tmp_path):
     with serving(model, model_name=name) as server:
         where = ("--server", server.address, "--timeout", "30")
         shown = run("doctor", *where, "--model-name", name, "--index", index, code=1).stdout
-        assert r"tiny h\nrecall@10" in shown and r"a\x1b[38;5;201mpink" in shown
+        assert r"a\x1b[38;5;201mpink" in shown
         json.loads(run("doctor", *where, "--model-name", name, "--index", index, "--json", code=1).stdout)
         run("doctor", *where, "--model-name", f"no {name}", code=1)
         run("index", "add", tmp_path, "--index", index, *where, code=1)

@@ -354,10 +354,10 @@ class Lookup(layers.Layer):
         whole = tf.cast(images[:, 0, 0, :1], tf.int64)
         word = tf.strings.as_string(whole)
         found = [self.words(word), self.numbers(whole), self.text(word)]
-        return tf.concat([tf.cast(one, tf.float32) for one in found], 1)
+        return tf.concat([*(tf.cast(one, tf.float32) for one in found), tf.reduce_mean(images, [1, 2])], 1)
 
     def compute_output_shape(self, shape):
-        return shape[0], 5
+        return shape[0], 8
 
 
 def of_layers(*chosen):
