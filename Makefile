@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-latents \
-	bench-train clean-demo
+	bench-train clean-demo docs check-wheel
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,14 +41,14 @@ install: .venv/.installed  ## make .venv and install everything into it
 constraints:  ## choose the releases to install anew, the newest that setup.cfg allows
 	tools/renew-constraints.sh "$(PYTHON)"
 
-licences: .venv/.installed-bench .venv/.installed-fuzz  ## write docs/licences.md anew
+licences: .venv/.installed-bench .venv/.installed-fuzz .venv/.installed-docs  ## write docs/licences.md anew
 	$(BIN)/python tools/licences.py
 
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
 	$(BIN)/ae-search demo $(DEMO_ARGS)
 
 # Three, as many tests wait for servers: two cores are then busy.
-test: lint  ## everything that must pass: lint, types, tests
+test: lint docs  ## everything that must pass: lint, types, documentation, tests
 	$(BIN)/python tools/wire_descriptors.py --check
 	$(BIN)/python tools/licences.py --check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
@@ -82,6 +82,20 @@ bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipe
 
 bench-train: .venv/.installed-bench  ## measure the speed of training
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+# What builds the pages serves nothing else.
+.venv/.installed-docs: .venv/.installed
+	$(INSTALL) -e '.[dev,docs]'
+	@touch $@
+
+docs: .venv/.installed-docs docs/reference/cli.md  ## build the documentation into build/site, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs/reference/cli.md: $(wildcard ae_search/cli/*.py ae_search/cli/index/*.py) | .venv/.installed
+	$(BIN)/python -m typer ae_search.cli utils docs --name ae-search --title 'Command line' --output $@
+
+check-wheel:  ## build the wheel, and search with it where there is no TensorFlow
+	tools/check-wheel.sh "$(PYTHON)"
 
 # atheris serves nothing else.
 .venv/.installed-fuzz: .venv/.installed

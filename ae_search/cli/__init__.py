@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -21,7 +22,6 @@ app = typer.Typer(
     help="Reverse image search: train, export, serve, index, query.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.command()(train.train)
 app.command()(export.export)
@@ -34,9 +34,18 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"ae-search {metadata.version('ae-search')}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Set up logging, on stderr, before any command runs."""
     set_up(logging.WARNING if quiet else logging.INFO)
