@@ -108,7 +108,7 @@ class Receiving(grpc.aio.ServerInterceptor):
         finally:
             self._forget(arriving)
         if data is grpc.aio.EOF:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+            await context.abort(grpc.StatusCode.INTERNAL, NO_MESSAGE)
         return bytes(data)
 
     def _take_place(self, arriving: _Arriving) -> None:

@@ -43,7 +43,7 @@ def _read(request: Any, data: bytes) -> Any:
             _check(request, data)
         return request.FromString(data)
     except DecodeError:
-        return RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+        return RequestRefused(grpc.StatusCode.INTERNAL, NO_MESSAGE)
     except RequestRefused as refused:
         return refused
 

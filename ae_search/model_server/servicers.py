@@ -8,8 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import grpc
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
+from ae_search.contract import SIGNATURE_FLOAT
 from ae_search.model_server.failures import unforeseen
 from ae_search.model_server.health import MODEL_SERVICE, PREDICTION_SERVICE
 from ae_search.model_server.metrics import ServerMetrics
@@ -67,7 +74,7 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
 
 
 class PredictionServicer:
-    """Predict and GetModelMetadata."""
+    """Predict and GetModelMetadata; Classify and Regress, which no signature here is for."""
 
     def __init__(self, model: ServedModel, predicting: Predicting, metrics: ServerMetrics | None = None) -> None:
         self._model = model
@@ -78,6 +85,8 @@ class PredictionServicer:
         """Answer the requests to a server."""
         methods = {
             self.Predict: predict_pb2.PredictRequest,
+            self.Classify: classification_pb2.ClassificationRequest,
+            self.Regress: regression_pb2.RegressionRequest,
             self.GetModelMetadata: get_model_metadata_pb2.GetModelMetadataRequest,
         }
         register(server, PREDICTION_SERVICE, methods)
@@ -86,6 +95,25 @@ class PredictionServicer:
     async def Predict(self, request: Any) -> Any:
         """Run a signature on the request's inputs."""
         return await self._predicting.answer(request)
+
+    @_answering
+    async def Classify(self, request: Any) -> Any:
+        """Refuse a request for a signature that is not for classification."""
+        self._refuse_method(request, "classification", "tensorflow/serving/classify")
+
+    @_answering
+    async def Regress(self, request: Any) -> Any:
+        """Refuse a request for a signature that is not for regression."""
+        self._refuse_method(request, "regression", "tensorflow/serving/regress")
+
+    def _refuse_method(self, request: Any, what: str, wanted: str) -> None:
+        """Refuse what TensorFlow Serving would, as the signatures of this model are for Predict."""
+        servable = self._model.servable(request.model_spec)
+        signature = request.model_spec.signature_name or SIGNATURE_FLOAT
+        servable.output_names(signature)  # which is refused where there is no such signature
+        was = servable.signature_defs[signature].method_name
+        text = f"Expected {what} signature method_name to be {wanted}. Was: {was}"
+        raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, text)
 
     @_answering
     async def GetModelMetadata(self, request: Any) -> Any:
@@ -123,6 +151,8 @@ class ModelServicer:
         """Return what became of one version, or of all that were seen, newest first."""
         spec = request.model_spec
         none_found = f"Could not find any versions of model {spec.name}"
+        if not spec.name:  # unlike Predict, it does not ask for one
+            raise RequestRefused(grpc.StatusCode.NOT_FOUND, none_found)
         self._model.check_name(spec, none_found)
         version = self._model.asked_version(spec)
         found = [s for s in self._model.versions.statuses() if version in (None, s.version)]

@@ -60,7 +60,7 @@ def check_predict_request(data: bytes) -> None:
     try:
         _check(data, (0, len(data)), _REQUEST, _Counts())
     except IndexError:
-        raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE) from None
+        raise RequestRefused(grpc.StatusCode.INTERNAL, NO_MESSAGE) from None
 
 
 def _check(data: bytes, span: tuple[int, int], parts: _Parts, counts: _Counts) -> None:

@@ -12,7 +12,7 @@ from pictures import encoded
 from PIL import Image
 from targets import REAL, free_version, running
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, get_model_status_pb2
 
 from ae_search.client import LatentClient
 from ae_search.errors import ImageError, ModelNotServedError
@@ -129,6 +129,20 @@ def test_status(target):
     assert [s.version for s in status(target.name, target.version).model_version_status] == [target.version]
     assert refusal(lambda: status("nomodel"))[0] == C.NOT_FOUND
     assert refusal(lambda: status(target.name, 9))[0] == C.NOT_FOUND
+
+
+def test_what_is_no_request_has_no_name_or_another_method(target):
+    call = target.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert refusal(lambda: call(b"\xff\xff\xff", timeout=DEADLINE_S))[0] == C.INTERNAL
+    unnamed = get_model_status_pb2.GetModelStatusRequest()
+    assert refusal(lambda: target.model.GetModelStatus(unnamed, timeout=DEADLINE_S))[0] == C.NOT_FOUND
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = target.name
+    request.input.example_list.examples.add()
+    code, text = refusal(lambda: target.prediction.Classify(request, timeout=DEADLINE_S))
+    assert (code, "tensorflow/serving/classify" in text) == (C.INVALID_ARGUMENT, True)
+    request.model_spec.name = "nomodel"
+    assert refusal(lambda: target.prediction.Classify(request, timeout=DEADLINE_S))[0] == C.NOT_FOUND
 
 
 def test_metadata(target):

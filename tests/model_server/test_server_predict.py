@@ -7,8 +7,8 @@ import tensorflow as tf
 from grpc_health.v1 import health_pb2
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
 )
 
@@ -191,7 +191,7 @@ def test_status_of_unknown_model_and_version(stubs):
 
 def test_unimplemented_calls(stubs):
     for call in (
-        lambda: stubs.prediction.Classify(classification_pb2.ClassificationRequest(), timeout=DEADLINE_S),
+        lambda: stubs.prediction.MultiInference(inference_pb2.MultiInferenceRequest(), timeout=DEADLINE_S),
         lambda: stubs.model.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=DEADLINE_S),
     ):
         with pytest.raises(grpc.RpcError) as caught:
@@ -222,7 +222,7 @@ def test_health_of_an_unknown_service(stubs):
 def test_bytes_that_are_no_request_are_not_logged(stubs, caplog, method):
     call = stubs.channel.unary_unary(f"/tensorflow.serving.{method}").future(b"\xff" * 16, timeout=DEADLINE_S)
     assert (call.code(), call.details()) == (
-        C.INVALID_ARGUMENT,
+        C.INTERNAL,
         "The bytes of the request are no message of this method",
     )
     assert caplog.text == ""

@@ -19,7 +19,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.model_server import Limits, ModelServer
 from ae_search.model_server.decoding import Room, runs
 from ae_search.model_server.failures import unforeseen
-from ae_search.model_server.refusal import RequestRefused
+from ae_search.model_server.refusal import NO_MESSAGE, RequestRefused
 from ae_search.model_server.structure import MAX_RANK, MAX_VALUES, check_predict_request
 
 C = grpc.StatusCode
@@ -169,4 +169,4 @@ def test_any_bytes_pass_or_are_refused(noise, at, cut):
         try:
             check_predict_request(data)
         except RequestRefused as refused:
-            assert refused.code is C.INVALID_ARGUMENT
+            assert refused.code is (C.INTERNAL if refused.text == NO_MESSAGE else C.INVALID_ARGUMENT)
