@@ -272,7 +272,7 @@ def exposure(status: os.stat_result, caller: int) -> str | None:
     containers that are not root, and Debian keeps keys for servers.
 
     Args:
-        status: Of the file.
+        status: What `os.stat` says of the file.
         caller: User id; root may use the files of all users.
     """
     if caller != 0 and status.st_uid not in (0, caller):

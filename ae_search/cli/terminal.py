@@ -40,7 +40,7 @@ def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str] | 
 
     Args:
         title: Above it.
-        heads: Of the columns.
+        heads: Titles of the columns.
         rows: Cells of each row; None draws a line.
     """
     from rich.console import Console

@@ -96,6 +96,6 @@ def _keepalive(timeout_s: float) -> list[tuple[str, Any]]:
     return [
         ("grpc.keepalive_time_ms", int(ping_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(answer_s * 1000)),
-        # Of the pings that measure the bandwidth; no other one is sent while one of them is under way.
+        # For the pings that measure the bandwidth: while one of them is under way, no other is sent.
         ("grpc.http2.ping_timeout_ms", int(answer_s * 1000)),
     ]

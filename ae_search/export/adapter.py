@@ -26,8 +26,8 @@ class AdaptedEncoder:
         model: The Keras model.
         image_shape: `(h, w, c)`.
         latent_dim: Floats of a latent.
-        dtype: Of the images that the model takes.
-        input_range: Of their values.
+        dtype: Dtype of the images that the model takes.
+        input_range: Range of their values.
         key: The name of the input, where the model takes a dict of one.
     """
 
@@ -45,7 +45,7 @@ class AdaptedEncoder:
         Args:
             model: The Keras model, which is built if it was not.
             image_shape: `(h, w, c)`, where the model leaves them open.
-            input_range: Of the values it wants, None for what can be found out.
+            input_range: Range of the values it wants, None for what can be found out.
 
         Raises:
             ConfigurationError: It does not map one image input to one output of vectors.

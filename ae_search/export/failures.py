@@ -18,7 +18,7 @@ def said_as(kind: type[AeSearchError], what: str) -> Iterator[None]:
         what: What could not be done, without a full stop.
 
     Raises:
-        AeSearchError: Of that kind; one that is ours already passes as it is.
+        AeSearchError: The kind asked for; one that is ours already passes as it is.
     """
     try:
         yield

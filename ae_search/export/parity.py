@@ -34,7 +34,7 @@ PARITY_TOLERANCE = 1e-4
 COARSE_TOLERANCE = 2e-2
 # Latents whose every float is as near as this, relative to itself, are the same.
 SAME = 1e-6
-# Of the largest latent value. Encoders that are fed pixels of a 255th of what they want come to about that.
+# Relative to the largest latent value. Encoders that are fed a 255th of what they want come to about that.
 SUSPICIOUS = 1e-2
 # Levels of 255, on average, by which two pictures differ; below that (images of very few pixels) they are not compared.
 DIFFERENT_PICTURES = 8

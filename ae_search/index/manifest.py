@@ -235,7 +235,7 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _most_candidates(raw: dict[str, Any]) -> int:
     """Return the candidates that all trees hold."""
-    # Of a small forest, Annoy counts each root twice, and a lone item as one more.
+    # In a small forest, Annoy counts each root twice, and a lone item as one more.
     items, n_trees = whole_of(raw, "items", 0), whole_of(raw, "n_trees", 1, MAX_N_TREES)
     return max(1, min(items * (2 * n_trees + 1), MAX_COUNT))
 
