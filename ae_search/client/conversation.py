@@ -178,8 +178,8 @@ class ModelTalk:
     def _next(self, missed: ModelNotServedError, patience: "_Patience", *, knows_card: bool) -> Conversation:
         """Find whom to ask next, where a version was missed; end with it.
 
-        With several servers behind a target, it is the newest version that all of them have. While only some have what is
-        asked for, the others may get it soon, and taking turns the request may meet one that has it.
+        With several servers behind a target, it is the newest version that all of them have. While only some have what
+        is asked for, the others may get it soon; as they take turns, the request may also meet one that has it.
 
         Args:
             missed: Raised where nobody has it, or the time is up.
