@@ -195,7 +195,7 @@ def _only_exporter(base: Path) -> Iterator[None]:
                 continue
             except OSError as error:
                 raise ConfigurationError(
-                    f"Cannot write to {base}, whose .lock cannot be taken: {error.strerror}."
+                    f"Cannot write to {base}, which cannot be locked for an export: {error.strerror}."
                 ) from error
         try:
             yield
