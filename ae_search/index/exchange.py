@@ -57,7 +57,7 @@ def export_latents(snapshot: Snapshot, path: Path, *, on_progress: Callable[[int
     """
     writers = {PARQUET: _write_parquet, JSON_LINES: _write_json_lines}
     suffix = path.suffix.lower()
-    if path.absolute().parent.is_relative_to(snapshot.generation.folder.absolute().parent):
+    if path.parent.resolve().is_relative_to(snapshot.generation.folder.resolve().parent):
         raise ConfigurationError(f"{path} would lie within the index; export to another folder.")
     if suffix not in writers:
         raise ConfigurationError(f"An export is named *{PARQUET} or *{JSON_LINES}. Received: {str(path)!r}.")

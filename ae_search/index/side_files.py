@@ -17,7 +17,7 @@ from ae_search.files import check_one_name, open_regular, regular_stat
 from ae_search.index.shortage import unreadable
 
 JOURNAL = "-journal"
-# Of the write-ahead log, which no writer of ours ever had.
+# Files of the write-ahead log, which no writer of ours ever had.
 FOREIGN = ("-wal", "-shm")
 
 # The end of a journal that names a super-journal, whatever the size of its sectors and pages (`readSuperJournal` in

@@ -49,8 +49,8 @@ def runs(files: Iterable[bytes | str], most: int) -> list[tuple[int, int, int]]:
         most: Decoded bytes of one run of several files.
 
     Returns:
-        Of each run its first file, the one after its last, and the bytes that decoding takes at most. There is at least
-        one run.
+        For each run: its first file, the one after its last, and the bytes that decoding takes at most. There is at
+        least one run.
     """
     found: list[tuple[int, int, int]] = []
     start = end = total = 0

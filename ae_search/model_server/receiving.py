@@ -46,7 +46,7 @@ class Receiving(grpc.aio.ServerInterceptor):
         """Take the limits.
 
         Args:
-            limits: Of calls and bytes.
+            limits: Bounds on calls and bytes.
             max_message_bytes: Bytes of the largest request.
         """
         self._most_calls = limits.max_calls

@@ -82,7 +82,7 @@ class ModelServer:
             max_message_mib: MiB of the largest request and answer, 1 to 2047.
             drain_s: Seconds that requests under way have to end when the `with` block is left.
             metrics_port: Port for Prometheus on `host`; 0 picks a free one; none when left out.
-            limits: Of connections, calls and bytes that strangers may hold.
+            limits: Bounds on connections, calls and bytes that strangers hold.
             interceptors: `grpc.aio.ServerInterceptor`s, the first one outermost.
             trust: Serve models whatever their programs may do; refused are otherwise those that reach files, the
                 network, Python or the terminal.

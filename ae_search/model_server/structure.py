@@ -15,7 +15,7 @@ from ae_search.model_server.refusal import NO_MESSAGE, RequestRefused
 
 # TensorFlow's own limit.
 MAX_RANK = 254
-# Of all messages but the values of tensors: names, dimensions, output filters, what is unknown.
+# In all messages, beside the values of tensors: names, dimensions, output filters, what is unknown.
 MAX_FIELDS = 4096
 # Strings, and numbers that are not packed: each is a field of its own.
 MAX_VALUES = 2**17

@@ -124,6 +124,14 @@ def test_an_export_does_not_lie_within_the_index(index):
         export_latents(index.snapshot(), index.path / "all.jsonl")
 
 
+def test_no_link_leads_an_export_into_the_index(index, tmp_path):
+    (tmp_path / "elsewhere").symlink_to(index.path)
+    before = sorted(index.path.rglob("*"))
+    with pytest.raises(ConfigurationError, match="within the index"):
+        index.export(tmp_path / "elsewhere" / "all.jsonl")
+    assert sorted(index.path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("name", ["empty", "archive"])
 def test_what_is_no_array_is_refused(tmp_path, name):
     if name == "empty":
