@@ -1,27 +1,12 @@
-"""What both sides of the wire agree on: signature names, tensor keys and the model card."""
+"""The model card: what an exported encoder says of itself, read as a stranger's text."""
 
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-import numpy as np
-import numpy.typing as npt
-
-from ae_search.errors import ImageError, ServerAnswerError
-
-SIGNATURE_FLOAT = "serving_default"
-SIGNATURE_UINT8 = "encode_uint8"
-SIGNATURE_BYTES = "encode_bytes"
-SIGNATURE_DESCRIBE = "describe"
-
-IMAGES = "images"
-IMAGE_BYTES = "image_bytes"
-LATENTS = "latents"
-MODEL_CARD = "model_card"
-# The input of `describe`, int32 `[n]`; [0] where a request leaves it out. Its values mean nothing.
-ROWS = "rows"
+from ae_search.contract.wire import SIGNATURE_DESCRIBE
+from ae_search.errors import ServerAnswerError
 
 CARD_FORMAT = 1
 # No image with more values, and no latent with more floats, fits as float32 into a message of 64 MiB.
@@ -36,8 +21,6 @@ DEFAULT_MODEL_NAME = "default"
 
 Metric = Literal["angular", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-
-Latents = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -176,65 +159,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is not finite")
     return value
-
-
-class Encoder(Protocol):
-    """Something that turns images into latents: `client.LatentClient` or `model_server.LocalEncoder`."""
-
-    def encode(self, images: npt.ArrayLike) -> Latents:
-        """Return the latents `[n, d]` of `images` `[n, h, w, c]`."""
-
-    def encode_files(self, files: "FileInputs", *, on_bad: "OnBad | None" = None) -> Latents:
-        """Return the latents `[n, d]` of image files, given as paths or as their bytes."""
-
-    def describe(self) -> ModelCard:
-        """Return the model card, its version the one that answered."""
-
-    def at_version(self, version: int) -> Self:
-        """Return the same encoder pinned to a version."""
-
-
-class OnBad(Protocol):
-    """Called with the position and the error of each file that is left out."""
-
-    def __call__(self, position: int, error: ImageError, /) -> None:
-        """Take note of a bad image."""
-
-
-FileInputs = list[Path] | list[bytes] | list[Path | bytes] | list[str]
-
-
-def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tuple[str, npt.NDArray[Any]]:
-    """Check a batch of images and choose the signature it goes to.
-
-    Args:
-        images: uint8 in [0, 255] or floats in [0, 1], shape `[n, h, w, c]` or one image `[h, w, c]`;
-            for one channel the last axis may be missing.
-        image_shape: `(h, w, c)` of the model.
-
-    Returns:
-        The signature's name and the array, `[n, h, w, c]`, uint8 or float32.
-
-    Raises:
-        ImageError: Shape, dtype or values do not fit.
-    """
-    try:
-        array = np.asarray(images)
-    except ValueError as error:
-        raise ImageError(f"Images must be of one shape, {image_shape}. Received: {error}.") from error
-    if array.shape == (0,):  # an empty list
-        array = np.zeros((0, *image_shape), np.uint8)
-    if array.shape[-2:] == image_shape[:2] and image_shape[2] == 1 and array.shape[-3:] != image_shape:
-        array = array[..., np.newaxis]
-    if array.shape == image_shape:
-        array = array[np.newaxis]
-    if array.ndim != 4 or array.shape[1:] != image_shape:
-        raise ImageError(f"The model takes images of shape {('n', *image_shape)}. Received: shape={array.shape}.")
-    if array.dtype == np.uint8:
-        return SIGNATURE_UINT8, array
-    if array.dtype.kind != "f":
-        raise ImageError(f"Images must be uint8 or floats in [0, 1]. Received: dtype={array.dtype}.")
-    # NaN fails both comparisons, so this also refuses non-finite values.
-    if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
-        raise ImageError(f"Float images must lie in [0, 1]. Received: values in [{array.min()}, {array.max()}].")
-    return SIGNATURE_FLOAT, array.astype(np.float32, copy=False)
