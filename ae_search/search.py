@@ -82,7 +82,7 @@ class ImageSearch:
         k: int = 10,
         *,
         where: Where | None = None,
-        search_k: int | None = None,
+        effort: int | None = None,
         exact: bool = False,
         views: bool = False,
     ) -> list[Neighbour]:
@@ -92,7 +92,7 @@ class ImageSearch:
             image: A path, the bytes of an image file, or pixels `[h, w, c]` of the model's shape, uint8 or in [0, 1].
             k: How many, at least 1; fewer come where the index holds fewer.
             where: Conditions that an item must meet; see `LatentIndex.search`.
-            search_k: Candidates to look at; see `LatentIndex.search`.
+            effort: Candidates to look at; see `LatentIndex.search`.
             exact: Whether to compare with every item instead of asking the forest.
             views: Whether to search with 33 altered views of the image as well, at several times the cost: what was
                 cropped, turned, moved or mirrored is found through a view that undoes it. An item counts by the view
@@ -103,7 +103,7 @@ class ImageSearch:
             ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
             ServerError: The encoder does not answer.
         """
-        return self.search_batch([image], k, where=where, search_k=search_k, exact=exact, views=views)[0]
+        return self.search_batch([image], k, where=where, effort=effort, exact=exact, views=views)[0]
 
     def search_batch(
         self,
@@ -111,7 +111,7 @@ class ImageSearch:
         k: int = 10,
         *,
         where: Where | None = None,
-        search_k: int | None = None,
+        effort: int | None = None,
         exact: bool = False,
         views: bool = False,
     ) -> list[list[Neighbour]]:
@@ -119,7 +119,7 @@ class ImageSearch:
         if not len(images):
             return []
         search = self._search_views if views else self._search
-        options = {"where": where, "search_k": search_k, "exact": exact}
+        options = {"where": where, "effort": effort, "exact": exact}
         for attempt in range(_HANDSHAKES):
             try:
                 return search(self._match, images, k, options)

@@ -34,7 +34,7 @@ def wrapper_cost(data: DataSet, folder: Path) -> dict[str, float]:
     lists = [row.tolist() for row in rows]
     medians = _medians(
         len(rows),
-        lambda at: index.search(rows[at], K, search_k=search_k),
+        lambda at: index.search(rows[at], K, effort=search_k),
         lambda at: forest.get_nns_by_vector(rows[at], K, search_k, include_distances=True),
         lambda at: forest.get_nns_by_vector(lists[at], K, search_k, include_distances=True),
     )
@@ -64,7 +64,7 @@ def batch_ratio(data: DataSet, folder: Path) -> dict[str, float]:
     annoy.tell(search_k)
     queries = data.queries()
     sides: tuple[Callable[[], object], ...] = (
-        lambda: index.search(queries, K, search_k=search_k),
+        lambda: index.search(queries, K, effort=search_k),
         lambda: annoy.batch(queries),
     )
     for side in sides:
@@ -172,4 +172,4 @@ def _search_k(folder: Path) -> int:
     from ae_search.index import LatentIndex
 
     with LatentIndex.open(folder) as index:
-        return index.manifest.search_k
+        return index.manifest.effort

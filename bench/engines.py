@@ -122,11 +122,11 @@ class AeSearch:
 
     def query(self, latent: Latents) -> Any:
         """Search; the answer holds keys and labels."""
-        return self.index.search(latent, K, search_k=self.search_k)[0]
+        return self.index.search(latent, K, effort=self.search_k)[0]
 
     def batch(self, latents: Latents) -> Any:
         """Search all in one call."""
-        return self.index.search(latents, K, search_k=self.search_k)
+        return self.index.search(latents, K, effort=self.search_k)
 
     def ids(self, answer: Any) -> list[int]:
         """Return the numbers that the keys end with."""

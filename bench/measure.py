@@ -77,7 +77,7 @@ def speed(engine: Engine, data: DataSet, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if isinstance(engine, AeSearch):
         _point(engine, data, queries[:_WARM_UP])
-        setting = engine.index.manifest.search_k
+        setting = engine.index.manifest.effort
         result["default"] = {"setting": setting} | _figures(engine, data, queries)
     points = _sweep(engine, data, queries)
     result["curve"] = [{"setting": setting} | points[setting] for setting in sorted(points)]

@@ -48,7 +48,7 @@ def test_an_image_finds_itself_first(index, pixels):
 
 def test_options_go_on_to_the_index(index, pixels):
     search = ImageSearch(PixelEncoder(at(2)), index)
-    found = search.search(pixels[7], k=25, where={"label": "even"}, search_k=1000)
+    found = search.search(pixels[7], k=25, where={"label": "even"}, effort=1000)
     assert sorted(n.key for n in found) == sorted(f"item {at}" for at in range(0, 50, 2))
     assert [n.key for n in found] == [n.key for n in search.search(pixels[7], k=50, exact=True) if n.label == "even"]
 

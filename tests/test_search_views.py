@@ -114,7 +114,7 @@ def test_the_answers_are_those_of_brute_force_over_the_views(search, encoder, ph
         assert len(expected) == min(k, 12 if label else 96)
         check(found, expected)
         # Looking at so many candidates, the forest finds all of them.
-        assert search.search(query, k, where=label and {"label": label}, search_k=5000, views=True) == found
+        assert search.search(query, k, where=label and {"label": label}, effort=5000, views=True) == found
 
 
 def test_a_file_is_decoded_by_the_model_and_its_views_by_pillow(search, encoder, tmp_path):
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_told(search, photographs, tmp_path):
         search.search(photographs[0][:30], views=True)
     with pytest.raises(ImageError, match="lie in"):
         search.search(photographs[0] * 1.0, views=True)
-    for wrong in ({"k": 0}, {"search_k": 0}, {"where": {}}):
+    for wrong in ({"k": 0}, {"effort": 0}, {"where": {}}):
         with pytest.raises(ValueError):
             search.search(photographs[0], views=True, **wrong)
 

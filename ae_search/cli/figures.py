@@ -58,8 +58,8 @@ def _recall(result: "Evaluation") -> None:
     recall = result.recall
     rows = []
     for point in recall.curve:
-        used = f"<- used; p99 {recall.p99_ms:.2f} ms" if point.search_k == recall.search_k else ""
+        used = f"<- used; p99 {recall.p99_ms:.2f} ms" if point.effort == recall.effort else ""
         share = f"{point.recall:.4f} +- {point.error:.4f}"
-        rows.append((str(point.search_k), share, f"{point.latency_ms:.3f}", used))
+        rows.append((str(point.effort), share, f"{point.latency_ms:.3f}", used))
     title = f"Index against exact search, {recall.queries} queries"
-    show_table(title, ("search_k", "recall@10", "median ms", ""), rows)
+    show_table(title, ("effort", "recall@10", "median ms", ""), rows)

@@ -28,8 +28,13 @@ def query(
         str | None,
         typer.Option(metavar="JSON", help='Only items such as \'{"label": "Bag", "price": {"lt": 20}}\'.'),
     ] = None,
-    search_k: Annotated[
-        int | None, typer.Option("--search-k", min=1, help="Candidates to look at, in place of the tuned figure.")
+    effort: Annotated[
+        int | None,
+        typer.Option(
+            "--effort",
+            min=1,
+            help="Work to do for the query, in place of the tuned figure (Annoy's search_k).",
+        ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every item.")] = False,
     views: Annotated[
@@ -45,7 +50,7 @@ def query(
 ) -> None:
     """Print the items of the index that are most similar to each PHOTO, or to each item named by --key."""
     _check(photos, keys, k, views=views)
-    options: dict[str, Any] = {"where": _filter(where), "search_k": search_k, "exact": exact}
+    options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
     files = [read_image_file(photo) for photo in photos or []]
     with LatentIndex.open(index) as opened:
         found: list[list[Neighbour]] = []

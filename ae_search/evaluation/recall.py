@@ -14,12 +14,12 @@ from ae_search.index.manifest import RecallPoint
 K = 10
 QUERIES = 1000
 TIMED_QUERIES = 100
-# The curve's search_k, as multiples of the tuned one.
+# The curve's effort, as multiples of the tuned one.
 CURVE = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 
 
 def measure_recall(index: LatentIndex, latents: Latents, keys: Sequence[str]) -> IndexRecall:
-    """Compare the index's search with exact search, at the tuned `search_k` and around it.
+    """Compare the index's search with exact search, at the tuned `effort` and around it.
 
     A neighbour counts as true if it is no further away than the 10th true one, as in `index.tuning`.
 
@@ -29,25 +29,25 @@ def measure_recall(index: LatentIndex, latents: Latents, keys: Sequence[str]) ->
         keys: Their q keys; an item of the same key is not counted as a neighbour.
     """
     latents, keys = latents[:QUERIES], keys[:QUERIES]
-    tuned = index.manifest.search_k
+    tuned = index.manifest.effort
     # One more than counts, where a query may find itself.
     k = K + 1 if index.known(keys) else K
     true = _others(index.search(latents, k, exact=True), keys)
     radii = [found[-1].distance if found else 0.0 for found in true]
 
-    def measure(search_k: int) -> tuple[RecallPoint, list[float]]:
-        found = _others(index.search(latents, k, search_k=search_k), keys)
+    def measure(effort: int) -> tuple[RecallPoint, list[float]]:
+        found = _others(index.search(latents, k, effort=effort), keys)
         shares = np.array([_share(*one) for one in zip(found, true, radii, strict=True)])
-        timed = latents if search_k == tuned else latents[:TIMED_QUERIES]
-        ms = _latencies(index, timed, search_k)
+        timed = latents if effort == tuned else latents[:TIMED_QUERIES]
+        ms = _latencies(index, timed, effort)
         error = float(shares.std() / np.sqrt(len(shares)))
-        return RecallPoint(search_k, float(shares.mean()), round(error, 6), round(float(np.median(ms)), 4)), ms
+        return RecallPoint(effort, float(shares.mean()), round(error, 6), round(float(np.median(ms)), 4)), ms
 
-    measured = [measure(search_k) for search_k in sorted({max(1, round(tuned * factor)) for factor in CURVE})]
-    point, ms = next(one for one in measured if one[0].search_k == tuned)
+    measured = [measure(effort) for effort in sorted({max(1, round(tuned * factor)) for factor in CURVE})]
+    point, ms = next(one for one in measured if one[0].effort == tuned)
     return IndexRecall(
         recall_at_10=point.recall,
-        search_k=tuned,
+        effort=tuned,
         median_ms=point.latency_ms,
         p99_ms=round(float(np.percentile(ms, 99)), 4),
         queries=len(latents),
@@ -64,11 +64,11 @@ def _share(found: list[Neighbour], true: list[Neighbour], radius: float) -> floa
     return sum(n.distance <= radius for n in found) / len(true) if true else 1.0
 
 
-def _latencies(index: LatentIndex, latents: npt.NDArray[np.float32], search_k: int) -> list[float]:
+def _latencies(index: LatentIndex, latents: npt.NDArray[np.float32], effort: int) -> list[float]:
     """Return the time of each search by itself, in ms."""
     ms = []
     for latent in latents:
         began = time.perf_counter()
-        index.search(latent, K, search_k=search_k)
+        index.search(latent, K, effort=effort)
         ms.append(1e3 * (time.perf_counter() - began))
     return ms

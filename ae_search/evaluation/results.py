@@ -68,16 +68,16 @@ class IndexRecall:
     """What the index's approximate search finds of what exact search finds, on the latents of real queries.
 
     Attributes:
-        recall_at_10: Share in [0, 1] of the 10 true neighbours that are found at `search_k`.
-        search_k: The tuned figure of the index.
-        median_ms: Median of one search of the index, from latent to keys, at that `search_k`, in ms.
+        recall_at_10: Share in [0, 1] of the 10 true neighbours that are found at `effort`.
+        effort: The tuned figure of the index.
+        median_ms: Median of one search of the index, from latent to keys, at that `effort`, in ms.
         p99_ms: 99th percentile of the same, in ms.
         queries: Queries that recall was measured with.
-        curve: Recall and median latency at several `search_k`, rising; the tuned one is among them.
+        curve: Recall and median latency at several `effort`, rising; the tuned one is among them.
     """
 
     recall_at_10: float
-    search_k: int
+    effort: int
     median_ms: float
     p99_ms: float
     queries: int

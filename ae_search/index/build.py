@@ -52,7 +52,7 @@ class Origin(Protocol):
 class IndexBuilder:
     """Builds an index from latents that are added in blocks.
 
-    On a clean exit the forest is built, its `search_k` chosen and the new generation published; an existing
+    On a clean exit the forest is built, its `effort` chosen and the new generation published; an existing
     index answers until that moment. After an exception nothing is left behind and an existing index is unchanged.
 
     Example:

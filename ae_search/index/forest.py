@@ -127,7 +127,7 @@ class Forest:
         return compare_many(latents, ids, self.vectors, self.metric)
 
     @property
-    def exhaustive_search_k(self) -> int:
+    def exhaustive_effort(self) -> int:
         """The `search_k` that looks at every item."""
         return self._exhaustive
 

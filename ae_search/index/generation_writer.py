@@ -116,7 +116,7 @@ class GenerationWriter:
         create_changes(folder / CHANGES, self._items, files)
         self.manifest = Manifest(
             **vars(recipe),
-            search_k=chosen.search_k,
+            effort=chosen.effort,
             recall=chosen.recall,
             recall_curve=curve,
             items=self._items,

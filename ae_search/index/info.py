@@ -32,8 +32,8 @@ class IndexInfo:
         latent_dim: Floats in one latent.
         metric: Distance of the index.
         n_trees: Trees in the forest.
-        search_k: Candidates that a query looks at.
-        recall: Recall@10 measured at that `search_k`.
+        effort: Candidates that a query looks at.
+        recall: Recall@10 measured at that `effort`.
         target_recall: Recall@10 that was asked for.
         sources: Sources that the items came from.
         created: When the forest was built, UTC time in ISO 8601.
@@ -52,7 +52,7 @@ class IndexInfo:
     latent_dim: int
     metric: Metric
     n_trees: int
-    search_k: int
+    effort: int
     recall: float
     target_recall: float
     sources: tuple[str, ...]
@@ -77,7 +77,7 @@ def info(path: Path, snapshot: Snapshot) -> IndexInfo:
         latent_dim=manifest.latent_dim,
         metric=manifest.metric,
         n_trees=manifest.n_trees,
-        search_k=manifest.search_k,
+        effort=manifest.effort,
         recall=manifest.recall,
         target_recall=manifest.target_recall,
         sources=snapshot.sources(),

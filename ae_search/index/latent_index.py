@@ -99,7 +99,7 @@ class LatentIndex:
         k: int = 10,
         *,
         where: Where | None = None,
-        search_k: int | None = None,
+        effort: int | None = None,
         exact: bool = False,
         fingerprint: str | None = None,
     ) -> list[list[Neighbour]]:
@@ -110,7 +110,7 @@ class LatentIndex:
             k: Neighbours for each latent, at least 1; an index with fewer items returns all of them.
             where: Conditions that an item must meet, such as `{"label": "Bag", "price": {"lt": 20}}`; see
                 `compile_where`. k items come back whenever k meet them.
-            search_k: Candidates to look at. None takes the manifest's tuned figure, which for more than 10
+            effort: Candidates to look at. None takes the manifest's tuned figure, which for more than 10
                 neighbours grows with k.
             exact: Whether to compare with every item instead of asking the forest.
             fingerprint: Fingerprint of the model that the latents come from. None: the one that the index had when it
@@ -120,13 +120,13 @@ class LatentIndex:
             One list for each latent, nearest first, equal distances by id.
 
         Raises:
-            ValueError: `k` or `search_k` is below 1, the latents are of another size or not finite, or `where` is
+            ValueError: `k` or `effort` is below 1, the latents are of another size or not finite, or `where` is
                 malformed.
             ModelMismatchError: The index holds the latents of another model by now.
             IndexDamagedError: A file cannot be read.
         """
-        if k < 1 or (search_k is not None and search_k < 1):
-            raise ValueError(f"Expected k and search_k of at least 1. Received: k={k}, search_k={search_k}.")
+        if k < 1 or (effort is not None and effort < 1):
+            raise ValueError(f"Expected k and effort of at least 1. Received: k={k}, effort={effort}.")
         snapshot = self.snapshot()
         manifest = snapshot.manifest
         if manifest.model.fingerprint != (fingerprint or self._expected):
@@ -135,15 +135,15 @@ class LatentIndex:
         if (one or shape[:1] == (1,)) and snapshot.is_forest and k <= TUNED_K and where is None and not exact:
             # The common case without what the others need, which would cost half as much again as all the rest.
             (query,) = queries(latents, manifest.latent_dim)
-            k, effort = min(k, manifest.items), search_k or manifest.search_k
+            k, effort = min(k, manifest.items), effort or manifest.effort
             return [neighbours(snapshot, snapshot.generation.forest.nearest(query, k, effort))]
         rows = checked_latents(latents, manifest.latent_dim)
         chosen = None if where is None else filter_of(snapshot, where)
-        search = Search(snapshot, k, search_k, exact=exact, filter=chosen)
+        search = Search(snapshot, k, effort, exact=exact, filter=chosen)
         return search.run(rows, lambda found: neighbours(snapshot, found))
 
     def search_by_key(
-        self, key: str, k: int = 10, *, where: Where | None = None, search_k: int | None = None, exact: bool = False
+        self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, itself left out.
 
@@ -151,7 +151,7 @@ class LatentIndex:
             key: Key of the item.
             k: Neighbours, at least 1.
             where: As in `search`.
-            search_k: As in `search`.
+            effort: As in `search`.
             exact: As in `search`.
 
         Raises:
@@ -163,7 +163,7 @@ class LatentIndex:
         snapshot = self.snapshot()
         own = self._ids(snapshot, [key])[0]
         chosen = None if where is None else filter_of(snapshot, where)
-        (found,) = Search(snapshot, k + 1, search_k, exact=exact, filter=chosen).found(snapshot.latents([own]))
+        (found,) = Search(snapshot, k + 1, effort, exact=exact, filter=chosen).found(snapshot.latents([own]))
         return neighbours(snapshot, [row for row in found if row[1] != own][:k])
 
     def latents(self, keys: Sequence[str]) -> Latents:
@@ -297,7 +297,7 @@ class LatentIndex:
         compact(self.path, jobs=jobs, on_disk=on_disk, wait_s=wait_s)
 
     def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> Manifest:
-        """Measure recall again and choose `search_k` anew.
+        """Measure recall again and choose `effort` anew.
 
         Args:
             recall: Share of the 10 true neighbours that a query shall find, in (0, 1]; None for the one asked last.

@@ -36,13 +36,13 @@ class RecallPoint:
     """One measurement of the forest.
 
     Attributes:
-        search_k: Candidates that Annoy looked at.
+        effort: Candidates that Annoy looked at.
         recall: Share in [0, 1] of the true neighbours that were found.
         error: Standard error of that share.
         latency_ms: Median of one query to Annoy, in ms.
     """
 
-    search_k: int
+    effort: int
     recall: float
     error: float
     latency_ms: float
@@ -72,7 +72,7 @@ class Recipe:
         metric: Annoy's name of the distance.
         n_trees: Trees in the forest.
         seed: Seed of the forest and of the measurement.
-        target_recall: Recall that `search_k` was to reach, in (0, 1].
+        target_recall: Recall that `effort` was to reach, in (0, 1].
         sources: Names of the sources that the items came from.
     """
 
@@ -91,16 +91,16 @@ class Manifest(Recipe):
     """What one generation holds and how it was built.
 
     Attributes:
-        search_k: Candidates to look at for up to 10 neighbours.
-        recall: Recall measured at that `search_k`, in [0, 1].
-        recall_curve: Everything that was measured, by rising `search_k`.
+        effort: Candidates to look at for up to 10 neighbours.
+        recall: Recall measured at that `effort`, in [0, 1].
+        recall_curve: Everything that was measured, by rising `effort`.
         items: Count of latents in the forest.
         created: UTC time in ISO 8601.
         files: Size and digest of each file that does not change, by name.
         format: Version of this layout.
     """
 
-    search_k: int = 1
+    effort: int = 1
     recall: float = 1.0
     recall_curve: tuple[RecallPoint, ...] = ()
     items: int = 0
@@ -224,7 +224,7 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
         "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
-        "search_k": whole_of(raw, "search_k", 1, _most_candidates(raw)),
+        "effort": whole_of(raw, "effort", 1, _most_candidates(raw)),
         "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
         "items": whole_of(raw, "items", 0),
@@ -242,7 +242,7 @@ def _most_candidates(raw: dict[str, Any]) -> int:
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:
     return RecallPoint(
-        whole_of(raw, "search_k", 1),
+        whole_of(raw, "effort", 1),
         number_of(raw, "recall", 1.0),
         number_of(raw, "error"),
         number_of(raw, "latency_ms"),

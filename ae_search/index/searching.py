@@ -36,19 +36,19 @@ class Search:
     Args:
         snapshot: What to search.
         k: Neighbours for each query, at least 1.
-        search_k: Candidates to look at in the forest; None for what was tuned.
+        effort: Candidates to look at in the forest; None for what was tuned.
         exact: Whether to compare with every item instead.
         filter: Which items count; None for all.
     """
 
     def __init__(
-        self, snapshot: Snapshot, k: int, search_k: int | None, *, exact: bool = False, filter: Filter | None = None
+        self, snapshot: Snapshot, k: int, effort: int | None, *, exact: bool = False, filter: Filter | None = None
     ) -> None:
         generation, self._delta = snapshot.generation, snapshot.delta
         self._snapshot, self._forest, self._items = snapshot, generation.forest, generation.manifest.items
         self._removed, self._live = self._delta.removed, self._items - self._delta.removed_count
         self._k, self._wanted = k, min(k, self._live)
-        self._given, self._search_k = search_k is not None, search_k or generation.manifest.search_k
+        self._given, self._tuned = effort is not None, effort or generation.manifest.effort
         self._exact, self._filter = exact, filter
         self._base_effort = self._effort(self._wanted)
         self._is_plain = self._live > 0 and not exact and filter is None and not self._removed
@@ -136,7 +136,7 @@ class Search:
         """Return the candidates to look at for so many neighbours."""
         # Tuned for 10: with the same work, the recall of a longer list would fall, and removed items are no candidates.
         base = max(self._k, TUNED_K) if self._given else TUNED_K
-        effort = self._search_k if fetch <= base else -(-self._search_k * fetch // base)
+        effort = self._tuned if fetch <= base else -(-self._tuned * fetch // base)
         return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
 
 

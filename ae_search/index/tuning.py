@@ -1,4 +1,4 @@
-"""Choosing `search_k`: the least work that finds the asked share of the true neighbours."""
+"""Choosing `effort`: the least work that finds the asked share of the true neighbours."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def draw_sample(forest: Forest, seed: int) -> Sample:
     return Sample(ids.tolist(), rows, k, radii)
 
 
-def measure_recall(forest: Forest, sample: Sample, search_k: int) -> RecallPoint:
+def measure_recall(forest: Forest, sample: Sample, effort: int) -> RecallPoint:
     """Measure recall and the median time of one query.
 
     A neighbour counts as true if it is no further away than the k-th true one, so that equally
@@ -58,7 +58,7 @@ def measure_recall(forest: Forest, sample: Sample, search_k: int) -> RecallPoint
 
     def share(at: int) -> float:
         query, item = sample.queries[at], sample.ids[at]
-        found = forest.candidates(query.floats, sample.k + 1, search_k)
+        found = forest.candidates(query.floats, sample.k + 1, effort)
         others = [other for other in found if other != item][: sample.k]
         compared = compare(query, others, forest.vectors[others], forest.metric)
         return sum(distance <= sample.radii[at] for distance, _, _ in compared) / sample.k
@@ -68,23 +68,23 @@ def measure_recall(forest: Forest, sample: Sample, search_k: int) -> RecallPoint
     seconds = []
     for query in sample.queries[:_TIMED_QUERIES]:
         start = time.perf_counter()
-        forest.candidates(query.floats, sample.k, search_k)
+        forest.candidates(query.floats, sample.k, effort)
         seconds.append(time.perf_counter() - start)
     error = float(shares.std() / np.sqrt(len(shares)))
-    return RecallPoint(search_k, float(shares.mean()), round(error, 6), round(1e3 * float(np.median(seconds)), 4))
+    return RecallPoint(effort, float(shares.mean()), round(error, 6), round(1e3 * float(np.median(seconds)), 4))
 
 
 def meets(point: RecallPoint, recall: float) -> bool:
     """Tell whether a measurement meets a recall: its lower bound by one standard error does.
 
-    The smallest `search_k` whose bare measurement meets it would be picked by its luck, and fall short on other
+    The smallest `effort` whose bare measurement meets it would be picked by its luck, and fall short on other
     queries in half of the cases.
     """
     return point.recall - point.error >= recall
 
 
 def tune(forest: Forest, *, recall: float, n_trees: int, seed: int) -> tuple[RecallPoint, tuple[RecallPoint, ...]]:
-    """Find the smallest measured `search_k` that meets a recall.
+    """Find the smallest measured `effort` that meets a recall.
 
     Args:
         forest: The forest.
@@ -93,20 +93,20 @@ def tune(forest: Forest, *, recall: float, n_trees: int, seed: int) -> tuple[Rec
         seed: Seed of the sample.
 
     Returns:
-        The point to use (the largest one, if none meets the recall) and all points by `search_k`.
+        The point to use (the largest one, if none meets the recall) and all points by `effort`.
     """
     if len(forest.vectors) < 2:
-        only = RecallPoint(forest.exhaustive_search_k, 1.0, 0.0, 0.0)
+        only = RecallPoint(forest.exhaustive_effort, 1.0, 0.0, 0.0)
         return only, (only,)
     sample = draw_sample(forest, seed)
     points: dict[int, RecallPoint] = {}
 
-    def enough(search_k: int) -> bool:
-        points[search_k] = measure_recall(forest, sample, search_k)
-        return meets(points[search_k], recall)
+    def enough(effort: int) -> bool:
+        points[effort] = measure_recall(forest, sample, effort)
+        return meets(points[effort], recall)
 
-    _climb(enough, max(1, sample.k * n_trees // 4), forest.exhaustive_search_k)
-    curve = tuple(points[search_k] for search_k in sorted(points))
+    _climb(enough, max(1, sample.k * n_trees // 4), forest.exhaustive_effort)
+    curve = tuple(points[effort] for effort in sorted(points))
     good = [point for point in curve if meets(point, recall)]
     return (good[0] if good else curve[-1]), curve
 

@@ -108,7 +108,7 @@ def _sample(snapshot: Snapshot, seed: int) -> None:
         return
     for item, query in zip(chosen, queries(forest.vectors[chosen], manifest.latent_dim), strict=True):
         # A latent of zeros is near to nothing, not even to itself.
-        if query.square and forest.nearest(query, 1, manifest.search_k)[0][0] > _SAME_DISTANCE:
+        if query.square and forest.nearest(query, 1, manifest.effort)[0][0] > _SAME_DISTANCE:
             raise IndexDamagedError(f"Searched by the latent of item {item}, the forest does not return that item.")
 
 

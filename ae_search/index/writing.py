@@ -176,7 +176,7 @@ def rebuilding(
 
 
 def tune_again(path: Path, recall: float | None = None, *, wait_s: float = 0.0) -> Manifest:
-    """Measure recall again and choose `search_k` anew; see `LatentIndex.tune`."""
+    """Measure recall again and choose `effort` anew; see `LatentIndex.tune`."""
     if recall is not None and not 0.0 < recall <= 1.0:
         raise ValueError(f"Expected recall in (0, 1]. Received: {recall}.")
     live_generation(path)
@@ -185,9 +185,7 @@ def tune_again(path: Path, recall: float | None = None, *, wait_s: float = 0.0) 
         old = generation.manifest
         target = old.target_recall if recall is None else recall
         chosen, curve = tune(generation.forest, recall=target, n_trees=old.n_trees, seed=old.seed)
-        manifest = replace(
-            old, target_recall=target, search_k=chosen.search_k, recall=chosen.recall, recall_curve=curve
-        )
+        manifest = replace(old, target_recall=target, effort=chosen.effort, recall=chosen.recall, recall_curve=curve)
         with disk_errors(path), changing(path):
             manifest.write(generation.folder)
         return manifest

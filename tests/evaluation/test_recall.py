@@ -38,17 +38,17 @@ def test_recall_is_the_share_of_true_neighbours(index, latents):
     result = measure_recall(index, queries, [f"query {at}" for at in range(60)])
     true = np.argsort(distances(queries, latents, index.manifest.metric), axis=1)[:, :10]
     for point in result.curve:
-        rows = index.search(queries, 10, search_k=point.search_k)
+        rows = index.search(queries, 10, effort=point.effort)
         shares = [len({n.id for n in row} & set(ids)) / 10 for row, ids in zip(rows, true.tolist(), strict=True)]
         assert point.recall == pytest.approx(np.mean(shares))
         assert point.error == pytest.approx(np.std(shares) / np.sqrt(60), abs=1e-5)
     assert result.queries == 60
-    assert result.search_k == index.manifest.search_k
+    assert result.effort == index.manifest.effort
     assert 0.3 < result.recall_at_10 < 1.0
-    assert result.recall_at_10 == next(p.recall for p in result.curve if p.search_k == result.search_k)
+    assert result.recall_at_10 == next(p.recall for p in result.curve if p.effort == result.effort)
     assert 0 < result.median_ms <= result.p99_ms
-    tuned = result.search_k
-    assert [p.search_k for p in result.curve] == sorted(
+    tuned = result.effort
+    assert [p.effort for p in result.curve] == sorted(
         {max(1, round(tuned * f)) for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)}
     )
     assert result.curve[0].recall <= result.curve[-1].recall
@@ -61,7 +61,7 @@ def test_an_item_that_is_the_query_is_no_neighbour(index, latents):
     between = distances(latents[chosen], latents, index.manifest.metric)
     between[chosen, chosen] = np.inf
     true = np.argsort(between, axis=1)[:, :10]
-    rows = index.search(latents[chosen], 11, search_k=result.search_k)
+    rows = index.search(latents[chosen], 11, effort=result.effort)
     shares = [len({n.id for n in row} & set(ids)) / 10 for row, ids in zip(rows, true.tolist(), strict=True)]
     assert result.recall_at_10 == pytest.approx(np.mean(shares))
 

@@ -19,7 +19,7 @@ def report(tmp_path):
 
 def test_the_tuned_point_is_marked(report):
     page = report(evaluation())
-    assert "tuned: search_k 400" in page.by_tag["text"]
+    assert "tuned: effort 400" in page.by_tag["text"]
     rings = [attributes for attributes in page.all("circle") if attributes["class"] == "ring"]
     assert len(rings) == 1
     spots = [attributes for attributes in page.all("circle") if attributes["class"] == "spot"]

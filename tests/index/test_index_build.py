@@ -70,9 +70,9 @@ def test_search_k_is_the_smallest_that_meets_the_recall(build, card, metric, rec
         manifest = index.manifest
     curve = manifest.recall_curve
     assert manifest.recall >= recall
-    assert [p.search_k for p in curve] == sorted({p.search_k for p in curve})
+    assert [p.effort for p in curve] == sorted({p.effort for p in curve})
     chosen = next(p for p in curve if p.recall - p.error >= recall)
-    assert (chosen.search_k, chosen.recall) == (manifest.search_k, manifest.recall)
+    assert (chosen.effort, chosen.recall) == (manifest.effort, manifest.recall)
     assert [meets(p, recall) for p in curve] == [p.recall - p.error >= recall for p in curve]
     assert curve[0].recall < curve[-1].recall
 
@@ -266,7 +266,7 @@ def test_the_recall_curve_leaves_the_query_itself_out(build, card):
         squares[range(500), ids] = np.inf
         truth = np.argsort(squares, axis=1)[:, :10].tolist()
         for point in index.manifest.recall_curve:
-            found = [forest.candidates(row, 11, point.search_k) for row in rows[ids].tolist()]
+            found = [forest.candidates(row, 11, point.effort) for row in rows[ids].tolist()]
             hits = [len((set(a) - {i}) & set(t)) / 10 for a, i, t in zip(found, ids, truth, strict=True)]
             assert point.recall == pytest.approx(np.mean(hits), abs=0.002)
             assert point.error == pytest.approx(np.std(hits) / np.sqrt(500), rel=0.1, abs=1e-4)

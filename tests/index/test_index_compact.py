@@ -96,7 +96,7 @@ def test_everything_removed_is_an_empty_index_that_takes_additions(opened):
     for _ in range(2):
         for reader in (index, LatentIndex.open(index.path)):
             oracle.check(reader)
-            for options in ({}, {"exact": True}, {"where": {"label": "label-1"}}, {"search_k": 5}, {"k": 100}):
+            for options in ({}, {"exact": True}, {"where": {"label": "label-1"}}, {"effort": 5}, {"k": 100}):
                 assert reader.search(NEW[0], **options) == [[]]
             assert reader.search(NEW[:70]) == [[]] * 70
             assert (len(reader), reader.keys(), "key-3" in reader) == (0, [], False)

@@ -28,7 +28,7 @@ def test_a_forest_built_within_its_file_answers_the_same(build, latents):
     answers = []
     for on_disk in (False, True):
         with LatentIndex.open(build(str(on_disk), jobs=1, on_disk=on_disk)) as index:
-            answers.append([index.search(latents[:50], 10, search_k=50), index.search(latents[:50], 10, exact=True)])
+            answers.append([index.search(latents[:50], 10, effort=50), index.search(latents[:50], 10, exact=True)])
     assert answers[0] == answers[1]
 
 

@@ -80,12 +80,12 @@ def test_rare_items_are_all_found_and_the_nearest_of_them(filled, where, k):
 def test_wide_filters_return_as_many_as_there_are(filled, where, k):
     index, oracle = filled
     met = [oracle.ranked(query, where) for query in QUERIES[:5]]
-    for options in ({}, {"search_k": 1}, {"search_k": 100_000}):
+    for options in ({}, {"effort": 1}, {"effort": 100_000}):
         found = keys(index.search(QUERIES[:5], k, where=where, **options))
         for row, all_met in zip(found, met, strict=True):
             assert len(row) == len(set(row)) == min(k, len(all_met))
             assert set(row) <= set(all_met)
-    assert keys(index.search(QUERIES[:5], k, where=where, search_k=10**9)) == [row[:k] for row in met]
+    assert keys(index.search(QUERIES[:5], k, where=where, effort=10**9)) == [row[:k] for row in met]
     assert keys(index.search(QUERIES[:5], k, where=where, exact=True)) == [row[:k] for row in met]
 
 

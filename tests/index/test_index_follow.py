@@ -72,12 +72,12 @@ def test_tune_is_followed(opened, latents, ready, metric):
         old = reader.manifest
         tuned = writer.tune(0.5)
         assert (tuned.target_recall, old.target_recall) == (0.5, 0.98)
-        assert tuned.search_k < old.search_k
+        assert tuned.effort < old.effort
         assert reader.manifest == tuned
-        assert reader.search(latents[:40], 10) == reader.search(latents[:40], 10, search_k=tuned.search_k)
+        assert reader.search(latents[:40], 10) == reader.search(latents[:40], 10, effort=tuned.effort)
         assert writer.tune().target_recall == 0.5
         back = writer.tune(0.98)
-        assert (back.search_k, back.recall) == (old.search_k, old.recall)
+        assert (back.effort, back.recall) == (old.effort, old.recall)
         assert reader.manifest == back
 
 

@@ -37,7 +37,7 @@ def test_search_by_key_leaves_the_item_out(opened, k, exact):
     index, oracle = opened
     for key in ("key-1", "new-1", "key-10", "new-10", "schlüssel/猫 7"):
         expected = [other for other in oracle.ranked(oracle.items[key].latent) if other != key]
-        found = index.search_by_key(key, k, exact=exact, search_k=10**6)
+        found = index.search_by_key(key, k, exact=exact, effort=10**6)
         assert keys(found) == expected[:k]
         assert [n.rank for n in found] == list(range(1, len(found) + 1))
 
@@ -55,7 +55,7 @@ def test_search_by_key_among_equal_latents(tmp_path, metric, place):
         oracle.add(rows[cut:], [f"key-{i}" for i in range(cut, 30)])
         for own in (0, 2, 14, 15, 29):
             for k in (1, 3, 28, 29, 50):
-                found = index.search_by_key(f"key-{own}", k, search_k=10**6)
+                found = index.search_by_key(f"key-{own}", k, effort=10**6)
                 assert keys(found) == [key for key in oracle.items if key != f"key-{own}"][:k]
                 assert {n.distance for n in found} == {found[0].distance}
 
@@ -156,7 +156,7 @@ def test_equal_latents_come_by_id_across_forest_and_delta(tmp_path, metric, dim,
         index.add(rows[20:], [str(i) for i in range(20, 40)])
         index.remove(["4", "24"])
         live = [i for i in range(40) if i not in (4, 24)]
-        for options in ({"exact": True}, {"search_k": 10**6}):
+        for options in ({"exact": True}, {"effort": 10**6}):
             for found in index.search(queries, 40, **options):
                 assert sorted(n.id for n in found) == live
                 for centre in range(4):

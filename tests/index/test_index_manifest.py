@@ -48,14 +48,14 @@ def test_manifest_cut_short_anywhere(generation):
         ("metric", ["angular"]),
         ("n_trees", -1),
         ("seed", 1.5),
-        ("search_k", 0),
-        ("search_k", None),
+        ("effort", 0),
+        ("effort", None),
         ("recall", 1.5),
         ("recall", float("nan")),
         pytest.param("recall", 10**400, id="recall-huge"),
         ("recall_curve", {}),
         ("recall_curve", [1]),
-        ("recall_curve", [{"search_k": 1, "recall": 1.0}]),
+        ("recall_curve", [{"effort": 1, "recall": 1.0}]),
         ("items", -1),
         ("created", "yesterday"),
         ("files", {"forest.ann": {"size": 1}}),
@@ -73,7 +73,7 @@ def test_manifest_with_a_wrong_value_that_vouches_for_itself(path, generation, n
     refuses(path, r"manifest\.json is no valid manifest \((?!its sha256)")
 
 
-@pytest.mark.parametrize("name", ["search_k", "seed", "recall", "created", "target_recall"])
+@pytest.mark.parametrize("name", ["effort", "seed", "recall", "created", "target_recall"])
 def test_manifest_with_another_valid_value(path, generation, name):
     """Nothing else in the index would tell, so the manifest has a digest of itself."""
     text = (generation / "manifest.json").read_text()

@@ -102,13 +102,13 @@ class Changes(RuleBasedStateMachine):
     def search(self, query, k):
         expected = self.oracle.ranked(query)[:k]
         # So few items that the forest looks at all of them.
-        for options in ({"exact": True}, {"search_k": 10**6}):
+        for options in ({"exact": True}, {"effort": 10**6}):
             assert [n.key for n in self.reader.search(query, k, **options)[0]] == expected
 
     @rule(query=QUERIES, k=st.integers(1, 25), where=WHERE)
     def search_with_a_filter(self, query, k, where):
         expected = self.oracle.ranked(query, where)
-        for options in ({"exact": True}, {"search_k": 10**6}, {}):
+        for options in ({"exact": True}, {"effort": 10**6}, {}):
             found = [n.key for n in self.reader.search(query, k, where=where, **options)[0]]
             assert found == expected[:k] or (not options and len(found) == len(expected[:k]))
 

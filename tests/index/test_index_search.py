@@ -43,7 +43,7 @@ def test_exact_search_equals_numpy(index, latents, metric):
 
 def test_exhaustive_forest_search_equals_exact_search(index, latents):
     queries = latents[:20] * 1.1 - 0.05
-    assert index.search(queries, 15, search_k=10**9) == index.search(queries, 15, exact=True)
+    assert index.search(queries, 15, effort=10**9) == index.search(queries, 15, exact=True)
 
 
 def test_exact_search_over_many_blocks(index, latents, monkeypatch, metric):
@@ -60,9 +60,9 @@ def test_tuned_recall_holds_for_other_queries(build, card, metric):
     with LatentIndex.open(build(rows=rows, model=replace(card, metric=metric), n_trees=10)) as index:
         truth = brute_force(queries, rows, metric)[0][:, :10].tolist()
         found = ids(index.search(queries, 10))
-        low = ids(index.search(queries, 10, search_k=1))
+        low = ids(index.search(queries, 10, effort=1))
         assert index.manifest.recall >= 0.98
-        assert index.manifest.search_k < 3000
+        assert index.manifest.effort < 3000
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)])
     assert recall >= 0.95
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(low, truth, strict=True)]) < recall
@@ -104,7 +104,7 @@ def test_more_ids_than_one_query_of_the_catalogue_takes(index, latents):
     assert [n.key for row in answers for n in row] == [f"key-{n.id}" for row in answers for n in row]
 
 
-@pytest.mark.parametrize("options", [{"k": 0}, {"k": -1}, {"k": 5, "search_k": 0}])
+@pytest.mark.parametrize("options", [{"k": 0}, {"k": -1}, {"k": 5, "effort": 0}])
 def test_counts_below_one_are_refused(index, latents, options):
     with pytest.raises(ValueError, match="at least 1"):
         index.search(latents[:1], **options)
@@ -142,7 +142,7 @@ def test_equal_distances_come_by_id(build, card, latents, metric, exact):
     rows = np.repeat(latents[:3], 40, axis=0)
     with LatentIndex.open(build(rows=rows, model=replace(card, metric=metric), recall=1.0)) as index:
         assert index.manifest.recall == 1.0
-        (answers,) = index.search(latents[1], 45, search_k=10**6, exact=exact)
+        (answers,) = index.search(latents[1], 45, effort=10**6, exact=exact)
     assert [n.id for n in answers[:40]] == list(range(40, 80))
     assert len({n.distance for n in answers[:40]}) == 1
 

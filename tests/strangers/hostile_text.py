@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 
-FORGED = "recall@10  1.0000 at search_k 1, forged"
+FORGED = "recall@10  1.0000 at effort 1, forged"
 
 HOSTILE = {
     "colour": "a\x1b[38;5;201mpink",

@@ -12,7 +12,7 @@ try:
         dim = index.manifest.latent_dim
         for count in (1, 3, 100):
             latents = np.random.default_rng(count).normal(size=(count, dim)).astype(np.float32)
-            for options in ({}, {"search_k": 2**31 - 1}, {"k": 1000}, {"where": {"label": "a label"}}):
+            for options in ({}, {"effort": 2**31 - 1}, {"k": 1000}, {"where": {"label": "a label"}}):
                 answers = index.search(latents, **options)
                 assert all(len(answer) == min(options.get("k", 10), len(index)) for answer in answers)
         print("searched", len(index))

@@ -50,18 +50,18 @@ def lists(forest):
 
 def many_roots(forest):
     forest.write(forest.words, np.tile(root(forest), (20_000, 1)))
-    return {"search_k": 2**31 - 1}
+    return {"effort": 2**31 - 1}
 
 
 def many_roots_within_the_manifests_bounds(forest):
     forest.write(forest.words, np.tile(root(forest), (20_000, 1)))
-    return {"search_k": 10_000 * ITEMS, "n_trees": 10_000}
+    return {"effort": 10_000 * ITEMS, "n_trees": 10_000}
 
 
 def many_trees_that_share_all_but_their_roots(forest):
     trees = np.tile(root(forest), (10_000, 1))
     forest.write(forest.words[:-4], trees, trees)
-    return {"search_k": 10_000 * ITEMS, "n_trees": 10_000}
+    return {"effort": 10_000 * ITEMS, "n_trees": 10_000}
 
 
 def more_trees_than_the_command_builds(forest):
@@ -125,7 +125,7 @@ def fewer_items_than_there_are(forest):
 
 
 def a_search_beyond_the_forest(forest):
-    return {"search_k": 2**31 - 1}
+    return {"effort": 2**31 - 1}
 
 
 def a_plane_that_is(value):
@@ -229,7 +229,7 @@ def test_a_tree_as_deep_as_can_be_is_searched_in_no_time(tmp_path, metric, victi
     generation = build_index(tmp_path / "index", items=items, metric=metric, n_trees=1)
     forest = Forest(generation, metric)
     forest.write(forest.words[:items], chain(forest, items))
-    sign(generation, search_k=items)
+    sign(generation, effort=items)
     ended = run_bounded(["python", PROBE, generation.parent], folder=tmp_path, timeout_s=60)
     assert (ended.code, ended.stdout) == (0, f"searched {items}\n"), ended.stderr
     assert ended.peak_mib < MIB

@@ -113,5 +113,5 @@ def _tell(index: Path, report: IndexReport) -> None:
     manifest = report.manifest
     say(
         f"{index}: {manifest.items} images of {manifest.model.name} version {manifest.model.version}, recall@10 "
-        f"{manifest.recall:.3f} at search_k {manifest.search_k}, {len(report.damaged)} damaged images left out"
+        f"{manifest.recall:.3f} at effort {manifest.effort}, {len(report.damaged)} damaged images left out"
     )

@@ -129,9 +129,9 @@ def tune(
     with LatentIndex.open(index) as opened:
         manifest = opened.tune(recall, wait_s=wait)
     for point in manifest.recall_curve:
-        chosen = "  <- used" if point.search_k == manifest.search_k else ""
+        chosen = "  <- used" if point.effort == manifest.effort else ""
         say(
-            f"search_k {point.search_k:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
+            f"effort {point.effort:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
             f"{point.latency_ms:8.3f} ms{chosen}"
         )
     if manifest.recall < manifest.target_recall:

@@ -76,5 +76,5 @@ def import_(
         raise ConfigurationError(f"{file}: {error}") from error
     say(
         f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "
-        f"{manifest.recall:.3f} at search_k {manifest.search_k}"
+        f"{manifest.recall:.3f} at effort {manifest.effort}"
     )

@@ -32,7 +32,7 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
         "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}, takes images of {shape}",
         "latents": f"{figures.latent_dim} floats, {figures.metric}",
         "forest": f"{figures.n_trees} trees, built {figures.created}",
-        "recall@10": f"{figures.recall:.4f} at search_k {figures.search_k}, asked for {figures.target_recall}",
+        "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
     }
     for name, text in rows.items():

@@ -70,13 +70,13 @@ def recall_curve(recall: IndexRecall) -> Markup:
     spots = [(one, *place(one)) for one in points]
     line = element("polyline", cls="line", attributes={"points": " ".join(f"{x:.1f},{y:.1f}" for _, x, y in spots)})
     axes = _axes([tick for tick in y_ticks if 0 <= tick <= 1.0], x_ticks, (y_from, y_to), (x_from, x_to))
-    marks = [mark for one, x, y in spots for mark in _mark(one, x, y, one.search_k == recall.search_k)]
-    told = f"Recall@10 against median time: tuned search_k {recall.search_k}, recall {decimal(recall.recall_at_10)}"
+    marks = [mark for one, x, y in spots for mark in _mark(one, x, y, one.effort == recall.effort)]
+    told = f"Recall@10 against median time: tuned effort {recall.effort}, recall {decimal(recall.recall_at_10)}"
     return svg(_CURVE_WIDTH, _CURVE_HEIGHT, told, *axes, line, *marks, cls="curve")
 
 
 def _mark(one: RecallPoint, x: float, y: float, tuned: bool) -> list[Markup]:
-    told = f"search_k {one.search_k}: recall {decimal(one.recall)}, {decimal(one.latency_ms)} ms"
+    told = f"effort {one.effort}: recall {decimal(one.recall)}, {decimal(one.latency_ms)} ms"
     middle = {"cx": f"{x:.1f}", "cy": f"{y:.1f}"}
     dot = element("circle", element("title", told), cls="spot", attributes={**middle, "r": 5})
     if not tuned:
@@ -86,7 +86,7 @@ def _mark(one: RecallPoint, x: float, y: float, tuned: bool) -> list[Markup]:
     low = min(y + 30, _CURVE_HEIGHT - _BOTTOM - 8)
     wide = x + _TUNED_WIDTH > _CURVE_WIDTH
     place = (x, low + 10, "end") if wide else (x + 14, low, None)
-    return [ring, dot, text(*place[:2], f"tuned: search_k {one.search_k}", "tuned", anchor=place[2])]
+    return [ring, dot, text(*place[:2], f"tuned: effort {one.effort}", "tuned", anchor=place[2])]
 
 
 def _axes(

@@ -109,7 +109,7 @@ def _tiles(evaluation: Evaluation) -> Markup:
         told = f"{shortened(best.name, 24)} {decimal(best.mean)}" if best else "mean over the alterations"
         tiles.append(_tile("altered, found first", decimal(first.mean if first.found_first else None), told))
     recall = evaluation.recall
-    tiles.append(_tile("index recall@10", decimal(recall.recall_at_10), f"of exact search, search_k {recall.search_k}"))
+    tiles.append(_tile("index recall@10", decimal(recall.recall_at_10), f"of exact search, effort {recall.effort}"))
     told = f"99 % within {decimal(recall.p99_ms, 2)} ms"
     tiles.append(_tile("one search of the index", f"{decimal(recall.median_ms, 2)} ms", told))
     return element("dl", *tiles, cls="tiles")
@@ -150,18 +150,18 @@ def _index(evaluation: Evaluation) -> Markup:
     lead = element(
         "p",
         f"The index finds {decimal(recall.recall_at_10)} of the 10 true neighbours that exact search finds, measured "
-        f"with {recall.queries:,} queries. A larger search_k looks at more candidates: it finds more and takes longer.",
+        f"with {recall.queries:,} queries. A larger effort looks at more candidates: it finds more and takes longer.",
     )
     if not recall.curve:
         return section("index", "The index: recall against time", lead)
     rows = [
         [
-            f"{one.search_k:,}" + (" (tuned)" if one.search_k == recall.search_k else ""),
+            f"{one.effort:,}" + (" (tuned)" if one.effort == recall.effort else ""),
             *map(decimal, (one.recall, one.latency_ms)),
         ]
         for one in recall.curve[:MAX_TOLD]
     ]
-    measured = table(["search_k", "recall@10", "median ms"], rows, caption="Recall by search_k", cls="figures")
+    measured = table(["effort", "recall@10", "median ms"], rows, caption="Recall by effort", cls="figures")
     details = element("details", element("summary", "The curve as a table"), measured)
     return section("index", "The index: recall against time", lead, element("figure", recall_curve(recall)), details)
 
