@@ -17,7 +17,7 @@ from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import matching
 from ae_search.image_file import image_pixels, read_image_file
 from ae_search.index import LatentIndex, Neighbour
-from ae_search.index.where import Where
+from ae_search.index.search.where import Where
 from ae_search.views import VIEWS, Pixels, query_views
 
 ImageInput = Path | str | bytes | npt.NDArray[Any]

@@ -140,7 +140,7 @@ def test_no_answer_is_wrong_while_models_roll_over(build, index, pixels):
 
 
 def test_imported_latents_of_no_known_model_are_not_searched_by_image(tmp_path, pixels):
-    from ae_search.index.exchange import import_latents
+    from ae_search.exchange.latent_files import import_latents
 
     np.save(tmp_path / "latents.npy", pixels.reshape(-1, 4).astype(np.float32))
     import_latents(tmp_path / "latents.npy", tmp_path / "imported")

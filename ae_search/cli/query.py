@@ -79,7 +79,7 @@ def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: 
 def _filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    from ae_search.index.where import compile_where
+    from ae_search.index.search.where import compile_where
 
     try:
         raw = json.loads(text)

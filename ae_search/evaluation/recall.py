@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ae_search.contract import Latents
 from ae_search.evaluation.results import IndexRecall
 from ae_search.index import LatentIndex, Neighbour
-from ae_search.index.manifest import RecallPoint
+from ae_search.index.store.manifest import RecallPoint
 
 K = 10
 QUERIES = 1000

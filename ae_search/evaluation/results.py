@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents, Metric, ModelRef
-from ae_search.index.manifest import RecallPoint
+from ae_search.index.store.manifest import RecallPoint
 
 # Ranks at which precision is told.
 RANKS = (1, 10, 100)

@@ -11,24 +11,24 @@ import numpy.typing as npt
 
 from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.build import Origin
-from ae_search.index.comparing import checked_latents, queries
-from ae_search.index.filters import filter_of
-from ae_search.index.following import Follower
-from ae_search.index.generation import Snapshot
-from ae_search.index.items import Metadata
-from ae_search.index.manifest import Manifest
-from ae_search.index.names import metadata_of
-from ae_search.index.neighbour import Neighbour, neighbours
-from ae_search.index.searching import Search
-from ae_search.index.tuning import TUNED_K
-from ae_search.index.where import Where
-from ae_search.index.writing import Writing, compact, rebuilding, tune_again, writing
+from ae_search.index.builder import Origin
+from ae_search.index.items.checking import Metadata
+from ae_search.index.items.names import metadata_of
+from ae_search.index.search.comparing import checked_latents, queries
+from ae_search.index.search.filters import filter_of
+from ae_search.index.search.neighbour import Neighbour, neighbours
+from ae_search.index.search.snapshot_search import Search
+from ae_search.index.search.tuning import TUNED_K
+from ae_search.index.search.where import Where
+from ae_search.index.store.following import Follower
+from ae_search.index.store.generation import Snapshot
+from ae_search.index.store.manifest import Manifest
+from ae_search.index.upkeep.writing import Writing, compact, rebuilding, tune_again, writing
 
 if TYPE_CHECKING:
-    from ae_search.index.duplicates import DuplicateGroup
-    from ae_search.index.info import IndexInfo
-    from ae_search.index.verify import Check
+    from ae_search.index.upkeep.duplicates import DuplicateGroup
+    from ae_search.index.upkeep.info import IndexInfo
+    from ae_search.index.upkeep.verify import Check
 
 
 class LatentIndex:
@@ -350,13 +350,13 @@ class LatentIndex:
 
     def info(self) -> "IndexInfo":
         """Return the figures of this moment, and whether it is time to compact."""
-        from ae_search.index.info import info
+        from ae_search.index.upkeep.info import info
 
         return info(self.path, self.snapshot())
 
     def verify(self) -> "list[Check]":
         """Check all that opening takes on trust; see `verify.verify`."""
-        from ae_search.index.verify import verify
+        from ae_search.index.upkeep.verify import verify
 
         return verify(self.path)
 
@@ -369,7 +369,7 @@ class LatentIndex:
         Raises:
             ValueError: `similarity` is out of range.
         """
-        from ae_search.index.duplicates import find_duplicates
+        from ae_search.index.upkeep.duplicates import find_duplicates
 
         return find_duplicates(self.snapshot(), similarity)
 
@@ -379,7 +379,7 @@ class LatentIndex:
         Raises:
             ConfigurationError: The name has another ending, pyarrow is missing, or the file cannot be written.
         """
-        from ae_search.index.exchange import export_latents
+        from ae_search.exchange.latent_files import export_latents
 
         return export_latents(self.snapshot(), Path(path))
 
@@ -407,7 +407,7 @@ class LatentIndex:
             ModelMismatchError: The file names another model.
             ValueError: A latent is not finite or the rows are of unequal size.
         """
-        from ae_search.index.exchange import import_latents
+        from ae_search.exchange.latent_files import import_latents
 
         import_latents(Path(source), Path(path), model=model, metric=metric, replace=replace)
         return cls(path)

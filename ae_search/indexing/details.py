@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ae_search.errors import ConfigurationError
-from ae_search.index.items import metadata_json
+from ae_search.index.items.checking import metadata_json
 
 _MAX_LINE_BYTES = 2 << 20
 _FIELDS = {"key", "label", "metadata"}

@@ -9,8 +9,8 @@ from typing import Any
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ImageRefusedError, IndexDamagedError
-from ae_search.index.items import Items
-from ae_search.index.writing import rebuilding
+from ae_search.index.items.checking import Items
+from ae_search.index.upkeep.writing import rebuilding
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
 from ae_search.indexing.jobs import IndexReport
 

@@ -20,7 +20,7 @@ from ae_search.evaluation.results import (
     Retrieval,
     ReverseSearch,
 )
-from ae_search.index.manifest import RecallPoint
+from ae_search.index.store.manifest import RecallPoint
 
 LABELS = ("bag", "coat", "shirt")
 NAMES = ("ours version 3", "pixels", "gradients, PCA")

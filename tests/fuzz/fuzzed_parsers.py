@@ -25,13 +25,13 @@ from ae_search.errors import (
     IndexDamagedError,
     ServerAnswerError,
 )
+from ae_search.exchange.parquet_file import malformed
+from ae_search.exchange.parquet_table import read_parquet
 from ae_search.image_file import check_image
-from ae_search.index.forest_nodes import Nodes
-from ae_search.index.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
-from ae_search.index.names import Names, metadata_of
-from ae_search.index.parquet_file import malformed
-from ae_search.index.parquet_table import read_parquet
-from ae_search.index.where import compile_where
+from ae_search.index.engine.annoy_nodes import Nodes
+from ae_search.index.items.names import Names, metadata_of
+from ae_search.index.search.where import compile_where
+from ae_search.index.store.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
 
 CARD = ModelCard(name="tiny", version=3, fingerprint="cd" * 32, image_shape=(4, 4, 1), latent_dim=4)
 ROWS = 2

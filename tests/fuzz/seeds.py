@@ -13,8 +13,8 @@ from fuzzed_parsers import CARD, ROWS
 from PIL import Image
 
 from ae_search.client import wire
+from ae_search.exchange.latent_files import export_latents
 from ae_search.index import IndexBuilder
-from ae_search.index.exchange import export_latents
 from ae_search.index.latent_index import LatentIndex
 
 CORPUS = Path(__file__).parent / "corpus"

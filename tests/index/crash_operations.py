@@ -12,7 +12,7 @@ from index_fixtures import CARD, DIM
 from index_oracle import Oracle
 
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.writing import rebuilding
+from ae_search.index.upkeep.writing import rebuilding
 
 KINDS = ("build", "add", "update", "remove", "compact", "tune", "rebuild")
 FINGERPRINTS = ("ab" * 32, "cd" * 32)

@@ -19,11 +19,11 @@ import numpy as np
 
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
-from ae_search.index.changes import CHANGES, ChangesWriter
-from ae_search.index.epoch import changing
-from ae_search.index.items import Items
-from ae_search.index.manifest import live_generation
-from ae_search.index.place import sole_writer
+from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.items.checking import Items
+from ae_search.index.store.epoch import changing
+from ae_search.index.store.manifest import live_generation
+from ae_search.index.store.place import sole_writer
 
 NOBODY = 65534
 

@@ -13,9 +13,9 @@ from index_oracle import Oracle
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
-from ae_search.index.changes import CHANGES, _digest_of
-from ae_search.index.manifest import MANIFEST, _with_digest
-from ae_search.index.proof import describe_file
+from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.store.proof import describe_file
 
 __all__ = ["build", "card", "latents", "metric", "ready", "small", "small_templates", "templates"]
 

@@ -8,8 +8,8 @@ from index_fixtures import *  # noqa: F403
 
 from ae_search.errors import ConfigurationError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.forest import Forest
-from ae_search.index.tuning import draw_sample, meets
+from ae_search.index.engine.annoy import Forest
+from ae_search.index.search.tuning import draw_sample, meets
 
 LIVE = [".epoch", ".lock", "CURRENT"]
 
@@ -168,7 +168,7 @@ def test_a_failure_keeps_the_old_index(build, latents, monkeypatch, stage):
 
 def test_an_interruption_after_the_rename_keeps_the_new_index(build, latents, monkeypatch):
     path = build()
-    from ae_search.index import place
+    from ae_search.index.store import place
 
     write = place.write_atomically
 
@@ -184,7 +184,7 @@ def test_an_interruption_after_the_rename_keeps_the_new_index(build, latents, mo
 
 
 def test_a_failed_write_cannot_be_passed_over(tmp_path, card, latents, monkeypatch):
-    from ae_search.index.names import NamesWriter
+    from ae_search.index.items.names import NamesWriter
 
     def fail(*_):
         raise OSError(28, "No space left on device")
@@ -202,7 +202,7 @@ def test_a_failed_write_cannot_be_passed_over(tmp_path, card, latents, monkeypat
 
 def test_a_full_disk_is_noticed_before_annoy_dies_of_it(build, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("ae_search.index.forest.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("ae_search.index.engine.annoy.shutil.disk_usage", lambda _: usage)
     with pytest.raises(ConfigurationError, match="MiB free"):
         build()
     assert list(tmp_path.iterdir()) == []
@@ -219,7 +219,7 @@ def test_the_room_estimate_covers_the_forest(tmp_path, monkeypatch):
         grow(path, rows)
         with monkeypatch.context() as patch:
             usage = type("Usage", (), {"free": path.stat().st_size})()
-            patch.setattr("ae_search.index.forest.shutil.disk_usage", lambda _, usage=usage: usage)
+            patch.setattr("ae_search.index.engine.annoy.shutil.disk_usage", lambda _, usage=usage: usage)
             with pytest.raises(ConfigurationError, match="MiB free"):
                 grow(tmp_path / "again.ann", rows)
 

@@ -118,7 +118,7 @@ def test_everything_removed_is_an_empty_index_that_takes_additions(opened):
 
 
 def test_many_items_over_several_blocks(tmp_path, metric, monkeypatch):
-    monkeypatch.setattr("ae_search.index.generation._ITEMS_PER_BLOCK", 16)
+    monkeypatch.setattr("ae_search.index.store.generation._ITEMS_PER_BLOCK", 16)
     rows = clustered(100, seed=47)
     with IndexBuilder(tmp_path / "index", replace(CARD, metric=metric), n_trees=2) as builder:
         builder.add(rows, [str(i) for i in range(100)], thumbnails=[b"%d" % i if i % 2 else None for i in range(100)])

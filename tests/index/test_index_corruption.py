@@ -42,7 +42,7 @@ def no_annoy(monkeypatch):
     def reached(*_):
         pytest.fail("Annoy was reached")
 
-    monkeypatch.setattr("ae_search.index.forest.AnnoyIndex", reached)
+    monkeypatch.setattr("ae_search.index.engine.annoy.AnnoyIndex", reached)
 
 
 def answers(path):

@@ -7,7 +7,7 @@ import pytest
 from index_fixtures import *  # noqa: F403
 
 from ae_search.index import LatentIndex
-from ae_search.index.duplicates import find_duplicates
+from ae_search.index.upkeep.duplicates import find_duplicates
 
 
 def components(latents, similarity):
@@ -64,7 +64,7 @@ def test_added_and_removed_items_count_as_they_are(build, rows):
 
 
 def test_many_equal_items_are_searched_for_a_few_at_a_time(build, monkeypatch):
-    monkeypatch.setattr("ae_search.index.duplicates._FOUND_AT_A_TIME", 100)
+    monkeypatch.setattr("ae_search.index.upkeep.duplicates._FOUND_AT_A_TIME", 100)
     rows = np.repeat(np.eye(2, 8, dtype=np.float32), 150, axis=0)
     with LatentIndex.open(build(rows=rows)) as index:
         found = find_duplicates(index.snapshot(), 0.9)

@@ -11,8 +11,8 @@ from index_fixtures import *  # noqa: F403
 
 from ae_search.contract import ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.exchange.latent_files import export_latents, import_latents
 from ae_search.index import LatentIndex
-from ae_search.index.exchange import export_latents, import_latents
 
 NOTHING = pyarrow.array([], pyarrow.null())
 
@@ -66,7 +66,7 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ae_search.index.generation.Snapshot.blocks", fail)
+    monkeypatch.setattr("ae_search.index.store.generation.Snapshot.blocks", fail)
     with pytest.raises(ConfigurationError, match="No space left"):
         export_latents(index.snapshot(), tmp_path / name)
     assert (tmp_path / name).read_text() == "old"

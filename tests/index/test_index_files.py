@@ -13,7 +13,7 @@ from index_fixtures import only_generation
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import LatentIndex
-from ae_search.index.proof import PROVED_FILES
+from ae_search.index.store.proof import PROVED_FILES
 
 
 def test_two_builds_with_one_thread_are_the_same_bytes(build, latents):
@@ -58,7 +58,7 @@ def proofs(tmp_path, monkeypatch):
 @pytest.fixture
 def hashed(monkeypatch, proofs):
     """Names of the files whose bytes were read, in order; empty it between two looks."""
-    from ae_search.index import proof
+    from ae_search.index.store import proof
 
     names, describe = [], proof.describe_file
 
@@ -76,7 +76,7 @@ def later(monkeypatch):
 
     def pass_s(seconds):
         shifted = SimpleNamespace(time_ns=lambda: time.time_ns() + int(1e9 * seconds))
-        monkeypatch.setattr("ae_search.index.proof.time", shifted)
+        monkeypatch.setattr("ae_search.index.store.proof.time", shifted)
 
     return pass_s
 
@@ -215,7 +215,7 @@ def test_a_cache_is_private_and_holds_the_last_proofs_only(ready, hashed, later,
     mask = os.umask(0)
     try:
         later(60.0)
-        monkeypatch.setattr("ae_search.index.proof._PROOFS_KEPT", 2)
+        monkeypatch.setattr("ae_search.index.store.proof._PROOFS_KEPT", 2)
         paths = [ready(name=name) for name in ("one", "two", "three")]
         for path in paths:
             opens(path, hashed)

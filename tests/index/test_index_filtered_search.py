@@ -133,7 +133,7 @@ def test_by_key_under_a_filter(filled):
 
 def test_a_change_while_a_search_is_under_way(filled, monkeypatch):
     """The item met the filter before and meets it afterwards, so it must not be missing in between."""
-    from ae_search.index.changes import Delta
+    from ae_search.index.items.changes import Delta
 
     index, _ = filled
     index.add(QUERIES[:1], ["moving"], ["far"])

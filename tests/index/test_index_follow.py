@@ -13,8 +13,8 @@ from index_oracle import Oracle
 
 from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.changes import CHANGES, ChangesWriter
-from ae_search.index.manifest import live_generation
+from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.store.manifest import live_generation
 
 NEW = clustered(20, seed=53)
 OTHER = replace(CARD, fingerprint="cd" * 32, version=2)
@@ -212,7 +212,7 @@ def test_without_a_usable_counter_readers_look_every_time(ready, latents, conten
 def test_a_counter_that_was_replaced_below_a_reader(ready, monkeypatch, how):
     """It looks for that after half a second only."""
     path = ready()
-    monkeypatch.setattr("ae_search.index.epoch._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("ae_search.index.store.epoch._LOOK_AGAIN_S", 0.0)
     with LatentIndex.open(path) as reader:
         assert len(reader) == 600
         if how == "counter removed":

@@ -12,10 +12,10 @@ from index_fixtures import *  # noqa: F403
 from ae_search.errors import ConfigurationError, IndexBusyError
 from ae_search.files import locked
 from ae_search.index import LatentIndex
-from ae_search.index.changes import CHANGES, ChangesWriter
-from ae_search.index.manifest import live_generation
-from ae_search.index.place import sole_writer
-from ae_search.index.sqlite_gate import within_sqlite
+from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.sqlite.gate import within_sqlite
+from ae_search.index.store.manifest import live_generation
+from ae_search.index.store.place import sole_writer
 
 GIVEN_S = 30.0
 

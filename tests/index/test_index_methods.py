@@ -8,8 +8,8 @@ from index_fixtures import CARD, DIM, build_at, clustered
 
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import LatentIndex
-from ae_search.index.info import info
-from ae_search.index.verify import verify
+from ae_search.index.upkeep.info import info
+from ae_search.index.upkeep.verify import verify
 
 
 @pytest.fixture

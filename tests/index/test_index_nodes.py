@@ -9,7 +9,7 @@ from index_fixtures import CARD, DIM, build_at, only_generation, sign
 
 from ae_search.errors import IndexDamagedError
 from ae_search.index import LatentIndex
-from ae_search.index.forest_nodes import Nodes
+from ae_search.index.engine.annoy_nodes import Nodes
 
 ITEMS = 600
 
@@ -22,7 +22,7 @@ def generation(ready, metric):
 @pytest.fixture
 def loaded(monkeypatch):
     """Names of the files that Annoy was given, which it opens all the same."""
-    from ae_search.index import forest
+    from ae_search.index.engine import annoy as forest
 
     names = []
 
@@ -152,7 +152,7 @@ def test_nothing_but_items(generation, metric, loaded):
 
 
 def test_nodes_beyond_one_block_are_checked(generation, metric, loaded, monkeypatch):
-    monkeypatch.setattr("ae_search.index.forest_nodes._BYTES_PER_BLOCK", 64 * 44)
+    monkeypatch.setattr("ae_search.index.engine.annoy_nodes._BYTES_PER_BLOCK", 64 * 44)
     numbers = Numbers(generation, metric)
     with LatentIndex.open(generation.parent) as index:
         assert len(index) == ITEMS

@@ -9,9 +9,9 @@ from index_fixtures import sign
 
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
-from ae_search.index.forest_nodes import Nodes
-from ae_search.index.info import info
-from ae_search.index.verify import verify
+from ae_search.index.engine.annoy_nodes import Nodes
+from ae_search.index.upkeep.info import info
+from ae_search.index.upkeep.verify import verify
 
 
 def faults(path):
@@ -40,8 +40,8 @@ def test_a_good_index_has_no_fault(path):
 
 def test_a_proof_is_not_taken_on_trust(path, generation, monkeypatch):
     """A flipped bit behind the file system's back: the clock of the file has not moved."""
-    monkeypatch.setattr("ae_search.index.proof._identity", lambda folder, name, manifest: [1, 2, 3, 4])
-    monkeypatch.setattr("ae_search.index.proof._SETTLED_S", -1e18)
+    monkeypatch.setattr("ae_search.index.store.proof._identity", lambda folder, name, manifest: [1, 2, 3, 4])
+    monkeypatch.setattr("ae_search.index.store.proof._SETTLED_S", -1e18)
     LatentIndex.open(path).close()
     content = bytearray((generation / "forest.ann").read_bytes())
     content[20] ^= 1

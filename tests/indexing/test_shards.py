@@ -17,8 +17,8 @@ from pixel_encoder import OTHER, PixelEncoder, at
 from ae_search.data import open_source
 from ae_search.data.sources import ArraySource
 from ae_search.errors import ConfigurationError, ModelMismatchError, ModelNotServedError
+from ae_search.exchange.latent_files import import_latents
 from ae_search.index import LatentIndex
-from ae_search.index.exchange import import_latents
 from ae_search.indexing.shards import embed_source
 
 

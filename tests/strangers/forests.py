@@ -10,9 +10,9 @@ import numpy as np
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
-from ae_search.index.changes import CHANGES, _digest_of
-from ae_search.index.manifest import MANIFEST, _with_digest
-from ae_search.index.proof import describe_file
+from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.store.proof import describe_file
 
 DIM = 8
 _HEAD = {"angular": 3, "euclidean": 4}

@@ -11,7 +11,7 @@ CHILD = """
 import faulthandler, os, resource, sys; faulthandler.enable()
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
-from ae_search.index.verify import verify
+from ae_search.index.upkeep.verify import verify
 import pathlib
 
 def attempt(path, job):

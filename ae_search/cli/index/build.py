@@ -25,7 +25,7 @@ from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
-from ae_search.index.manifest import MAX_N_TREES
+from ae_search.index.store.manifest import MAX_N_TREES
 from ae_search.indexing import IndexReport
 
 

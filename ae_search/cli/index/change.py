@@ -88,7 +88,7 @@ def remove(
     """Take items out of the index: all of those named, or none if it lacks one of them."""
     named = list(keys or [])
     if keys_from is not None:
-        from ae_search.index.exchange import read_keys
+        from ae_search.exchange.latent_files import read_keys
 
         named += read_keys(keys_from)
     if not named:

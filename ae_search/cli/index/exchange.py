@@ -18,7 +18,7 @@ from ae_search.cli.index.options import (
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say
 from ae_search.index import LatentIndex
-from ae_search.index.manifest import MAX_N_TREES
+from ae_search.index.store.manifest import MAX_N_TREES
 
 
 def export(
@@ -26,7 +26,7 @@ def export(
     index: IndexPath,
 ) -> None:
     """Write keys and latents of all items to FILE."""
-    from ae_search.index.exchange import export_latents
+    from ae_search.exchange.latent_files import export_latents
 
     with LatentIndex.open(index) as opened, progress("exporting", len(opened)) as advance:
         count = export_latents(opened.snapshot(), file, on_progress=advance)
@@ -59,7 +59,7 @@ def import_(
     searched by key and by latent, but not by image.
     """
     from ae_search.errors import ConfigurationError
-    from ae_search.index.exchange import import_latents
+    from ae_search.exchange.latent_files import import_latents
 
     check_recall(recall)
     # A server that is only in the environment need not be the one that made these latents.

@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def info(index: IndexPath, as_json: AsJson = False) -> None:
     """Print what the index holds, and whether it is time to compact it."""
-    from ae_search.index.info import info as figures_of
+    from ae_search.index.upkeep.info import info as figures_of
 
     with LatentIndex.open(index) as opened:
         figures = figures_of(index, opened.snapshot())
@@ -47,7 +47,7 @@ def verify(index: IndexPath, as_json: AsJson = False) -> None:
     What was added since the forest was built has no digest until it is compacted: there, a flipped bit within a text or
     a latent can go unnoticed.
     """
-    from ae_search.index.verify import verify as check
+    from ae_search.index.upkeep.verify import verify as check
 
     checks = check(index)
     if as_json:
@@ -71,7 +71,7 @@ def duplicates(
     as_json: AsJson = False,
 ) -> None:
     """List groups of items that are almost the same image, the largest first."""
-    from ae_search.index.duplicates import find_duplicates
+    from ae_search.index.upkeep.duplicates import find_duplicates
 
     if not 0 < similarity <= 1:
         raise ConfigurationError(f"--similarity must be above 0 and at most 1. Received: {similarity}.")

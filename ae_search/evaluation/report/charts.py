@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ae_search.evaluation.report.markup import Attributes, Markup, decimal, element, shortened
 from ae_search.evaluation.results import IndexRecall
-from ae_search.index.manifest import RecallPoint
+from ae_search.index.store.manifest import RecallPoint
 
 _BAR_WIDTH, _BAR_STEP, _BAR_HEIGHT = 320, 40, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 640, 380

@@ -1,0 +1,1 @@
+"""The engines: what grows an immutable base from latents and returns candidates."""

@@ -1,0 +1,1 @@
+"""What items have besides latents: keys, labels, metadata, thumbnails, and what has changed."""

@@ -1,0 +1,185 @@
+"""The catalogue: keys, labels, metadata and thumbnails of a forest's items, in one SQLite file that never changes."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.index.items.checking import Items
+from ae_search.index.items.names import Name
+from ae_search.index.search.comparing import Ids
+from ae_search.index.search.where import Condition
+from ae_search.index.sqlite.database import Database, blocks
+from ae_search.index.sqlite.gate import within_sqlite
+
+CATALOGUE = "catalogue.sqlite"
+
+_PER_BLOCK = 4096
+_CONDITIONS_KEPT = 8
+
+_SCHEMA = """
+CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
+CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
+"""
+# Made after the rows, when it is one sort.
+_INDEX = "CREATE INDEX items_label ON items (label);"
+
+
+class KeyTwiceError(ConfigurationError):
+    """A key came in that another item has."""
+
+
+class Catalogue:
+    """Reads a catalogue; one connection that threads take turns on.
+
+    Args:
+        path: The SQLite file, proved to be the one that its manifest describes.
+        items: How many items it must hold, with ids 0 to `items` - 1.
+
+    Raises:
+        IndexDamagedError: SQLite cannot open it, or it has other tables or items.
+    """
+
+    def __init__(self, path: Path, items: int) -> None:
+        self._database = Database(path, may_change=False)
+        self._database.check_schema(_SCHEMA + _INDEX)
+        ((low, high),) = self._database.query("SELECT min(id), max(id) FROM items")
+        if items and (low, high) != (0, items - 1):
+            raise IndexDamagedError(
+                f"{path} does not belong to its manifest: expected ids 0 to {items - 1}. Received: {low} to {high}."
+            )
+        # A scan takes a while, and must not keep look-ups waiting.
+        self._scans = Database(path, may_change=False)
+        self._matching: dict[str, Ids] = {}
+
+    def thumbnail(self, item: int) -> bytes | None:
+        """Return the JPEG of an id, None where none is stored."""
+        rows = self._database.query("SELECT jpeg FROM thumbnails WHERE id = ?", (item,))
+        return rows[0][0] if rows else None
+
+    def thumbnails(self, start: int, end: int) -> dict[int, bytes]:
+        """Return the JPEG of each id in [start, end) that has one."""
+        return dict(
+            self._database.query(
+                "SELECT id, jpeg FROM thumbnails WHERE id >= ? AND id < ? AND jpeg NOT NULL", (start, end)
+            )
+        )
+
+    def ids_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the id of each key that is known."""
+        found: dict[str, int] = {}
+        # A lone surrogate, from a command line that is no UTF-8, is in no key.
+        for block in blocks([key for key in keys if key.isascii() or key.encode(errors="replace").decode() == key]):
+            marks = ",".join("?" * len(block))
+            found.update(self._database.query(f"SELECT key, id FROM items WHERE key IN ({marks})", block))
+        return found
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids that meet a condition, ascending; those of the last few conditions are kept."""
+        sql, values = condition
+        name = json.dumps(condition)
+        found = self._matching.pop(name, None)
+        if found is None:
+            found = self._scans.ids(f"SELECT id FROM items WHERE {sql} ORDER BY id", values)
+        self._matching[name] = found
+        # Another thread may be at it as well; one condition more or less does no harm.
+        for old in list(self._matching)[:-_CONDITIONS_KEPT]:
+            self._matching.pop(old, None)
+        return found
+
+    def matching_among(self, condition: Condition, ids: Sequence[int]) -> set[int]:
+        """Return those of some ids that meet a condition."""
+        sql, values = condition
+        found: set[int] = set()
+        for block in blocks(ids):
+            marks = ",".join("?" * len(block))
+            rows = self._database.query(f"SELECT id FROM items WHERE id IN ({marks}) AND {sql}", [*block, *values])
+            found.update(item for (item,) in rows)
+        return found
+
+    def all_names(self) -> Iterator[tuple[range, list[Name]]]:
+        """Yield ids, and key, label and metadata of each, in blocks."""
+        start = 0
+        while rows := self._database.query(
+            "SELECT key, label, metadata FROM items WHERE id >= ? ORDER BY id LIMIT ?", (start, _PER_BLOCK)
+        ):
+            yield range(start, start + len(rows)), rows
+            start += len(rows)
+
+    def check(self) -> int:
+        """Let SQLite check the whole file, and return how many items it holds.
+
+        Raises:
+            IndexDamagedError: The check finds a fault.
+        """
+        self._database.check()
+        ((count,),) = self._database.query("SELECT count(*) FROM items")
+        return int(count)
+
+
+class CatalogueWriter:
+    """Writes a new catalogue in one transaction.
+
+    Args:
+        path: Where the file goes; it must not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with within_sqlite:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            # The unpublished folder is thrown away after a crash, and fsynced as a whole before it is published.
+            # The journal stays in memory rather than off: without one, SQLite cannot take back a refused block.
+            self._connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;" + _SCHEMA)
+            self._connection.execute("BEGIN")
+
+    def add(self, first_id: int, items: Items) -> None:
+        """Add items with ids from `first_id` on: all of them, or none if one is refused.
+
+        Raises:
+            KeyTwiceError: A key is there already, or comes twice.
+        """
+        with within_sqlite:
+            self._add(range(first_id, first_id + len(items)), items)
+
+    def _add(self, ids: range, items: Items) -> None:
+        execute = self._connection.execute
+        execute("SAVEPOINT block")
+        try:
+            rows = zip(ids, items.keys, items.labels, items.metadata, strict=True)
+            self._connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+            pictures = ((item, jpeg) for item, jpeg in zip(ids, items.thumbnails, strict=True) if jpeg is not None)
+            self._connection.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
+        except BaseException as error:
+            if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                execute("ROLLBACK TO block")
+            if not isinstance(error, sqlite3.IntegrityError):
+                raise
+            seen = set(self._stored(items.keys))
+            twice = next(key for key in items.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise KeyTwiceError(f"Keys must be unique. Received twice: {twice!r}.") from error
+        finally:
+            if self._connection.in_transaction:
+                execute("RELEASE block")
+
+    def _stored(self, keys: Sequence[str]) -> Iterator[str]:
+        for key in keys:
+            if self._connection.execute("SELECT 1 FROM items WHERE key = ?", (key,)).fetchone():
+                yield key
+
+    def close(self, *, commit: bool) -> None:
+        """Close the file, keeping what was added only if `commit`."""
+        with within_sqlite:
+            self._close(commit)
+
+    def _close(self, commit: bool) -> None:
+        try:
+            if not self._connection.in_transaction:
+                if commit:
+                    raise sqlite3.OperationalError("an earlier write failed, and all was taken back")
+                return
+            if commit:
+                self._connection.execute(_INDEX)
+            self._connection.execute("COMMIT" if commit else "ROLLBACK")
+        finally:
+            self._connection.close()

@@ -1,0 +1,287 @@
+"""What has changed since the forest was built: items added, and ids removed, in one small SQLite file."""
+
+import hashlib
+import json
+import sqlite3
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_search.contract import Latents
+from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.index.items.checking import Items
+from ae_search.index.items.names import Name
+from ae_search.index.search.comparing import Ids, first_bad_row
+from ae_search.index.search.exact import Rough
+from ae_search.index.search.where import Condition
+from ae_search.index.sqlite.database import Database, blocks, connect, damage_named, ids_array
+from ae_search.index.sqlite.gate import within_sqlite
+from ae_search.index.sqlite.side_files import check_written
+from ae_search.index.store.manifest import FileProof, Manifest
+
+CHANGES = "changes.sqlite"
+CHANGES_FORMAT = 1
+
+# An item that was updated is removed under its old id and added under a new one; ids are never used again.
+_SCHEMA = f"""
+CREATE TABLE added (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT,
+    latent BLOB NOT NULL, jpeg BLOB
+);
+CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL UNIQUE);
+CREATE TABLE sources (name TEXT PRIMARY KEY);
+CREATE TABLE base (files TEXT NOT NULL);
+PRAGMA user_version = {CHANGES_FORMAT};
+"""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The changes as one search sees them; it never changes itself.
+
+    Attributes:
+        ids: Ids `[m]` of the added items, ascending.
+        rough: Their latents, prepared for exact search.
+        names: Key, label and metadata by id.
+        keys: Ids by key.
+        removed: One byte for each item of the forest, 1 where it is removed; empty while none is.
+        removed_count: How many of the forest's items are removed.
+        last_added: Largest id seen.
+        last_removed: Largest removal seen.
+    """
+
+    ids: Ids
+    rough: Rough
+    names: dict[int, Name] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
+    removed: bytearray = field(default_factory=bytearray)
+    removed_count: int = 0
+    last_added: int = -1
+    last_removed: int = 0
+    _table_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids of added items that meet a condition, ascending."""
+        sql, values = condition
+        with self._table_lock, within_sqlite:
+            return ids_array(self._table.execute(f"SELECT id FROM added WHERE {sql} ORDER BY id", values).fetchall())
+
+    @cached_property
+    def _table(self) -> sqlite3.Connection:
+        """The names as a table in memory: the file may be further on by now."""
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        connection.execute("CREATE TABLE added (id INTEGER PRIMARY KEY, key TEXT, label TEXT, metadata TEXT)")
+        rows = ((item, *name) for item, name in self.names.items())
+        connection.executemany("INSERT INTO added VALUES (?, ?, ?, ?)", rows)
+        return connection
+
+
+class Changes:
+    """Reads the changes of a generation.
+
+    Args:
+        path: The SQLite file.
+        manifest: Manifest of the generation.
+
+    Raises:
+        IndexDamagedError: It is missing, cut short, malformed or of another generation.
+        ConfigurationError: It has a newer format than this release reads.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path, self._items = path, manifest.items
+        self._dim, self._metric = manifest.latent_dim, manifest.metric
+        self._database = Database(path, may_change=True)
+        ((version,),) = self._database.query("PRAGMA user_version")
+        if version > CHANGES_FORMAT:
+            raise ConfigurationError(f"{path} has format {version}, newer than {CHANGES_FORMAT}; upgrade ae-search.")
+        if version != CHANGES_FORMAT:
+            raise self._damaged(f"user_version {version}")
+        self._database.check()
+        self._database.check_schema(_SCHEMA)
+        if self._database.query("SELECT files FROM base") != [(_digest_of(manifest.files),)]:
+            raise self._damaged("it belongs to another generation")
+
+    def first(self) -> Delta:
+        """Return all changes.
+
+        Raises:
+            IndexDamagedError: A row is not what a writer writes.
+        """
+        nothing = np.empty((0, self._dim), np.float32)
+        return self.after(Delta(np.empty(0, np.int64), Rough.of(nothing, self._metric), last_added=self._items - 1))
+
+    def after(self, seen: Delta) -> Delta:
+        """Return all changes, reading only those that came after some that were seen."""
+        with self._database.reading() as connection:
+            added = connection.execute(
+                "SELECT id, key, label, metadata, latent FROM added WHERE id > ? ORDER BY id", (seen.last_added,)
+            ).fetchall()
+            gone = connection.execute(
+                "SELECT number, id FROM removed WHERE number > ? ORDER BY number", (seen.last_removed,)
+            ).fetchall()
+        if not added and not gone:
+            return seen
+        return self._joined(seen, added, gone)
+
+    def thumbnail(self, item: int) -> bytes | None:
+        """Return the JPEG of an added item, None where it has none."""
+        rows = self._database.query("SELECT jpeg FROM added WHERE id = ?", (item,))
+        return rows[0][0] if rows else None
+
+    def sources(self) -> list[str]:
+        """Return the names of the sources that items were added from."""
+        return [name for (name,) in self._database.query("SELECT name FROM sources ORDER BY rowid")]
+
+    def check(self) -> None:
+        """Let SQLite check the whole file.
+
+        Raises:
+            IndexDamagedError: It finds a fault.
+        """
+        self._database.check()
+
+    def _joined(self, seen: Delta, added: list[Any], gone: list[tuple[int, int]]) -> Delta:
+        removed, count = seen.removed, seen.removed_count
+        if strange := [item for _, item in gone if not isinstance(item, int) or item < 0]:
+            raise self._damaged(f"removed id {strange[0]!r}")
+        if any(item < self._items for _, item in gone):
+            removed = bytearray(removed or self._items)
+        dead: set[int] = set()
+        for _, item in gone:
+            if item >= self._items:
+                dead.add(item)
+                continue
+            count += 1 - removed[item]
+            removed[item] = 1
+        names, keys = dict(seen.names), dict(seen.keys)
+        for item in dead & names.keys():
+            del keys[names.pop(item)[0]]
+        for item, key, label, metadata, _ in added:
+            if item not in dead:
+                names[item], keys[key] = (key, label, metadata), item
+        rough = seen.rough.joined(Rough.of(self._latents(added), self._metric))
+        ids = np.concatenate([seen.ids, ids_array([row[:1] for row in added])])
+        if dead:
+            alive = np.flatnonzero(~np.isin(ids, list(dead)))
+            rough, ids = rough.rows(alive), ids[alive]
+        return Delta(
+            ids,
+            rough,
+            names,
+            keys,
+            removed,
+            count,
+            added[-1][0] if added else seen.last_added,
+            gone[-1][0] if gone else seen.last_removed,
+        )
+
+    def _latents(self, added: list[Any]) -> Latents:
+        for item, key, label, metadata, blob in added:
+            is_text = isinstance(key, str) and isinstance(label, str | None) and _is_metadata(metadata)
+            if not is_text or not isinstance(blob, bytes) or len(blob) != 4 * self._dim:
+                raise self._damaged(f"item {item}")
+        latents: Latents = np.frombuffer(b"".join(row[4] for row in added), "<f4").reshape(-1, self._dim)
+        if (row := first_bad_row(latents)) is not None:
+            raise self._damaged(f"the latent of {added[row][1]!r}")
+        return latents
+
+    def _damaged(self, what: str) -> IndexDamagedError:
+        return IndexDamagedError(f"{self._path} is damaged ({what}); restore it or build the index anew.")
+
+
+def _is_metadata(text: object) -> bool:
+    if text is None:
+        return True
+    try:
+        return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def create_changes(path: Path, items: int, files: Mapping[str, FileProof]) -> None:
+    """Write the file of a generation that nothing has changed yet.
+
+    Args:
+        path: Where it goes; it must not exist.
+        items: Items in the forest; added ones count on from there.
+        files: The generation's other files, which it will go with and no others.
+    """
+    with within_sqlite, closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(_SCHEMA)
+        connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
+        connection.execute("INSERT INTO base VALUES (?)", (_digest_of(files),))
+
+
+def _digest_of(files: Mapping[str, FileProof]) -> str:
+    text = " ".join(f"{name} {proof.sha256}" for name, proof in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ChangesWriter:
+    """One transaction on the changes of a generation; the caller holds the index's lock.
+
+    Args:
+        path: The SQLite file, which was read meanwhile: no change of a killed writer waits there to be taken back.
+
+    Raises:
+        IndexDamagedError: The file or its journal must not be written, as a link.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_written(path)
+        with ExitStack() as stack:
+            # A fork waits for the end of the transaction.
+            stack.enter_context(within_sqlite)
+            with damage_named(path):
+                self._connection = connect(path, "mode=rw", busy_s=30.0)
+                stack.callback(self._connection.close)
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # A cache that spills locks readers out long before the commit.
+                self._connection.execute("PRAGMA cache_spill = OFF")
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._end = stack.pop_all()
+
+    def add(self, items: Items, latents: Latents) -> None:
+        """Add items; their keys must be new.
+
+        Raises:
+            ConfigurationError: A key is there already.
+        """
+        blobs = (row.tobytes() for row in latents.astype("<f4", copy=False))
+        rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, strict=True)
+        try:
+            self._connection.executemany(
+                "INSERT INTO added (key, label, metadata, latent, jpeg) VALUES (?, ?, ?, ?, ?)", rows
+            )
+        except sqlite3.IntegrityError as error:
+            raise ConfigurationError("A key is in the index already.") from error
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Take items out, whether the forest holds them or they were added."""
+        for block in blocks(ids):
+            self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
+        self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
+
+    def add_source(self, name: str) -> None:
+        """Note where items were added from."""
+        self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file; what was not committed is taken back."""
+        self._end.close()

@@ -1,0 +1,1 @@
+"""One query or many: the base, the changes since, filters, exact search and tuning."""

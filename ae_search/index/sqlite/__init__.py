@@ -1,0 +1,1 @@
+"""SQLite's files, opened as a stranger's."""

@@ -1,0 +1,1 @@
+"""Generations on disk: their manifest, their digests, which one is live."""

@@ -1,0 +1,278 @@
+"""The manifest: everything an Annoy file does not say of itself, and where the live one is."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from ae_search.contract import METRICS, Metric, ModelRef
+from ae_search.errors import ConfigurationError, IndexDamagedError
+from ae_search.files import is_folder, open_regular, write_atomically
+from ae_search.index.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
+from ae_search.index.store.shortage import unreadable
+
+FORMAT = 2
+CURRENT = "CURRENT"
+MANIFEST = "manifest.json"
+GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
+
+_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_CURRENT_BYTES = 64
+MAX_LATENT_DIM = 1 << 16
+MAX_N_TREES = 10_000
+
+
+# Of latents that were imported and came without a word about their model; no model has this fingerprint.
+UNKNOWN_MODEL = ModelRef("unknown", 1, "unknown")
+
+
+@dataclass(frozen=True)
+class RecallPoint:
+    """One measurement of the forest.
+
+    Attributes:
+        effort: Candidates that Annoy looked at.
+        recall: Share in [0, 1] of the true neighbours that were found.
+        error: Standard error of that share.
+        latency_ms: Median of one query to Annoy, in ms.
+    """
+
+    effort: int
+    recall: float
+    error: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class FileProof:
+    """What a file of a generation must be before it may be used.
+
+    Attributes:
+        size: Length in bytes.
+        sha256: Hex digest.
+    """
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a generation is built to, and what the next one takes over.
+
+    Attributes:
+        model: The model whose latents it holds.
+        image_shape: Height and width in px, channels, as that model takes them; None where it is not known.
+        latent_dim: Floats in one latent.
+        metric: Annoy's name of the distance.
+        n_trees: Trees in the forest.
+        seed: Seed of the forest and of the measurement.
+        target_recall: Recall that `effort` was to reach, in (0, 1].
+        sources: Names of the sources that the items came from.
+    """
+
+    model: ModelRef
+    image_shape: tuple[int, int, int] | None
+    latent_dim: int
+    metric: Metric
+    n_trees: int
+    seed: int
+    target_recall: float
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest(Recipe):
+    """What one generation holds and how it was built.
+
+    Attributes:
+        effort: Candidates to look at for up to 10 neighbours.
+        recall: Recall measured at that `effort`, in [0, 1].
+        recall_curve: Everything that was measured, by rising `effort`.
+        items: Count of latents in the forest.
+        created: UTC time in ISO 8601.
+        files: Size and digest of each file that does not change, by name.
+        format: Version of this layout.
+    """
+
+    effort: int = 1
+    recall: float = 1.0
+    recall_curve: tuple[RecallPoint, ...] = ()
+    items: int = 0
+    created: str = ""
+    files: Mapping[str, FileProof] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """Return what the next generation is built to, with some fields changed."""
+        return replace(Recipe(**{f.name: getattr(self, f.name) for f in fields(Recipe)}), **changes)
+
+    def to_json(self) -> str:
+        """Return the manifest with the digest of itself."""
+        raw = asdict(self)
+        return _with_digest(raw)
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into a generation."""
+        write_atomically(folder / MANIFEST, self.to_json())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read and check the manifest of a generation.
+
+        Raises:
+            IndexDamagedError: It is missing, malformed or altered.
+            ConfigurationError: It has another format than this release reads.
+        """
+        path = folder / MANIFEST
+        try:
+            text = _read_bounded(path, _MAX_MANIFEST_BYTES).decode()
+            raw = json.loads(text)
+            if not isinstance(raw, dict):
+                raise ValueError("not a JSON object")
+            _check_digest(raw, text)
+            found = whole_of(raw, "format", 1)
+            if found > FORMAT:
+                raise ConfigurationError(f"{path} has format {found}, newer than {FORMAT}; upgrade ae-search.")
+            if found < FORMAT:
+                raise ConfigurationError(
+                    f"{path} has format {found}, of a release before {FORMAT}; build the index anew with --replace."
+                )
+            return cls(**_fields(raw))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise IndexDamagedError(
+                f"{path} is no valid manifest ({error}); restore it, or build the index anew with --replace."
+            ) from error
+
+
+def _with_digest(raw: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
+    return json.dumps(raw | {"sha256": digest}, indent=2) + "\n"
+
+
+def _check_digest(raw: dict[str, Any], text: str) -> None:
+    """Check that a manifest is, byte for byte, what was written; this holds for later formats too."""
+    unsigned = {name: value for name, value in raw.items() if name != "sha256"}
+    # A file of format 1 has no digest.
+    if raw.get("format") != 1 and _with_digest(unsigned) != text:
+        raise ValueError("its sha256 is another")
+
+
+def live_generation(index: Path) -> Path:
+    """Return the folder of the generation that CURRENT names.
+
+    Raises:
+        ConfigurationError: `index` is no index.
+        IndexDamagedError: CURRENT names no generation, or one that is missing.
+    """
+    name = ""
+    while True:
+        before, name = name, _current(index)
+        folder = index / name
+        # A link would lead writers to files outside of the index.
+        if is_folder(folder):
+            return folder
+        # A writer may have published the next generation and removed this one meanwhile.
+        if name == before:
+            what = "no folder" if os.path.lexists(folder) else "missing"
+            raise IndexDamagedError(
+                f"{index / CURRENT} names {name}, but {folder} is {what}; restore it or build the index anew."
+            )
+
+
+def _current(index: Path) -> str:
+    current = index / CURRENT
+    if not os.path.lexists(current):
+        raise ConfigurationError(f"{index} is no index (no file {CURRENT}); make one with `ae-search index build`.")
+    try:
+        name = _read_bounded(current, _MAX_CURRENT_BYTES).decode("ascii").strip()
+    except ValueError as error:
+        raise IndexDamagedError(f"{current} does not name a generation ({error}).") from error
+    # The name becomes a path, so nothing but this pattern may pass.
+    if not GENERATION.fullmatch(name):
+        raise IndexDamagedError(f"{current} does not name a generation. Received: {name!r}.")
+    return name
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) from error
+    if len(content) > limit:
+        raise ValueError(f"longer than {limit} bytes")
+    return content
+
+
+def _fields(raw: dict[str, Any]) -> dict[str, Any]:
+    model, files = object_of(raw, "model"), object_of(raw, "files")
+    points, sources = value_of(raw, "recall_curve", list), value_of(raw, "sources", list)
+    if not all(isinstance(point, dict) for point in points) or not all(isinstance(name, str) for name in sources):
+        raise ValueError("'recall_curve' must hold objects and 'sources' texts")
+    return {
+        "model": ModelRef(text_of(model, "name"), whole_of(model, "version", 1), text_of(model, "fingerprint")),
+        "image_shape": _image_shape(raw),
+        "latent_dim": whole_of(raw, "latent_dim", 1, MAX_LATENT_DIM),
+        "metric": _metric(raw),
+        "n_trees": whole_of(raw, "n_trees", 1, MAX_N_TREES),
+        "seed": whole_of(raw, "seed", 0, 2**32 - 1),
+        "target_recall": number_of(raw, "target_recall", 1.0),
+        "sources": tuple(sources),
+        "effort": whole_of(raw, "effort", 1, _most_candidates(raw)),
+        "recall": number_of(raw, "recall", 1.0),
+        "recall_curve": tuple(map(_recall_point, points)),
+        "items": whole_of(raw, "items", 0),
+        "created": _created(raw),
+        "files": {name: _proof(object_of(files, name)) for name in files},
+    }
+
+
+def _most_candidates(raw: dict[str, Any]) -> int:
+    """Return the candidates that all trees hold."""
+    # In a small forest, Annoy counts each root twice, and a lone item as one more.
+    items, n_trees = whole_of(raw, "items", 0), whole_of(raw, "n_trees", 1, MAX_N_TREES)
+    return max(1, min(items * (2 * n_trees + 1), MAX_COUNT))
+
+
+def _recall_point(raw: dict[str, Any]) -> RecallPoint:
+    return RecallPoint(
+        whole_of(raw, "effort", 1),
+        number_of(raw, "recall", 1.0),
+        number_of(raw, "error"),
+        number_of(raw, "latency_ms"),
+    )
+
+
+def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int] | None:
+    if raw.get("image_shape", 0) is None:
+        return None
+    sides = value_of(raw, "image_shape", list)
+    if len(sides) != 3 or any(type(side) is not int or side < 1 for side in sides) or sides[2] not in (1, 3):
+        raise ValueError(f"'image_shape' must be height, width and 1 or 3 channels. Received: {str(sides)[:60]}")
+    return sides[0], sides[1], sides[2]
+
+
+def _metric(raw: dict[str, Any]) -> Metric:
+    for metric in METRICS:
+        if raw.get("metric") == metric:
+            return metric
+    raise ValueError(f"'metric' must be one of {METRICS}. Received: {str(raw.get('metric'))[:60]!r}")
+
+
+def _created(raw: dict[str, Any]) -> str:
+    created = text_of(raw, "created")
+    datetime.fromisoformat(created)
+    return created
+
+
+def _proof(raw: dict[str, Any]) -> FileProof:
+    digest = text_of(raw, "sha256")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("'sha256' must be 64 hex digits")
+    return FileProof(whole_of(raw, "size", 0, 2**63 - 1), digest)

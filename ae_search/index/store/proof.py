@@ -1,0 +1,153 @@
+"""Proving that a generation's files are those that its manifest describes, and remembering that they were.
+
+What was proved is remembered in the user's cache, never in the index: a folder that comes from a stranger must not
+vouch for itself (decision 16).
+"""
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ae_search.errors import IndexDamagedError
+from ae_search.files import open_regular, regular_stat, write_atomically
+from ae_search.index.engine.annoy import FOREST
+from ae_search.index.engine.annoy_nodes import Nodes
+from ae_search.index.items.catalogue import CATALOGUE
+from ae_search.index.items.names import NAMES, Names
+from ae_search.index.store.manifest import FileProof, Manifest
+from ae_search.index.store.shortage import unreadable
+
+PROVED_FILES = (FOREST, CATALOGUE, NAMES)
+
+Identity = list[int | str]
+
+# File systems count time in ticks of some milliseconds: a file that changed this recently may change again unnoticed.
+_SETTLED_S = 2.0
+_MAX_PROOF_BYTES = 4096
+# Indexes whose proofs are kept, the last ones.
+_PROOFS_KEPT = 200
+
+
+def describe_file(path: Path) -> FileProof:
+    """Return size and digest of a file, read as a stream."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return FileProof(os.fstat(file.fileno()).st_size, digest.hexdigest())
+
+
+def prove_written(folder: Path, manifest: Manifest) -> None:
+    """Take note that files are good; for the one who wrote and read them, before they are published."""
+    _note(folder, {name: _identity(folder, name, manifest) for name in PROVED_FILES})
+
+
+def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> None:
+    """Check the files of a generation; those that were proved before and have not been touched since are taken as good.
+
+    Annoy itself checks nothing: a wrong or truncated file answers nonsense or kills the process.
+
+    Args:
+        folder: The generation.
+        manifest: Its manifest.
+        again: Whether to read every file whatever was proved before.
+
+    Raises:
+        IndexDamagedError: A file is missing, cut short, altered or another one.
+    """
+    proved = {} if again else _remembered(folder)
+    now: dict[str, Identity] = {}
+    for name in PROVED_FILES:
+        if name not in manifest.files:
+            raise IndexDamagedError(
+                f"{folder}'s manifest does not describe {name}; restore it or build the index anew."
+            )
+        now[name] = _identity(folder, name, manifest)
+        if proved.get(name) != now[name]:
+            _check_file(folder / name, manifest.files[name])
+            if name == FOREST and manifest.items:
+                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items, manifest.n_trees)
+            if name == NAMES:
+                Names(folder / name, manifest.items).check()
+    newest_ns = max(int(identity[3]) for identity in now.values())
+    if proved != now and time.time_ns() - newest_ns > _SETTLED_S * 1e9:
+        _note(folder, now)
+
+
+def _check_file(path: Path, proof: FileProof) -> None:
+    try:
+        size = regular_stat(path).st_size
+        if size != proof.size:
+            raise _damaged(path, f"{proof.size} bytes", f"{size} bytes")
+        digest = describe_file(path).sha256
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if digest != proof.sha256:
+        raise _damaged(path, f"sha256 {proof.sha256}", digest)
+
+
+def _identity(folder: Path, name: str, manifest: Manifest) -> Identity:
+    """Return what changes with each write (nobody can set the ctime), and what the file was proved to be."""
+    try:
+        found = regular_stat(folder / name)
+    except OSError as error:
+        raise unreadable(folder / name, error) from error
+    proved = manifest.files[name].sha256, manifest.items, manifest.n_trees, manifest.latent_dim, manifest.metric
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, *proved]
+
+
+def _remembered(folder: Path) -> Mapping[str, Identity]:
+    """Return what this user has proved of the index that a generation belongs to."""
+    try:
+        if (path := _proof_of(folder)) is None:
+            return {}
+        with os.fdopen(open_regular(path), "rb") as file:
+            raw = json.loads(file.read(_MAX_PROOF_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _note(folder: Path, identities: dict[str, Identity]) -> None:
+    """Take note of a proof; where there is no cache to write, each process proves it anew."""
+    with suppress(OSError):
+        if (path := _proof_of(folder)) is not None:
+            write_atomically(path, json.dumps(identities))
+            proofs = sorted(path.parent.glob("*.json"), key=lambda other: other.lstat().st_mtime_ns)
+            for old in proofs[:-_PROOFS_KEPT]:
+                old.unlink(missing_ok=True)
+
+
+def _proof_of(folder: Path) -> Path | None:
+    """Return where the proof of an index is kept; one file for each, whatever its generation."""
+    proofs = _private_cache()
+    name = hashlib.sha256(os.fsencode(os.path.realpath(folder.parent))).hexdigest()
+    return None if proofs is None else proofs / f"{name[:32]}.json"
+
+
+def _private_cache() -> Path | None:
+    """Return a folder of this user's cache that nobody else may write, made where missing; None where there is none."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))
+    if not base.is_absolute():
+        return None
+    folder = base / "ae-search" / "proofs"
+    try:
+        # A cache of another user, as that of the one who called sudo, is not ours to fill.
+        if not folder.is_dir() and (base if base.exists() else base.parent).stat().st_uid == os.geteuid():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(folder)
+    except OSError:
+        return None
+    is_ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return folder if stat.S_ISDIR(found.st_mode) and is_ours else None
+
+
+def _damaged(path: Path, expected: str, received: str) -> IndexDamagedError:
+    return IndexDamagedError(
+        f"{path} is damaged or belongs to another index: expected {expected}. Received: {received}. "
+        "Restore it or build the index anew."
+    )

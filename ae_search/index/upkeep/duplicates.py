@@ -1,0 +1,114 @@
+"""Groups of items that are almost the same image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ae_search.index.search.comparing import Found
+from ae_search.index.search.snapshot_search import Search
+from ae_search.index.store.generation import Snapshot
+
+_FIRST_K = 10
+_WIDENING = 4
+_FOUND_AT_A_TIME = 100_000
+# Items so near to each other have the same neighbours.
+_SAME_DISTANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Items each of which is almost the same as another one of the group.
+
+    Attributes:
+        keys: Their keys, by id.
+        similarity: The least cosine similarity that ties the group together.
+    """
+
+    keys: list[str]
+    similarity: float
+
+
+class _Groups:
+    """Disjoint sets of ids, joined as links come in (union by path halving)."""
+
+    def __init__(self) -> None:
+        self.parents: dict[int, int] = {}
+        self.weakest: dict[int, float] = {}
+
+    def find(self, item: int) -> int:
+        parents = self.parents
+        while (parent := parents.setdefault(item, item)) != item:
+            parents[item] = item = parents.setdefault(parent, parent)
+        return item
+
+    def join(self, one: int, other: int, similarity: float) -> None:
+        first, second = sorted((self.find(one), self.find(other)))
+        if first != second:
+            self.parents[second] = first
+            self.weakest[first] = min(similarity, *(self.weakest.pop(root, 1.0) for root in (first, second)))
+
+
+def find_duplicates(
+    snapshot: Snapshot, similarity: float, *, on_progress: Callable[[int], object] = lambda items: None
+) -> list[DuplicateGroup]:
+    """Find groups of items that are almost the same.
+
+    Every item is searched for its nearest ones, as many as are similar enough. A pair is missed where the search misses
+    it from both sides, so with a recall of 0.98 hardly ever. In a euclidean index the nearest ones are so by distance:
+    items of the same direction that are far apart in length are not found.
+
+    Args:
+        snapshot: The index.
+        similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
+        on_progress: Called with the number of items done since the last call.
+
+    Returns:
+        Groups of at least two items, the largest first, equal ones by their first id.
+
+    Raises:
+        ValueError: `similarity` is out of range.
+    """
+    if not 0.0 < similarity <= 1.0:
+        raise ValueError(f"Expected a similarity in (0, 1]. Received: {similarity}.")
+    # Equal latents come out with 1 - 1e-16 as well.
+    similarity = min(similarity, 1.0 - 1e-9)
+    groups = _Groups()
+    known: set[int] = set()
+    for block in snapshot.live_ids():
+        todo = [item for item in block if item not in known]
+        k = _FIRST_K
+        while todo:
+            unfinished: list[int] = []
+            # Of many items with many like them, a few at a time: the first ones spare searching for the rest.
+            size = max(1, _FOUND_AT_A_TIME // k)
+            for start in range(0, len(todo), size):
+                part = [item for item in todo[start : start + size] if item not in known]
+                unfinished += _link(snapshot, part, k, similarity, groups, known)
+            todo, k = unfinished, k * _WIDENING
+        known.difference_update(block)
+        on_progress(len(block))
+    return _named(snapshot, groups)
+
+
+def _link(snapshot: Snapshot, ids: list[int], k: int, similarity: float, groups: _Groups, known: set[int]) -> list[int]:
+    """Join each item with those like it; return the items that may have more of them than k."""
+    unfinished = []
+    for item, found in zip(ids, Search(snapshot, k, None).run(snapshot.latents(ids), list), strict=True):
+        if item in known:
+            continue
+        alike: list[Found] = [row for row in found if row[2] >= similarity]
+        for _, other, cosine in alike:
+            if other != item:
+                groups.join(item, other, cosine)
+        if len(alike) == len(found) == k < len(snapshot):
+            unfinished.append(item)
+        else:
+            known.update(other for distance, other, _ in alike if distance <= _SAME_DISTANCE and other > item)
+    return unfinished
+
+
+def _named(snapshot: Snapshot, groups: _Groups) -> list[DuplicateGroup]:
+    members: dict[int, list[int]] = {}
+    for item in sorted(groups.parents):
+        members.setdefault(groups.find(item), []).append(item)
+    ordered = sorted(members.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    return [DuplicateGroup([key for key, _, _ in snapshot.names(ids)], groups.weakest[root]) for root, ids in ordered]
