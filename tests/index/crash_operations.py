@@ -78,7 +78,7 @@ def _plan(operation, before):
         # Now and then everything.
         arguments = {"keys": held if rng.random() < 0.05 else held[: min(len(held) // 2, 12)]}
     elif operation.kind == "compact":
-        arguments = {"jobs": 1}
+        arguments = {"resources": Resources(1)}
     elif operation.kind == "tune":
         arguments = {"recall": float(rng.uniform(0.3, 1.0))}
     elif operation.kind == "rebuild":

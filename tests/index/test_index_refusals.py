@@ -9,9 +9,9 @@ from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered
 
+from ae_search.contract import MAX_METADATA_BYTES
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.items.names import MAX_METADATA_BYTES
 
 NEW = clustered(3, seed=29)
 
