@@ -157,7 +157,7 @@ def _forest_options(folder: Path) -> dict[str, int]:
     engine = AeSearch()
     engine.open(folder)
     manifest = engine.index.manifest
-    return {"n_trees": manifest.n_trees, "seed": manifest.seed}
+    return {"n_trees": manifest.engine.n_trees, "seed": manifest.seed}
 
 
 def _build(engine: Engine, data: DataSet) -> dict[str, Any]:
