@@ -31,7 +31,6 @@ from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index.builder import IndexBuilder
 from ae_search.index.options import BuildOptions
 from ae_search.index.search.answers import neighbours
-from ae_search.index.search.comparing import checked_latents, checked_rows
 from ae_search.index.search.filters import filter_of
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.following import Follower
@@ -41,6 +40,7 @@ from ae_search.index.store.snapshot import Snapshot
 from ae_search.index.store.writing import Writing, writing
 from ae_search.index.upkeep.compacting import compact, rebuilding, tune_again
 from ae_search.index.upkeep.info import info
+from ae_search.nearest.comparing import checked_latents, checked_rows
 
 _ALL_THERE_IS = Resources()
 _DEFAULT = BuildOptions()

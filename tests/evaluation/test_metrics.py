@@ -5,9 +5,9 @@ import pytest
 
 import ae_search.nearest as nearest_room
 from ae_search.evaluation.metrics import Judged, Labels, average_precision
-from ae_search.index.search.comparing import queries as as_queries
-from ae_search.index.search.exact import nearest
 from ae_search.nearest import NONE, top_k
+from ae_search.nearest.comparing import queries as as_queries
+from ae_search.nearest.exact import nearest
 
 
 @pytest.fixture

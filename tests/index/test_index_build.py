@@ -10,8 +10,8 @@ from index_fixtures import *  # noqa: F403
 from ae_search.errors import ConfigurationError
 from ae_search.index import IndexBuilder, LatentIndex
 from ae_search.index.engine.annoy import AnnoyEngine
+from ae_search.index.engine.tuning import draw_sample, meets
 from ae_search.index.options import AnnoyOptions, BaseShape, Resources
-from ae_search.index.search.tuning import draw_sample, meets
 
 LIVE = [".epoch", ".lock", "CURRENT"]
 

@@ -47,8 +47,8 @@ def test_exhaustive_forest_search_equals_exact_search(index, latents):
 
 
 def test_exact_search_over_many_blocks(index, latents, monkeypatch, metric):
-    monkeypatch.setattr("ae_search.index.search.exact._ITEMS_PER_BLOCK", 37)
-    monkeypatch.setattr("ae_search.index.search.exact._QUERIES_PER_BLOCK", 7)
+    monkeypatch.setattr("ae_search.nearest.exact._ITEMS_PER_BLOCK", 37)
+    monkeypatch.setattr("ae_search.nearest.exact._QUERIES_PER_BLOCK", 7)
     order, _, _ = brute_force(latents[:30] + 0.1, latents, metric)
     assert ids(index.search(latents[:30] + 0.1, 50, exact=True)) == order[:, :50].tolist()
 

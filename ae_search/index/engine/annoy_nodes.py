@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ae_search.contract import Latents, Metric
 from ae_search.errors import IndexDamagedError
-from ae_search.index.search.comparing import MAX_MAGNITUDE, Ids
+from ae_search.nearest.comparing import MAX_MAGNITUDE, Ids
 
 # Where a node's children and its vector begin, in bytes (annoylib.h, Angular::Node and Minkowski::Node).
 _CHILDREN_AT: dict[Metric, int] = {"angular": 4, "euclidean": 8}

@@ -9,9 +9,9 @@ from ae_search.contract import Items
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
-from ae_search.index.search.comparing import Ids
 from ae_search.index.sqlite.database import Database, blocks
 from ae_search.index.sqlite.gate import within_sqlite
+from ae_search.nearest.comparing import Ids
 
 CATALOGUE = "catalogue.sqlite"
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.errors import IndexDamagedError
-from ae_search.index.search.comparing import Ids
+from ae_search.nearest.comparing import Ids
 
 # Item of each latent, ascending: n little-endian 32-bit numbers. Where each item has one latent, there is no such file.
 OWNERS = "owners.u32"

@@ -1,8 +1,8 @@
 """What was found, as the answers of a search."""
 
 from ae_search.contract import Neighbour
-from ae_search.index.search.comparing import Found
 from ae_search.index.store.snapshot import Snapshot
+from ae_search.nearest.comparing import Found
 
 
 def neighbours(snapshot: Snapshot, found: list[Found]) -> list[Neighbour]:

@@ -8,10 +8,10 @@ import numpy as np
 from ae_search.contract import Where, parse_where
 from ae_search.index.items.changes import Delta
 from ae_search.index.items.conditions import SqlCondition, compile_conditions
-from ae_search.index.search.comparing import Ids
-from ae_search.index.search.exact import Rough
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.snapshot import Snapshot
+from ae_search.nearest.comparing import Ids
+from ae_search.nearest.exact import Rough
 
 # So many latents of 128 are compared exactly in about the time that Annoy takes for one query.
 _NARROW = 5_000

@@ -10,11 +10,11 @@ import numpy as np
 from ae_search.checked_json import MAX_COUNT
 from ae_search.contract import Latents
 from ae_search.cores import cores
-from ae_search.index.search.comparing import Found, Ids, Query, compare, compare_many, queries
-from ae_search.index.search.exact import nearest
+from ae_search.index.engine.tuning import TUNED_K
 from ae_search.index.search.filters import Filter
-from ae_search.index.search.tuning import TUNED_K
 from ae_search.index.store.snapshot import Snapshot
+from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries
+from ae_search.nearest.exact import nearest
 
 Answer = TypeVar("Answer")
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ae_search.errors import ConfigurationError, IndexBusyError, IndexDamagedError
-from ae_search.index.search.comparing import Ids
+from ae_search.index.shortage import unreadable
 from ae_search.index.sqlite.gate import within_sqlite
 from ae_search.index.sqlite.side_files import check_read, check_written
-from ae_search.index.store.shortage import unreadable
+from ae_search.nearest.comparing import Ids
 
 Answer = TypeVar("Answer")
 

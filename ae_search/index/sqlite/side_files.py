@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ae_search.errors import IndexDamagedError
 from ae_search.files import check_one_name, open_regular, regular_stat
-from ae_search.index.store.shortage import unreadable
+from ae_search.index.shortage import unreadable
 
 JOURNAL = "-journal"
 # Files of the write-ahead log, which no writer of ours ever had.

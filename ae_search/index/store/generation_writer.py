@@ -16,16 +16,16 @@ from ae_search.contract import Items, Latents, Metadata, Resources, checked_item
 from ae_search.errors import ConfigurationError
 from ae_search.files import new_folder
 from ae_search.index.engine import engine_of
+from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
 from ae_search.index.items.changes import CHANGES, create_changes
 from ae_search.index.items.names import NAMES, NamesWriter
 from ae_search.index.items.owners import OWNERS, write_owners
 from ae_search.index.options import BaseShape
-from ae_search.index.search.comparing import checked_rows
-from ae_search.index.search.tuning import tune
 from ae_search.index.store.manifest import Manifest, Plan
 from ae_search.index.store.place import make_live, next_generation
 from ae_search.index.store.proof import describe_file, prove_written, proved_files
+from ae_search.nearest.comparing import checked_rows
 
 _SPILL = "latents.f32"
 

@@ -15,7 +15,7 @@ from ae_search.contract import MAX_ITEM_DIM, MAX_LATENTS_PER_ITEM, METRICS, Metr
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import is_folder, open_regular, write_atomically
 from ae_search.index.options import ENGINE_OPTIONS, BaseShape, EngineOptions
-from ae_search.index.store.shortage import unreadable
+from ae_search.index.shortage import unreadable
 
 FORMAT = 3
 CURRENT = "CURRENT"

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from ae_search.contract import Items, Latents, Metadata, checked_items
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index.items.changes import CHANGES, ChangesWriter
-from ae_search.index.search.comparing import checked_rows
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
 from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 from ae_search.index.store.snapshot import Snapshot
+from ae_search.nearest.comparing import checked_rows
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ae_search.contract import ModelRef, OnItems, Origin, Resources, no_progress
 from ae_search.errors import IndexDamagedError
+from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import KeyTwiceError
-from ae_search.index.search.tuning import tune
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.generation_writer import GenerationWriter, disk_errors, new_generation

@@ -1,9 +1,9 @@
 """Groups of items that are almost the same image."""
 
 from ae_search.contract import DuplicateGroup, OnItems, no_progress
-from ae_search.index.search.comparing import Found
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.snapshot import Snapshot
+from ae_search.nearest.comparing import Found
 
 _FIRST_K = 10
 _WIDENING = 4

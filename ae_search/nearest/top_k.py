@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of vectors in memory, by blocks."""
+"""Exact neighbours of very many queries in float32, by blocks: where ties and the last digit do not matter."""
 
 import numpy as np
 import numpy.typing as npt

@@ -11,8 +11,8 @@ from ae_search.contract import RecallPoint
 from ae_search.cores import cores
 from ae_search.index.engine import Engine
 from ae_search.index.options import EngineOptions
-from ae_search.index.search.comparing import Query, compare, queries
-from ae_search.index.search.exact import nearest
+from ae_search.nearest.comparing import Query, compare, queries
+from ae_search.nearest.exact import nearest
 
 # Recall is measured for this many neighbours.
 TUNED_K = 10

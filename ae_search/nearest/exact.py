@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from ae_search.contract import Latents, Metric
-from ae_search.index.search.comparing import Found, Ids, Query, compare
+from ae_search.nearest.comparing import Found, Ids, Query, compare
 
 # 16,384 latents of 128 float64 are 16 MB, and 256 rows of as many float32 scores 16 MB.
 _ITEMS_PER_BLOCK = 16_384
