@@ -27,9 +27,7 @@ SERVER_START_S = 120.0
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder for all that the demo writes.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Working folder.")] = Path("demo"),
     training_s: Annotated[float, typer.Option(metavar="SECONDS", help="Approximate training time.")] = TRAINING_S,
     source: Annotated[
         str | None, typer.Option(help="Data set: fashion_mnist, or digits (the default without a network).")
