@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "licences.md"
 BASE = "base install"
 HEAD = """# Licences of what ae-search installs
 
-ae-search is under the Apache License 2.0. This page lists what it installs, with the licence in each package's metadata.
+ae-search is under the Apache License 2.0. This page lists what it installs, with the licence that the metadata names.
 `dev`, `bench`, `fuzz`, `coverage` and `docs` are for work on ae-search only. Written by `make licences`.
 """
 # Metadata spell them in many ways; a "BSD License" without a number is left as it is.
