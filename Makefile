@@ -72,7 +72,7 @@ coverage: .venv/.installed-coverage  ## run all tests, and write the share of li
 	$(BIN)/coverage report --rcfile=setup.cfg
 	@if [ "$(COVERED)" = tests ]; then \
 		total=$$($(BIN)/coverage report --rcfile=setup.cfg --format=total) \
-		&& sed -i "s/execute [0-9]* % of/execute $$total % of/" docs/figures.md; \
+		&& sed -i "s/^Share of lines: .*/Share of lines: $$total %./" docs/figures.md; \
 	fi
 
 lint: .venv/.installed  ## ruff and mypy
