@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-latents \
-	bench-train clean-demo docs check-wheel
+	bench-train clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,7 +41,8 @@ install: .venv/.installed  ## make .venv and install everything into it
 constraints:  ## choose the releases to install anew, the newest that setup.cfg allows
 	tools/renew-constraints.sh "$(PYTHON)"
 
-licences: .venv/.installed-bench .venv/.installed-fuzz .venv/.installed-docs  ## write docs/licences.md anew
+LICENSED := bench fuzz docs coverage
+licences: $(LICENSED:%=.venv/.installed-%)  ## write docs/licences.md anew
 	$(BIN)/python tools/licences.py
 
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
@@ -56,6 +57,23 @@ test: lint docs  ## everything that must pass: lint, types, documentation, tests
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes
 	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest tests/index/test_index_crash.py -s
+
+# Measuring coverage serves nothing else, and slows the tests down.
+.venv/.installed-coverage: .venv/.installed
+	$(INSTALL) -e '.[dev,coverage]'
+	@touch $@
+
+# A part, without a new figure: make coverage COVERED=tests/index
+COVERED ?= tests
+coverage: .venv/.installed-coverage  ## run all tests, and write the share of lines that they execute to docs/figures.md
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run --rcfile=setup.cfg -m pytest -n 3 --dist loadfile $(COVERED)
+	$(BIN)/coverage combine -q --rcfile=setup.cfg
+	$(BIN)/coverage report --rcfile=setup.cfg
+	@if [ "$(COVERED)" = tests ]; then \
+		total=$$($(BIN)/coverage report --rcfile=setup.cfg --format=total) \
+		&& sed -i "s/^Share of lines: .*/Share of lines: $$total %./" docs/figures.md; \
+	fi
 
 lint: .venv/.installed  ## ruff and mypy
 	$(BIN)/ruff check

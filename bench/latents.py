@@ -80,7 +80,7 @@ def main() -> int:
     print(f"wrote {report.write_figures(results, 'latents', folder)}")
     print(f"wrote {report.write_tables(tables.whole(results), 'latents', trial)}")
     if not trial:
-        page = Path(__file__).parents[1] / "README.md"
+        page = Path(__file__).parents[1] / "docs" / "figures.md"
         print(f"wrote {report.write_tables(tables.short(results), 'latents', None, page=page)}")
     for check in checks:
         print(check)

@@ -11,7 +11,7 @@ RANKED = ("precision@1", "precision@10", "mAP@1000")
 # The best row of the first table that the default recipe has to beat.
 TO_BEAT = {"precision@1": 0.904, "precision@10": 0.871}
 AIMS = {"precision@1": 0.91, "precision@10": 0.88}
-# Rows of the project's README.
+# Rows of docs/figures.md.
 SHORT = ("pixels", "pixels, PCA", "gradients, PCA", "tutorial", "default")
 TRAINING_S = 900.0
 REVERSE = 0.80
@@ -73,7 +73,7 @@ def whole(results: dict[str, Any]) -> str:
 
 
 def short(results: dict[str, Any]) -> str:
-    """Return the table of the project's README."""
+    """Return the table of docs/figures.md."""
     rows = [
         [row["name"], str(row["floats"]), *(_with_spread(row, name) for name in RANKED[:2]), _of_reverse(results, row)]
         for row in results["retrieval"]

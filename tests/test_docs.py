@@ -1,6 +1,7 @@
 """The documentation is whole: the command line's reference is what the commands say, and no page is left out."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from ae_search.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+
+
+PAGES = [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / f"{folder}/README.md" for folder in ("serving", "export"))]
+PAGES += [ROOT / "examples" / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 
 
 def commands(command=None, name="ae-search"):
@@ -42,6 +47,30 @@ def test_every_command_and_option_is_documented(reference):
         for parameter in command.params:
             for option in (one for one in parameter.opts if one.startswith("--")):
                 assert re.search(rf"{option}\b", reference), (name, option)
+
+
+def written_commands(page):
+    """Yield each command of the tool on a page, in blocks of code and within sentences, as a list of words."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [
+        line.strip() for block in re.findall(r"^ *```\w+\n(.*?)^ *```", text, re.M | re.S) for line in block.split("\n")
+    ]
+    for line in [*lines, *re.findall(r"`(ae-search [^`\n]+)`", text)]:
+        if line.startswith("ae-search "):
+            yield shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_written_command_and_its_options_exist(page):
+    for words in written_commands(page):
+        command = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= known | {"--help", "--install-completion"}, (words, used - known)
+        # What is left of a group's name is a placeholder, never a command that is not there.
+        assert not (getattr(command, "commands", {}) and words and re.fullmatch(r"[a-z]+", words[0])), words
 
 
 def test_every_page_is_in_the_navigation():

@@ -1,4 +1,4 @@
-"""The README's commands and its Python run as they stand there, on a tiny folder of photographs."""
+"""The commands and the Python of README and guides run as they stand there, on a tiny folder of photographs."""
 
 import json
 import os
@@ -17,12 +17,22 @@ import trustme
 from ae_search.index import Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+PAGES = [ROOT / "README.md", *GUIDES]
 TOOL = Path(sys.executable).with_name("ae-search")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language, pages=PAGES):
+    """Return the blocks of code in a language: those of the README first, then those of the guides."""
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    return [block for text in texts for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+
+
+def walk(pages):
+    """Return the five commands from a folder to a query, and what else stands in their blocks."""
+    verbs = ("train photos", "export runs", "serve export", "index build", "query my-photo")
+    lines = [line for block in blocks("sh", pages) for line in block.splitlines()]
+    return [line for line in lines if line.startswith(tuple(f"ae-search {verb}" for verb in verbs))]
 
 
 def run(command, cwd):
@@ -31,7 +41,7 @@ def run(command, cwd):
 
 @pytest.fixture(scope="module")
 def place(photos, tmp_path_factory):
-    """A working folder in which the README's walk has been walked; the server runs on."""
+    """A working folder in which the five commands of the README were run; the server runs on."""
     place = tmp_path_factory.mktemp("readme")
     shutil.copytree(photos, place / "photos")
     shutil.copy(place / "photos" / "cats" / "image 01.PNG", place / "my-photo.jpg")
@@ -40,10 +50,8 @@ def place(photos, tmp_path_factory):
     address = None
     results = {}
     try:
-        for line in next(block for block in blocks("sh") if "ae-search train" in block).splitlines():
+        for line in walk([ROOT / "README.md"]):
             words = shlex.split(line.removesuffix("&"))
-            if words[0] != "ae-search":
-                continue
             command = [word.replace("127.0.0.1:8500", address or "") for word in words[1:]]
             if command[0] == "train":
                 command += ["--epochs", "1", "--image-size", "16x16"]
@@ -63,6 +71,15 @@ def place(photos, tmp_path_factory):
             server.stdout.close()
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_walk_of_the_start_page_is_that_of_the_readme():
+    assert len(walk([ROOT / "README.md"])) == 5
+    assert walk([ROOT / "docs" / "start.md"]) == walk([ROOT / "README.md"])
+
+
 def test_the_walk_from_photographs_to_a_query(place):
     folder, _, results = place
     assert "cats/image 01.PNG" in results["query"].stdout
@@ -77,12 +94,13 @@ def test_the_python_code(place, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     namespace = {}
     for block in blocks("python"):
-        exec(compile(block.replace("127.0.0.1:8500", address), "README.md", "exec"), namespace)
+        exec(compile(block.replace("127.0.0.1:8500", address), "a block of code", "exec"), namespace)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
     start, similarity = lines[0].rsplit(" ", 1)
     assert start == "1 cats/image 01.PNG cats"
     assert float(similarity) == pytest.approx(1.0, abs=1e-6)
+    assert namespace["in_process"].search("my-photo.jpg", k=1)[0].key == "cats/image 01.PNG"
     namespace["client"].close()
     namespace["secure"].close()
 
@@ -90,7 +108,7 @@ def test_the_python_code(place, monkeypatch, capsys):
 def test_the_index_that_lives(place, tmp_path):
     folder, address, _ = place
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    block = next(block for block in blocks("sh") if "index add" in block)
+    (block,) = [block for block in blocks("sh") if "index add" in block]
     told = {}
     for line in block.splitlines():
         words = [word.replace("127.0.0.1:8500", address) for word in shlex.split(line, comments=True)]

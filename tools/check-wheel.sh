@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-python3}
+# Packages found there would pass for installed.
+unset PYTHONPATH
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 

@@ -23,8 +23,8 @@ PAGE = ROOT / "docs" / "licences.md"
 BASE = "base install"
 HEAD = """# Licences of what ae-search installs
 
-ae-search is under the Apache License 2.0. What it installs beside itself is listed here, as the metadata of each tell.
-`dev`, `bench`, `fuzz` and `docs` are for work on ae-search only. Written by `make licences`.
+ae-search is under the Apache License 2.0. This page lists what it installs, with the licence that the metadata names.
+`dev`, `bench`, `fuzz`, `coverage` and `docs` are for work on ae-search only. Written by `make licences`.
 """
 # Metadata spell them in many ways; a "BSD License" without a number is left as it is.
 SPELLINGS = {

@@ -27,11 +27,13 @@ SERVER_START_S = 120.0
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the demo works.")] = Path("demo"),
-    training_s: Annotated[float, typer.Option(metavar="SECONDS", help="Train about so long.")] = TRAINING_S,
-    source: Annotated[str | None, typer.Option(help="fashion_mnist or digits, in place of what can be had.")] = None,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Working folder.")] = Path("demo"),
+    training_s: Annotated[float, typer.Option(metavar="SECONDS", help="Approximate training time.")] = TRAINING_S,
+    source: Annotated[
+        str | None, typer.Option(help="Data set: fashion_mnist, or digits (the default without a network).")
+    ] = None,
 ) -> None:
-    """Train, export, serve, index and query Fashion-MNIST; ends with figures and pictures."""
+    """Train, export, serve, index and query Fashion-MNIST; print figures and draw pictures."""
     load_tensorflow()
     name = source or _obtainable_source()
     model = "fashion" if name == "fashion_mnist" else name

@@ -16,11 +16,11 @@ from ae_search.errors import ConfigurationError
 def doctor(
     connection: Connection,
     index: Annotated[
-        Path | None, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index to use with it.")
+        Path | None, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index to check too.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is wrong with a model server, or with an index beside it, and what to do.
+    """Find out what is wrong with a model server or its index, and what to do about it.
 
     The exit code is 1 if anything is wrong.
     """

@@ -20,20 +20,20 @@ def embed(
     source: SourceName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")],
     only: Only = None,
-    shard_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to a file.")] = 8192,
+    shard_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images per file.")] = 8192,
     retry_left_out: Annotated[
-        bool, typer.Option("--retry-left-out", help="Do those files again that left out an image.")
+        bool, typer.Option("--retry-left-out", help="Write again the files that left out an image.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Remove the files that an earlier run left in DIR, and begin anew.")
+        bool, typer.Option("--restart", help="Remove the files of an earlier run from DIR and start over.")
     ] = False,
 ) -> None:
     """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
 
-    Killed, the same command goes on with the first file that is not finished; it does not notice images that change
-    under the same name meanwhile. Images that cannot be read are listed in DIR/_left-out.jsonl, and the exit code is 3
-    if there are any. It is 1 where the server refused images that can be decoded here, which a server does that joined
-    them with damaged ones of another client: --retry-left-out tries them again.
+    If the command is killed, run it again: it continues with the first unfinished file. It does not notice an image
+    that has changed under the same name. Images that cannot be read are listed in DIR/_left-out.jsonl, and the exit
+    code is 3. The exit code is 1 if the server refused images that can be decoded here. A server that batches refuses
+    good images together with another client's damaged ones; --retry-left-out tries them again.
     """
     from ae_search.indexing.shards import LEFT_OUT, embed_source
 

@@ -16,7 +16,7 @@ IndexPath = Annotated[Path, typer.Option("--index", envvar="AE_SEARCH_INDEX", me
 Only = Annotated[
     list[str] | None,
     typer.Option(
-        "--only", metavar="PATTERN", help="Take only files of a folder with such names, such as 'train_*'; repeatable."
+        "--only", metavar="PATTERN", help="Take only the files whose names match, such as 'train_*'; repeatable."
     ),
 ]
 
