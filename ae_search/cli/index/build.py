@@ -37,13 +37,15 @@ def build(
     index: IndexPath,
     only: Only = None,
     metadata: MetadataLines = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
+    trees: Annotated[
+        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
+    ] = None,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random choices.")] = 42,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Build anew what is in DIR.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
     """Fetch the latents of every image in SOURCE and write an index of them.
@@ -82,7 +84,9 @@ def rebuild(
     index: IndexPath,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Where the images are; unless given, where they were indexed from."),
+        typer.Argument(
+            metavar="[SOURCE]...", help="Source of the images; unless given, the one they were indexed from."
+        ),
     ] = None,
     jobs: Jobs = None,
     deterministic: Deterministic = False,

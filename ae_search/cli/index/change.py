@@ -33,7 +33,7 @@ def add(
     metadata: MetadataLines = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Add the images of SOURCE that the index does not have yet, those that were left out before included.
+    """Add the images of SOURCE that the index does not have yet, including any that were left out before.
 
     The exit code is 1 where the server refused images that can be decoded here.
     """
@@ -81,7 +81,7 @@ def remove(
     index: IndexPath,
     keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of items.")] = None,
     keys_from: Annotated[
-        Path | None, typer.Option("--keys", metavar="FILE", help="Text file with one more key in each line.")
+        Path | None, typer.Option("--keys", metavar="FILE", help="Text file of more keys, one a line.")
     ] = None,
     wait: Wait = 0.0,
 ) -> None:

@@ -41,15 +41,17 @@ def import_(
     ],
     index: IndexPath,
     keys: Annotated[
-        Path | None, typer.Option(metavar="TXT", help="One key a line, for *.npy; unless given, row numbers.")
+        Path | None, typer.Option(metavar="TXT", help="File with one key a line, for *.npy; row numbers unless given.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="angular or euclidean; unless given, the model's.")] = None,
-    trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric, angular or euclidean; the model's unless given.")] = None,
+    trees: Annotated[
+        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
+    ] = None,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Build anew what is in DIR.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
     """Build an index of latents that were made elsewhere.

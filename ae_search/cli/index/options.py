@@ -13,13 +13,11 @@ from ae_search.errors import ConfigurationError
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")]
 Wait = Annotated[
-    float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Wait so long while another process writes DIR.")
+    float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Time to wait while another process writes DIR.")
 ]
 MetadataLines = Annotated[
     Path | None,
-    typer.Option(
-        "--metadata", metavar="JSONL", help='Lines {"key": ..., "label": ..., "metadata": {...}} for the images.'
-    ),
+    typer.Option("--metadata", metavar="JSONL", help='File of lines {"key": ..., "label": ..., "metadata": {...}}.'),
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Threads that build the index; all cores unless given.")]
 Deterministic = Annotated[

@@ -118,7 +118,7 @@ class Database:
             IndexDamagedError: It finds a fault.
         """
         with self.reading() as connection:
-            # Nobody writes meanwhile. What lacks of the last page, SQLite takes for zeros.
+            # Nobody writes meanwhile. SQLite reads the missing end of a last page as zeros.
             ((size,),) = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
             verdict = "ok" if self.path.stat().st_size >= size else "it is cut short"
             if verdict == "ok":
