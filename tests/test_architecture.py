@@ -31,6 +31,7 @@ ROOMS = {
     "errors": Room(0, frozenset(sys.stdlib_module_names) | TF | KERAS | GRPC | ANNOY),
     "printable": Room(0, TF | KERAS | GRPC | ANNOY),
     "cores": Room(0, TF | KERAS | GRPC | ANNOY),
+    "extras": Room(0, TF | KERAS | GRPC | ANNOY),
     "contract": Room(0, TF | KERAS | GRPC | ANNOY),
     "files": Room(0, TF | KERAS | GRPC | ANNOY),
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),

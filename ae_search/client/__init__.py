@@ -3,6 +3,6 @@
 from ae_search.client.access import Access
 from ae_search.client.async_latent_client import AsyncLatentClient
 from ae_search.client.latent_client import LatentClient
-from ae_search.client.versions import VersionStatus
+from ae_search.client.versions import VersionState
 
-__all__ = ["Access", "AsyncLatentClient", "LatentClient", "VersionStatus"]
+__all__ = ["Access", "AsyncLatentClient", "LatentClient", "VersionState"]

@@ -18,7 +18,7 @@ from ae_search.client.requests import Outcome, Request
 from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
 from ae_search.client.steps import Answered, Ask, Conversation, Pause, Send, Step, Work
-from ae_search.client.versions import VersionStatus
+from ae_search.client.versions import VersionState
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 from ae_search.errors import ImageError
 
@@ -60,9 +60,9 @@ class AsyncLatentClient(ModelClient):
         card: ModelCard = await self._carry_out(self.talk.describe())
         return card
 
-    async def status(self) -> list[VersionStatus]:
+    async def status(self) -> list[VersionState]:
         """Return the state of every version; see `LatentClient.status`."""
-        statuses: list[VersionStatus] = await self._carry_out(self.talk.status())
+        statuses: list[VersionState] = await self._carry_out(self.talk.status())
         return statuses
 
     async def encode(self, images: npt.ArrayLike) -> Latents:

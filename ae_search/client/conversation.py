@@ -86,7 +86,7 @@ class ModelTalk:
         return pinned
 
     def status(self) -> Conversation:
-        """Ask for the state of the model's versions; end with a list of `VersionStatus`."""
+        """Ask for the state of the model's versions; end with a list of `VersionState`."""
         return status(self.asked)
 
     def describe(self) -> Conversation:

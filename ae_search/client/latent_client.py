@@ -16,7 +16,7 @@ from ae_search.client.retrying import Attempts, Deadline
 from ae_search.client.rpc_errors import closed, from_rpc
 from ae_search.client.steps import Answered, Ask, Conversation, Pause, Send, Step, Work
 from ae_search.client.under_way import UnderWay
-from ae_search.client.versions import VersionStatus
+from ae_search.client.versions import VersionState
 from ae_search.client.wire import GET_MODEL_STATUS, PREDICT
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
 
@@ -78,13 +78,13 @@ class LatentClient(ModelClient):
         card: ModelCard = self._carry_out(self.talk.describe())
         return card
 
-    def status(self) -> list[VersionStatus]:
+    def status(self) -> list[VersionState]:
         """Return the state of every version of the model that the server knows, as it lists them.
 
         Raises:
             ServerError: The server cannot be reached or does not know the model.
         """
-        statuses: list[VersionStatus] = self._carry_out(self.talk.status())
+        statuses: list[VersionState] = self._carry_out(self.talk.status())
         return statuses
 
     def encode(self, images: npt.ArrayLike) -> Latents:

@@ -14,7 +14,7 @@ from pictures import coloured_picture, encoded
 from scripted_server import CARD, latents_of
 
 from ae_search import errors
-from ae_search.client import VersionStatus, chunks
+from ae_search.client import VersionState, chunks
 from ae_search.client.rpc_errors import ERRORS
 from ae_search.errors import (
     ConfigurationError,
@@ -118,7 +118,7 @@ def test_a_pixel_bomb_is_refused_from_its_header(client, script):
 
 def test_describe_status_and_pinning(client, script):
     assert client.describe() == CARD
-    assert client.status() == [VersionStatus(3, "AVAILABLE"), VersionStatus(2, "END", "ended")]
+    assert client.status() == [VersionState(3, "AVAILABLE"), VersionState(2, "END", "ended")]
     assert client.at_version(3).describe() == CARD
     with pytest.raises(ModelNotServedError, match="pixels version 2"):
         client.at_version(2).describe()

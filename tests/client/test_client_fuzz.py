@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from answers import CARD, card_answer, good_answer, latents_answer, status_answer
 
-from ae_search.client import VersionStatus, wire
+from ae_search.client import VersionState, wire
 from ae_search.client.conversation import ModelTalk
 from ae_search.client.rpc_errors import Asked
 from ae_search.client.steps import Ask, AskEach, Pause, Send, Step, Work
@@ -120,7 +120,7 @@ def check(verb, result):
         assert type(result) is ModelCard and type(result.version) is int and 1 <= result.version < 2**63
         assert result.name and result.latent_dim >= 1
     elif verb == "status":
-        assert all(type(one) is VersionStatus for one in result)
+        assert all(type(one) is VersionState for one in result)
     else:
         assert result.shape == (ROWS, 16) and result.dtype == np.float32 and np.isfinite(result).all()
 
@@ -167,7 +167,7 @@ def test_the_fuzzer_knows_good_answers():
     answer = lambda request: good_answer(request.method, request.message)  # noqa: E731
     assert carried_out(talk.describe(), answer) == CARD
     np.testing.assert_array_equal(carried_out(talk.encode(PIXELS), answer), LATENTS)
-    assert carried_out(talk.status(), answer)[0] == VersionStatus(3, "AVAILABLE")
+    assert carried_out(talk.status(), answer)[0] == VersionState(3, "AVAILABLE")
 
 
 def test_random_answers_over_sockets(connect):
