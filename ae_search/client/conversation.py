@@ -75,14 +75,10 @@ class ModelTalk:
         """Return the same for one version only.
 
         Raises:
-            ModelNotServedError: Another one is pinned.
+            ModelNotServedError: Another one is pinned, or no server can have such a version.
         """
-        if type(version) is not int:
-            raise TypeError(f"A version is a whole number. Received: {version!r}.")
-        if self.asked.version not in (None, version):
-            raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self.asked} only.")
         pinned = copy.copy(self)
-        pinned.asked, pinned._card = replace(self.asked, version=version, label=None), None
+        pinned.asked, pinned._card = self.asked.at_version(version), None
         return pinned
 
     def status(self) -> Conversation:
