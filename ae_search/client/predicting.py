@@ -133,7 +133,7 @@ def _good(outcome: Outcome, asked: Asked) -> bytes:
         return good(outcome)
     cause = outcome.__cause__
     told = str(cause.details() or "") if isinstance(cause, grpc.RpcError) else ""
-    if isinstance(outcome, BatchTooLargeError) and told.startswith("CLIENT"):
+    if isinstance(outcome, BatchTooLargeError) and "CLIENT: Received" in told:
         raise ServerAnswerError(
             f"The answer of {asked.target} is too large ({told}); ask for fewer rows or outputs, or allow more by "
             "max_answer_bytes."

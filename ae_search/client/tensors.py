@@ -153,7 +153,10 @@ class Reader:
             values = np.concatenate([values, np.repeat(last, count - len(values))])
         if len(values) != count:
             raise ServerAnswerError(f"Expected {count} values for shape {list(shape)}, received {len(values)}.")
-        return (_widened(values) if tensor.dtype == DT_BFLOAT16 else values).reshape(shape)
+        try:
+            return (_widened(values) if tensor.dtype == DT_BFLOAT16 else values).reshape(shape)
+        except ValueError as error:  # NumPy multiplies the sizes without the zeros
+            raise ServerAnswerError(f"NumPy has no arrays of shape {list(shape)}: {error}.") from error
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
