@@ -1,12 +1,10 @@
 """Latents over gRPC, for programs on asyncio."""
 
-from pathlib import Path
-
 import numpy.typing as npt
 
 from ae_search.client.async_predict_client import AsyncPredictClient
 from ae_search.client.model_client import EncoderClient
-from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
+from ae_search.contract import FileInputs, Latents, ModelCard, OnBad, file_batch
 from ae_search.errors import ImageError
 
 
@@ -35,12 +33,11 @@ class AsyncLatentClient(EncoderClient, AsyncPredictClient):
 
     async def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files; see `LatentClient.encode_files`."""
-        if not isinstance(files, str | bytes | bytearray | Path):
-            files = list(files)  # type: ignore[assignment]
-        reads = any(not isinstance(file, bytes) for file in files)
+        batch: FileInputs = file_batch(files)  # type: ignore[assignment]
+        reads = any(not isinstance(file, bytes) for file in batch)
         bad: dict[int, ImageError] = {}
         take_note = None if on_bad is None else bad.__setitem__
-        latents: Latents = await self.line.carry_out(self.talk.encode_files(files, take_note), in_thread=reads)
+        latents: Latents = await self.line.carry_out(self.talk.encode_files(batch, take_note), in_thread=reads)
         if on_bad is not None:  # here, because conversations that read files run in threads
             for position, error in bad.items():
                 on_bad(position, error)

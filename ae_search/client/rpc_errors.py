@@ -7,6 +7,7 @@ from typing import Self
 import grpc
 
 from ae_search.client.addresses import proxy_of
+from ae_search.contract import checked_version
 from ae_search.errors import (
     AccessDeniedError,
     AeSearchError,
@@ -70,9 +71,7 @@ class Asked:
         Raises:
             ModelNotServedError: Another one is pinned, or no server can have such a version.
         """
-        if type(version) is not int:
-            raise TypeError(f"A version is a whole number. Received: {version!r}.")
-        if self.version not in (None, version):
+        if self.version not in (None, checked_version(version)):
             raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self} only.")
         if not 0 <= version <= LAST_VERSION:
             raise ModelNotServedError(f"Versions are from 0 to {LAST_VERSION}; there is no version {version}.")

@@ -16,9 +16,12 @@ from ae_search.contract.card import (
 from ae_search.contract.encoder import (
     AsyncEncoder,
     Encoder,
+    FileInput,
     FileInputs,
     Latents,
     OnBad,
+    checked_version,
+    file_batch,
     image_batch,
 )
 from ae_search.contract.index import (
@@ -70,6 +73,7 @@ __all__ = [
     "DuplicateGroup",
     "EncodeKeys",
     "Encoder",
+    "FileInput",
     "FileInputs",
     "IMAGES",
     "IMAGE_BYTES",
@@ -104,6 +108,8 @@ __all__ = [
     "Test",
     "UNKNOWN_MODEL",
     "Where",
+    "checked_version",
+    "file_batch",
     "image_batch",
     "metadata_of",
     "no_progress",

@@ -1,6 +1,7 @@
 """The clients for asyncio behind the verbs of the blocking ones, so that one test is about both."""
 
 import asyncio
+import copy
 import threading
 
 from ae_search.client import AsyncLatentClient, AsyncPredictClient, LatentClient, PredictClient
@@ -50,7 +51,7 @@ class OnEventLoop:
         return self.client.version
 
     def __getstate__(self):
-        return self.client
+        return copy.copy(self.client)
 
     def __setstate__(self, client):
         self._begin(client)
