@@ -36,6 +36,7 @@ ROOMS = {
     "files": Room(0, TF | KERAS | GRPC | ANNOY),
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),
     "handshake": Room(1, TF | KERAS | GRPC | ANNOY),
+    "plan": Room(0, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),
     "principal": Room(1, TF | KERAS | GRPC | ANNOY),
     "views": Room(1, TF | KERAS | GRPC | ANNOY),

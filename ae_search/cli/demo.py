@@ -178,7 +178,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
     chosen = np.random.default_rng(0).permutation(len(test))[:QUERIES]
     labels = [test.labels[i] for i in chosen]
     with LatentClient(address, model) as client, LatentIndex.open(index) as opened:
-        result = evaluate_queries(ImageSearch(client, opened).search, test.images[chosen], labels)
+        result = evaluate_queries(ImageSearch(client, opened).search, test.images[chosen], labels)  # type: ignore[arg-type, unused-ignore]
         queries = [Picture(test.images[i], test.labels[i] or "") for i in chosen[:PICTURED]]
         rows = [
             [picture_of(opened.thumbnail(n.key), n.label or "") for n in found]

@@ -89,6 +89,11 @@ class LatentIndex:
         return self.snapshot().manifest
 
     @property
+    def place(self) -> str:
+        """Where the index is, for messages: its folder."""
+        return str(self.path)
+
+    @property
     def model(self) -> ModelRef:
         """The model whose latents the index holds."""
         return self.manifest.model

@@ -1,26 +1,10 @@
 """The same SavedModel in this process."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from ae_search.errors import ConfigurationError, ModelNotServedError
 from ae_search.model_server import LocalEncoder
-
-
-def png(seed):
-    """A 2 x 2 picture, which the decode leaves as it is, and its pixels."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue(), pixels
-
-
-def cut_short(seed):
-    """A file whose header is right, so that only the decode finds out."""
-    return png(seed)[0][:45]
 
 
 @pytest.fixture(scope="module")
