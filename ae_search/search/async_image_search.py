@@ -16,7 +16,8 @@ class AsyncImageSearch:
     """`ImageSearch` for asyncio: the same verbs, behaviour and errors; one event loop, any number of tasks.
 
     The encoder answers on the event loop. The index, views and files have threads of their own, so that the loop goes
-    on meanwhile. The handshake is made by `async with`, or by the first search.
+    on meanwhile. The handshake is made by `async with`, or by the first search. Closing the search closes neither encoder
+    nor index.
 
     Args:
         encoder: `AsyncLatentClient`.
@@ -48,7 +49,8 @@ class AsyncImageSearch:
         self._pool = ThreadPoolExecutor(self._threads or cores(), thread_name_prefix="ae-search")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"index": self.index, "_given": self._given, "_threads": self._threads}
+        made = ("_closed", "_match", "_handshake", "_pool")
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

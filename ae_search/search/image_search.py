@@ -40,7 +40,7 @@ class ImageSearch:
         self._agree(None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"index": self.index, "_given": self._given, "_match": None}
+        return vars(self) | {"_match": None}
 
     @property
     def encoder(self) -> Encoder:
