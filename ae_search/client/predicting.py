@@ -95,6 +95,7 @@ def metadata(asked: Asked) -> Conversation:
         raise ServerAnswerError(f"{asked.target} answered without a {SIGNATURE_DEF}.")
     found = wire.parsed(wire.SignatureDefMap, packed.value, asked.target).signature_def
     spec = response.model_spec
+    _check_version(asked, spec.version.value)
     signatures = {name: Signature(_specs(one.inputs), _specs(one.outputs)) for name, one in sorted(found.items())}
     return ModelMetadata(spec.name or asked.model, spec.version.value, signatures)
 
@@ -113,9 +114,7 @@ def _request(asked: Asked, inputs: Inputs, signature: str, outputs: list[str]) -
 def _outputs(data: bytes, asked: Asked, names: list[str] | None) -> Outputs:
     target = asked.target
     response = wire.parsed(wire.PredictResponse, data, target, values=wire.ANY_VALUES)
-    answered = response.model_spec.version.value
-    if asked.version not in (None, answered):
-        raise ServerAnswerError(f"{target} was asked for version {asked.version}, version {answered} answered.")
+    _check_version(asked, response.model_spec.version.value)
     reader, found = Reader(len(data)), {}
     for name in sorted(response.outputs) if names is None else names:
         if name not in response.outputs:
@@ -125,6 +124,11 @@ def _outputs(data: bytes, asked: Asked, names: list[str] | None) -> Outputs:
         except ServerAnswerError as error:
             raise ServerAnswerError(f"{target}: output {name!r}: {error}") from error
     return found
+
+
+def _check_version(asked: Asked, answered: int) -> None:
+    if asked.version not in (None, answered):
+        raise ServerAnswerError(f"{asked.target} was asked for version {asked.version}, version {answered} answered.")
 
 
 def _good(outcome: Outcome, asked: Asked) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.client.wire import DT_STRING
+from ae_search.client.wire import DT_STRING, MAX_STRINGS
 from ae_search.errors import ConfigurationError, ServerAnswerError
 
 DT_BFLOAT16 = 14
@@ -143,6 +143,8 @@ class Reader:
             raise ServerAnswerError(f"DataType {tensor.dtype} is none that NumPy has.")
         itemsize = 8 if kind is None else np.dtype(kind.dtype).itemsize
         count = prod(shape)
+        if kind is None and count > MAX_STRINGS:
+            raise ServerAnswerError(f"Expected at most {MAX_STRINGS} strings, received shape {list(shape)}.")
         self._left -= count * itemsize
         if self._left < 0:
             raise ServerAnswerError(f"A tensor of shape {list(shape)} is larger than its message allows.")

@@ -4,7 +4,9 @@ They come from a FileDescriptorSet (see tools/wire_descriptors.py) in a private 
 official stubs as well, before or after.
 """
 
+from collections.abc import Iterator
 from importlib import resources
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +52,7 @@ MAX_SMALL_ANSWER_BYTES = 2**20 + 2**16
 
 
 class Values(NamedTuple):
-    """Where the values of tensors stand in a message: the fields on the way, and how many of each level are looked at.
+    """Where the values of tensors stand in a message: the fields on the way, and how many are looked at altogether.
 
     The way is PredictResponse.outputs, its values, and of them tensor_content and the fields of values.
     """
@@ -60,9 +62,10 @@ class Values(NamedTuple):
 
 
 NO_VALUES = Values((), 0)
-FLOATS = Values(((1,), (2,), (4, 5)), 64)
-# Each string is a field of its own.
-ANY_VALUES = Values(((1,), (2,), (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17)), 2**20)
+FLOATS = Values(((1,), (2,), (4, 5)), 4096)
+# Strings that an answer may have; each is a field of its own.
+MAX_STRINGS = 2**20
+ANY_VALUES = Values(((1,), (2,), (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17)), MAX_STRINGS)
 
 TensorProto = _message("tensorflow.TensorProto")
 DataType = _POOL.FindEnumTypeByName("tensorflow.DataType")
@@ -83,7 +86,7 @@ def parsed(message: Any, data: bytes, target: str, *, values: Values = NO_VALUES
     """
     rest = len(data)
     if values.path and rest > MAX_SMALL_ANSWER_BYTES:
-        rest -= _value_bytes(memoryview(data), values)
+        rest -= _value_bytes(memoryview(data), values.path, count(values.fields, -1))
     if rest > MAX_SMALL_ANSWER_BYTES:
         raise ServerAnswerError(
             f"{target} answered a {message.DESCRIPTOR.name} with {rest} bytes beside values; expected at most "
@@ -95,10 +98,11 @@ def parsed(message: Any, data: bytes, target: str, *, values: Values = NO_VALUES
         raise ServerAnswerError(f"{target} answered {len(data)} bytes that are no {message.__name__}.") from error
 
 
-def _value_bytes(data: memoryview, values: Values) -> int:
-    """Return how many bytes of a message are packed values at a path of fields, as far as its first fields go."""
+def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...], left: Iterator[int]) -> int:
+    """Return how many bytes of a message are values at a path of fields, as far as the fields go that are left."""
     found = at = 0
-    for _ in range(values.fields):
+    while at < len(data) and next(left) > 0:
+        start = at
         tag, at = _varint(data, at)
         kind, field = tag & 7, tag >> 3
         if kind == 0:
@@ -106,14 +110,11 @@ def _value_bytes(data: memoryview, values: Values) -> int:
         elif kind == 2:
             size, at = _varint(data, at)
             inner = data[at : at + size]
-            if field in values.path[0]:
-                deeper = values.path[1:]
-                found += _value_bytes(inner, values._replace(path=deeper)) if deeper else len(inner)
             at += size
+            if field in path[0]:
+                found += _value_bytes(inner, path[1:], left) if len(path) > 1 else at - start
         else:
             at += {1: 8, 5: 4}.get(kind, len(data))
-        if at >= len(data):
-            break
     return found
 
 

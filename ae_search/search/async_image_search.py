@@ -16,8 +16,8 @@ class AsyncImageSearch:
     """`ImageSearch` for asyncio: the same verbs, behaviour and errors; one event loop, any number of tasks.
 
     The encoder answers on the event loop. The index, views and files have threads of their own, so that the loop goes
-    on meanwhile. The handshake is made by `async with`, or by the first search. Closing the search closes neither encoder
-    nor index.
+    on meanwhile. The handshake is made by `async with`, or by the first search. To close the search closes neither the
+    encoder nor the index.
 
     Args:
         encoder: `AsyncLatentClient`.
