@@ -9,18 +9,30 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ae_search.client import Access, AsyncLatentClient, LatentClient
+    from ae_search.client import Access, AsyncLatentClient, AsyncPredictClient, LatentClient, PredictClient
     from ae_search.index import LatentIndex
-    from ae_search.search import ImageSearch
+    from ae_search.search import AsyncImageSearch, ImageSearch
 
-__all__ = ["Access", "AsyncLatentClient", "ImageSearch", "LatentClient", "LatentIndex"]
+__all__ = [
+    "Access",
+    "AsyncImageSearch",
+    "AsyncLatentClient",
+    "AsyncPredictClient",
+    "ImageSearch",
+    "LatentClient",
+    "LatentIndex",
+    "PredictClient",
+]
 
 _HOMES = {
     "Access": "ae_search.client",
+    "AsyncImageSearch": "ae_search.search",
     "AsyncLatentClient": "ae_search.client",
+    "AsyncPredictClient": "ae_search.client",
     "ImageSearch": "ae_search.search",
     "LatentClient": "ae_search.client",
     "LatentIndex": "ae_search.index",
+    "PredictClient": "ae_search.client",
 }
 
 

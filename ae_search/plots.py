@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError, ImageError
+from ae_search.extras import needs
 from ae_search.files import write_atomically
 from ae_search.image_file import read_image_file, small_picture, stored_thumbnail
 from ae_search.printable import printable
@@ -95,10 +96,8 @@ def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
 
 
 def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> None:
-    try:
+    with needs("Pictures need matplotlib", "plots"):
         from matplotlib.figure import Figure  # without pyplot: no display, no global state
-    except ImportError as error:
-        raise ConfigurationError("Pictures need matplotlib: pip install 'ae-search[plots]'.") from error
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(CELL_INCHES * columns, (CELL_INCHES + 0.25) * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)

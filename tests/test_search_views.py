@@ -146,7 +146,7 @@ def test_answers_do_not_depend_on_what_is_in_memory_together(search, photographs
     whole = search.search_batch(queries, views=True)
     assert [row[0].key for row in whole] == [f"photo {i}" for i in range(COUNT)]
     for name, few in (("_VIEWED_QUERIES", 5), ("_VIEWED_BYTES", 1)):
-        monkeypatch.setattr(f"ae_search.search.{name}", few)
+        monkeypatch.setattr(f"ae_search.search.query.{name}", few)
         parts = search.search_batch(queries, views=True)
         assert [[n.key for n in row] for row in parts] == [[n.key for n in row] for row in whole]
     assert [[n.key for n in search.search(one, views=True)] for one in queries[:2]] == [

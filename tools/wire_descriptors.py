@@ -17,7 +17,7 @@ OUTPUT = Path(__file__).resolve().parents[1] / "ae_search" / "client" / "wire.bi
 
 def descriptor_set() -> bytes:
     """Return the serialized set: each file after those that it imports."""
-    from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
     found: dict[str, descriptor_pb2.FileDescriptorProto] = {}
 
@@ -30,7 +30,7 @@ def descriptor_set() -> bytes:
         file.CopyToProto(proto)
         found[file.name] = proto
 
-    for module in (predict_pb2, get_model_status_pb2):
+    for module in (predict_pb2, get_model_status_pb2, get_model_metadata_pb2):
         add(module.DESCRIPTOR)
     return descriptor_pb2.FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
 

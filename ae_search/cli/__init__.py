@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train
 from ae_search.cli.terminal import PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError
+from ae_search.extras import install
 
 __all__ = ["app", "main"]
 
@@ -74,5 +75,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("tensorflow", "keras", "tensorflow_serving", "grpc_health"):
             raise
-        say(f"error: this command needs {error.name}: pip install 'ae-search[tensorflow]'", err=True)
+        say(f"error: this command needs {error.name}: {install('tensorflow')}", err=True)
         sys.exit(1)

@@ -9,9 +9,10 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import say, say_json, show_table
+from ae_search.contract import Index, Neighbour, parse_where
 from ae_search.errors import ConfigurationError
 from ae_search.image_file import read_image_file
-from ae_search.index import LatentIndex, Neighbour
+from ae_search.index import LatentIndex
 from ae_search.search import ImageSearch
 
 
@@ -52,7 +53,8 @@ def query(
     _check(photos, keys, k, views=views)
     options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
     files = [read_image_file(photo) for photo in photos or []]
-    with LatentIndex.open(index) as opened:
+    opened: Index
+    with LatentIndex.open(index) as opened:  # type: ignore[assignment, unused-ignore]
         found: list[list[Neighbour]] = []
         if photos:
             encoder = connection.encoder(opened.model.name)
@@ -79,8 +81,6 @@ def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: 
 def _filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    from ae_search.contract import parse_where
-
     try:
         raw = json.loads(text)
         parse_where(raw)
@@ -100,7 +100,7 @@ def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:
         show_table(name, ("rank", "key", "label", "similarity"), rows)
 
 
-def _draw(path: Path, names: list[str], files: list[bytes], found: list[list[Neighbour]], index: LatentIndex) -> None:
+def _draw(path: Path, names: list[str], files: list[bytes], found: list[list[Neighbour]], index: Index) -> None:
     from ae_search.plots import picture_of, picture_of_file, plot_neighbours
 
     queries = [picture_of_file(data, Path(name).name) for name, data in zip(names, files, strict=False)]

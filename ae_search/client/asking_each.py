@@ -33,7 +33,7 @@ def ask_each(request: Request, access: Access, timeout_s: float) -> list[Outcome
     channels: list[Any] = []
     try:
         for address, host in addresses:
-            channels.append(open_channel(address, access_to(host, access), retries=False))
+            channels.append(open_channel(address, access_to(host, access)))
         calls = [
             channel.unary_unary(request.method).future(request.message, timeout=timeout_s, metadata=metadata)
             for channel in channels

@@ -8,7 +8,7 @@ import numpy as np
 from ae_search.client.chunks import MAX_REQUEST_BYTES, Chunk, Limits, name_of
 from ae_search.client.requests import Outcome, Request, good, latents_of, predict, predict_array
 from ae_search.client.rpc_errors import Asked, BatchTooLargeError
-from ae_search.contract import FileInputs, Latents, ModelCard
+from ae_search.contract import FileInput, Latents, ModelCard
 from ae_search.errors import ImageError, ImageRefusedError
 from ae_search.image_file import check_pixels
 
@@ -57,7 +57,7 @@ class Call:
     card: ModelCard
     asked: Asked
     limits: Limits
-    files: FileInputs | None = None
+    files: list[FileInput] | None = None
     stop_at_bad: bool = False
     bad: dict[int, ImageError] = field(default_factory=dict)
     suspects: list[Suspect] = field(default_factory=list)

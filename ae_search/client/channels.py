@@ -1,6 +1,5 @@
 """Channels to a server: the options that gRPC takes, for blocking and for asynchronous calls alike."""
 
-import json
 from typing import Any
 
 import grpc
@@ -18,37 +17,24 @@ LEAST_PING_S, MOST_PING_S = 1.0, 310.0
 # A server that is short of CPU takes its time with the answer, too.
 LEAST_PING_ANSWER_S, MOST_PING_ANSWER_S = 2.0, 10.0
 
-# github.com/grpc/proposal, A6: gRPC tries again by itself what did not reach a server or met one that was stopping.
-# What it cannot say is to try again by the text of an error; see `retrying`.
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2.5,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
-)
+SERVICE_CONFIG = '{"loadBalancingConfig": [{"round_robin": {}}]}'
 
 
 def open_channel(
-    target: str, access: Access, *, timeout_s: float = 30.0, retries: bool = True, asynchronous: bool = False
+    target: str,
+    access: Access,
+    *,
+    timeout_s: float = 30.0,
+    max_answer_bytes: int = MAX_ANSWER_BYTES,
+    asynchronous: bool = False,
 ) -> Any:
-    """Return a `grpc.Channel`, or a `grpc.aio.Channel`.
+    """Return a `grpc.Channel`, or a `grpc.aio.Channel`; gRPC itself sends nothing again, see `retrying`.
 
     Args:
         target: The gRPC target.
         access: TLS and credentials.
         timeout_s: Seconds that a request may take; a connection that hangs is given up after half of it.
-        retries: Whether gRPC itself tries again.
+        max_answer_bytes: Bytes that an answer may have.
         asynchronous: Which kind of channel.
 
     Raises:
@@ -56,7 +42,8 @@ def open_channel(
     """
     access.check(target)
     api: Any = grpc.aio if asynchronous else grpc
-    options = [*_options(target, access), *_keepalive(timeout_s), ("grpc.enable_retries", int(retries))]
+    options = [*_options(target, access), *_keepalive(timeout_s)]
+    options.append(("grpc.max_receive_message_length", max_answer_bytes))
     if not access.uses_tls:
         return api.insecure_channel(target, options=options)
     authorities, key, certificate = access.tls_files()
@@ -69,12 +56,10 @@ def open_channel(
 
 def _options(target: str, access: Access) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
         ("grpc.max_send_message_length", -1),  # files are bounded when they are read, requests when they are cut
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.service_config_disable_resolution", 1),
-        # A request larger than this buffer would not be tried again.
-        ("grpc.per_rpc_retry_buffer_size", MAX_ANSWER_BYTES + 2**20),
+        ("grpc.enable_retries", 0),
         # Its default of up to two minutes would outlast a server's restart.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ae_search.client.rpc_errors import BatchTooLargeError
-from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInputs
+from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInput
 from ae_search.errors import ImageError
 from ae_search.image_file import check_image, read_image_file
 
@@ -88,10 +88,11 @@ def row_chunks(images: npt.NDArray[Any], signature: str, limits: Limits) -> Iter
 
 
 def file_chunks(
-    files: FileInputs,
+    files: list[FileInput],
     limits: Limits,
-    bad: dict[int, ImageError] | None,
+    bad: dict[int, ImageError],
     *,
+    stop_at_bad: bool = False,
     max_megapixels: float | None = None,
 ) -> Iterator[Chunk]:
     """Yield the bytes of files, which are read as they are needed.
@@ -99,11 +100,9 @@ def file_chunks(
     Args:
         files: Paths, or the bytes of image files.
         limits: How many files a request may carry.
-        bad: Takes the error of each file that is no image by its header; without it the first one is raised.
+        bad: Takes the error of each file that is no image by its header.
+        stop_at_bad: Whether to end at the first such file, once those before it are sent.
         max_megapixels: Pixels that an image may have, in millions, None for the limit of its format.
-
-    Raises:
-        ImageError: A file is no image, and there is no `bad`.
     """
     chunk: dict[int, bytes] = {}
     size = 0
@@ -111,9 +110,11 @@ def file_chunks(
         try:
             data = _checked_bytes(file, name_of(files, position), max_megapixels)
         except ImageError as error:
-            if bad is None:
-                raise
+            if stop_at_bad and chunk:
+                yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
             bad[position] = error
+            if stop_at_bad:
+                return
             continue
         if chunk and (len(chunk) >= limits.files or size + len(data) > MAX_REQUEST_BYTES):
             yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
@@ -124,7 +125,7 @@ def file_chunks(
         yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
 
 
-def name_of(files: FileInputs, position: int) -> str:
+def name_of(files: list[FileInput], position: int) -> str:
     """Return what to call a file in an error."""
     file = files[position]
     return f"image {position}" if isinstance(file, bytes) else str(file)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import chain, count, islice
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -31,6 +30,7 @@ from ae_search.contract import (
     FileInputs,
     ModelCard,
     OnBad,
+    file_batch,
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError
@@ -75,18 +75,14 @@ class ModelTalk:
         """Return the same for one version only.
 
         Raises:
-            ModelNotServedError: Another one is pinned.
+            ModelNotServedError: Another one is pinned, or no server can have such a version.
         """
-        if type(version) is not int:
-            raise TypeError(f"A version is a whole number. Received: {version!r}.")
-        if self.asked.version not in (None, version):
-            raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self.asked} only.")
         pinned = copy.copy(self)
-        pinned.asked, pinned._card = replace(self.asked, version=version, label=None), None
+        pinned.asked, pinned._card = self.asked.at_version(version), None
         return pinned
 
     def status(self) -> Conversation:
-        """Ask for the state of the model's versions; end with a list of `VersionStatus`."""
+        """Ask for the state of the model's versions; end with a list of `VersionState`."""
         return status(self.asked)
 
     def describe(self) -> Conversation:
@@ -130,16 +126,16 @@ class ModelTalk:
         """Ask for the latents of image files; end with those of the good ones, `[n, d]`, in order.
 
         Raises:
-            TypeError: `files` is one file and no list.
+            TypeError: `files` is one file and no list, or holds something else.
         """
-        if isinstance(files, str | bytes | bytearray | Path):
-            raise TypeError(f"files must be a list of paths or bytes. Received: {type(files).__name__}.")
-        files = [bytes(file) if isinstance(file, bytearray | memoryview) else file for file in files]  # type: ignore
+        batch = file_batch(files)
 
         def all_files(card: ModelCard, asked: Asked) -> Conversation:
-            call = Call(card, asked, self.limits, files, stop_at_bad=on_bad is None)
-            bad = None if on_bad is None else call.bad
-            yield from self._pump(file_chunks(files, self.limits, bad, max_megapixels=self.max_megapixels), call)
+            call = Call(card, asked, self.limits, batch, stop_at_bad=on_bad is None)
+            chunks = file_chunks(
+                batch, self.limits, call.bad, stop_at_bad=call.stop_at_bad, max_megapixels=self.max_megapixels
+            )
+            yield from self._pump(chunks, call)
             if on_bad is None and call.bad:
                 raise call.bad[min(call.bad)]
             return call

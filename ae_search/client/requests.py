@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ae_search.client import wire
 from ae_search.client.rpc_errors import Asked
+from ae_search.client.tensors import fill_tensor
 from ae_search.contract import LATENTS, MODEL_CARD, Latents, ModelCard
 from ae_search.errors import AeSearchError, ModelNotServedError, ServerAnswerError
 
@@ -45,7 +46,7 @@ def predict(asked: Asked, signature: str, inputs: dict[str, Any] | None = None) 
     fill_spec(request.model_spec, asked)
     request.model_spec.signature_name = signature
     for name, values in (inputs or {}).items():
-        wire.put_tensor(request, name, values)
+        fill_tensor(request.inputs[name], name, values)
     return Request(wire.PREDICT, asked, request.SerializeToString())
 
 
@@ -99,7 +100,7 @@ def latents_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Latents
         ServerAnswerError: It is not what was asked for.
     """
     target = asked.target
-    response = wire.parsed(wire.PredictResponse, data, target, with_values=True)
+    response = wire.parsed(wire.PredictResponse, data, target, values=wire.FLOATS)
     if LATENTS not in response.outputs:
         raise ServerAnswerError(f"{target} answered without {LATENTS!r}; was the model exported by ae-search?")
     answered = response.model_spec.version.value

@@ -1,4 +1,12 @@
-"""When a request that failed is sent again, and how long to wait before."""
+"""When a request that failed is sent again, and how long to wait before; gRPC itself sends nothing again.
+
+| what came | how often it is sent again |
+|---|---|
+| the server has no thread left, or its batching queue is full | until the request's time is up |
+| UNAVAILABLE or CANCELLED, from a server that has answered before | until the request's time is up |
+| UNAVAILABLE, where none ever answered, or TLS failed | 4 times, within about three seconds |
+| anything else | never |
+"""
 
 import random
 import time
@@ -20,21 +28,47 @@ _OVERLOAD = {
 FIRST_WAIT_S = 0.01
 # Longer waits starve those who waited, while newcomers find room.
 LONGEST_WAIT_S = 0.25
+# A server that never answered may be starting, or not be there at all.
+STRANGER_ATTEMPTS = 5
+STRANGER_FIRST_WAIT_S, STRANGER_GROWTH = 0.1, 2.5
 # With less time an attempt would only turn "no room" into "too slow".
 SHORTEST_ATTEMPT_S = 0.05
 # gRPC takes a deadline beyond its clock for one that has passed; nobody waits for years.
 LONGEST_TIMEOUT_S = 1e8
 
 
-def check_timeouts(timeout_s: float, total_timeout_s: float | None) -> None:
-    """Check the seconds that a client is to wait.
+@dataclass(frozen=True)
+class Timeouts:
+    """How long a client waits.
+
+    Attributes:
+        request_s: Seconds allowed for each request, its repetitions included.
+        call_s: Seconds allowed for a whole call, None for no limit.
 
     Raises:
         ConfigurationError: They are zero, negative or not a number.
     """
-    for name, seconds in (("timeout_s", timeout_s), ("total_timeout_s", total_timeout_s)):
-        if seconds is not None and not seconds > 0:
-            raise ConfigurationError(f"{name} must be above 0 seconds. Received: {seconds}.")
+
+    request_s: float
+    call_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("timeout_s", self.request_s), ("total_timeout_s", self.call_s)):
+            if seconds is not None and not seconds > 0:
+                raise ConfigurationError(f"{name} must be above 0 seconds. Received: {seconds}.")
+
+    @property
+    def longest_request_s(self) -> float:
+        """The longest that a request can take, in s."""
+        return self.request_s if self.call_s is None else min(self.request_s, self.call_s)
+
+    def for_call(self) -> "Deadline":
+        """Return the deadline of a call that begins now."""
+        return Deadline.after(self.call_s)
+
+    def for_request(self, until: "Deadline | None" = None) -> "Deadline":
+        """Return the deadline of a request that begins now, within that of its call."""
+        return Deadline.after(self.request_s) if until is None else until.sooner(self.request_s)
 
 
 @dataclass(frozen=True)
@@ -72,7 +106,6 @@ class Attempts:
     Attributes:
         deadline: The request's.
         patient: Whether to wait for a server that is away: it has answered before, so that it may be starting anew.
-            gRPC itself tries for about three seconds, which is enough where there was never one.
         failed: How many failed.
         refusal: The last time that the server had no room, or was away.
     """
@@ -85,10 +118,15 @@ class Attempts:
     def pause_s(self, error: grpc.RpcError) -> float | None:
         """Take note of a failure; return how long to wait before the next attempt, None if there is to be none."""
         self.failed += 1
-        if not (is_overloaded(error) or (self.patient and is_away(error))):
+        if is_overloaded(error) or (self.patient and is_away(error)):
+            pause_s = jitter_s(self.failed)
+        elif error.code() is grpc.StatusCode.UNAVAILABLE and self.failed < STRANGER_ATTEMPTS:
+            pause_s = STRANGER_FIRST_WAIT_S * STRANGER_GROWTH ** (self.failed - 1) * random.uniform(0.8, 1.2)
+        else:
             return None
         self.refusal = error
-        return wait_s(self.failed, self.deadline)
+        fits = time.monotonic() + pause_s + SHORTEST_ATTEMPT_S < self.deadline.at
+        return pause_s if fits else None
 
     def reason(self, error: grpc.RpcError) -> grpc.RpcError:
         """Return why the last error ended the request: the refusals before it, where it only says that time is up."""
@@ -97,7 +135,7 @@ class Attempts:
 
 
 def is_overloaded(error: grpc.RpcError) -> bool:
-    """Return whether the server said that it takes no more work right now; gRPC itself retries plain UNAVAILABLE."""
+    """Return whether the server said that it takes no more work right now."""
     text = _OVERLOAD.get(error.code())
     return text is not None and text in str(error.details() or "")
 
@@ -110,17 +148,6 @@ def is_away(error: grpc.RpcError) -> bool:
     if error.code() is grpc.StatusCode.CANCELLED:
         return True
     return error.code() is grpc.StatusCode.UNAVAILABLE and not TLS_FAILED.search(str(error.details() or ""))
-
-
-def wait_s(attempt: int, deadline: Deadline) -> float | None:
-    """Return how long to wait before an attempt, None if its deadline would be over.
-
-    Args:
-        attempt: 1 for the first repetition.
-        deadline: The request's.
-    """
-    chosen = jitter_s(attempt)
-    return chosen if time.monotonic() + chosen + SHORTEST_ATTEMPT_S < deadline.at else None
 
 
 def jitter_s(attempt: int) -> float:

@@ -1,11 +1,13 @@
 """The one map from a gRPC status to an error of this package."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import grpc
 
 from ae_search.client.addresses import proxy_of
+from ae_search.contract import checked_version
 from ae_search.errors import (
     AccessDeniedError,
     AeSearchError,
@@ -50,6 +52,7 @@ TLS_FAILED = re.compile(r"handshak|certificate|verification check", re.IGNORECAS
 # tensorflow_serving/batching/batching_session.cc: other pixels of another client are in the same run.
 JOINED = "from different tasks have different shapes"
 NO_WEIGHTS = "Could not find variable"
+LAST_VERSION = 2**63 - 1
 TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d{1,9})")
 
 
@@ -61,6 +64,18 @@ class Asked:
     model: str
     version: int | None = None
     label: str | None = None
+
+    def at_version(self, version: int) -> Self:
+        """Return the same for one version only.
+
+        Raises:
+            ModelNotServedError: Another one is pinned, or no server can have such a version.
+        """
+        if self.version not in (None, checked_version(version)):
+            raise ModelNotServedError(f"Version {version} is needed, but the client is to ask for {self} only.")
+        if not 0 <= version <= LAST_VERSION:
+            raise ModelNotServedError(f"Versions are from 0 to {LAST_VERSION}; there is no version {version}.")
+        return replace(self, version=version, label=None)
 
     def __str__(self) -> str:
         """Return the model's name with the version or label, if any was asked for."""
@@ -95,9 +110,9 @@ def from_rpc(error: grpc.RpcError, asked: Asked, timeout_s: float) -> AeSearchEr
     return made
 
 
-def closed(asked: Asked) -> ServerUnavailableError:
+def closed(target: str) -> ServerUnavailableError:
     """Return the error of a call whose client was closed meanwhile."""
-    return ServerUnavailableError(f"The client was closed before {asked.target} answered.")
+    return ServerUnavailableError(f"The client was closed before {target} answered.")
 
 
 def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: float) -> AeSearchError:
@@ -139,7 +154,7 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
             "the whole version there under a new number, with one rename."
         )
     if kind is ModelNotServedError and "signature" in details.lower():
-        return f"{asked} on {target} lacks a signature; was it exported by ae-search?"
+        return f"{asked} on {target} has no such signature; an encoder must be an export of ae-search."
     if kind is ModelNotServedError and asked.version is not None:
         return f"{target} does not serve {asked}; serve that version too, or ask for one that is served."
     return advice

@@ -35,5 +35,5 @@ def timed_encode_file(client: LatentClient, data: bytes) -> tuple[Latents, tuple
         if isinstance(step, Send | Step):
             raise AssertionError(f"one file takes one request, not {step}")
         began = time.perf_counter()
-        answer = client.answer(step)
+        answer = client.line.answer(step)
         spent[1] += time.perf_counter() - began

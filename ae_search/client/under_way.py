@@ -81,7 +81,7 @@ class _Sent:
         try:
             self.outcome = self.call.result()
         except grpc.FutureCancelledError:
-            self.outcome = closed(asked)
+            self.outcome = closed(asked.target)
         except grpc.RpcError as error:
             pause_s = attempts.pause_s(error)
             if pause_s is None:

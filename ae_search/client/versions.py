@@ -16,7 +16,7 @@ MAX_STATUS_ERROR = 1000
 
 
 @dataclass(frozen=True)
-class VersionStatus:
+class VersionState:
     """One version of a model on the server: its number, its state (AVAILABLE, LOADING, …) and its error, if any."""
 
     version: int
@@ -38,7 +38,7 @@ class Holdings:
 
 
 def status(asked: Asked) -> Conversation:
-    """Ask for the state of a model's versions, or of the one that is pinned; end with a list of `VersionStatus`."""
+    """Ask for the state of a model's versions, or of the one that is pinned; end with a list of `VersionState`."""
     return _statuses(good((yield Ask(_request(asked)))), asked)
 
 
@@ -93,7 +93,7 @@ def _request(asked: Asked) -> Request:
     return Request(wire.GET_MODEL_STATUS, asked, request.SerializeToString())
 
 
-def _statuses(data: bytes, asked: Asked) -> list[VersionStatus]:
+def _statuses(data: bytes, asked: Asked) -> list[VersionState]:
     response = wire.parsed(wire.GetModelStatusResponse, data, asked.target)
     names, statuses = wire.ModelState.values_by_number, response.model_version_status
     if len(statuses) > MAX_STATUSES:
@@ -101,7 +101,7 @@ def _statuses(data: bytes, asked: Asked) -> list[VersionStatus]:
             f"{asked.target} told the states of {len(statuses)} versions; expected at most {MAX_STATUSES}."
         )
     return [
-        VersionStatus(
+        VersionState(
             one.version,
             names[one.state].name if one.state in names else "",
             one.status.error_message[:MAX_STATUS_ERROR],

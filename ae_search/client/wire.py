@@ -4,9 +4,10 @@ They come from a FileDescriptorSet (see tools/wire_descriptors.py) in a private 
 official stubs as well, before or after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from importlib import resources
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from ae_search.errors import ServerAnswerError
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+METHODS = (PREDICT, GET_MODEL_STATUS, GET_MODEL_METADATA)
 
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
-DT_FLOAT, DT_INT32, DT_UINT8, DT_STRING = 1, 3, 4, 7
-NUMBERS = {np.dtype("<f4"): DT_FLOAT, np.dtype("<i4"): DT_INT32, np.dtype("u1"): DT_UINT8}
+DT_FLOAT, DT_STRING = 1, 7
 
 
 def _messages() -> descriptor_pool.DescriptorPool:
@@ -42,48 +44,52 @@ PredictRequest = _message("tensorflow.serving.PredictRequest")
 PredictResponse = _message("tensorflow.serving.PredictResponse")
 GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
+GetModelMetadataRequest = _message("tensorflow.serving.GetModelMetadataRequest")
+GetModelMetadataResponse = _message("tensorflow.serving.GetModelMetadataResponse")
+SignatureDefMap = _message("tensorflow.serving.SignatureDefMap")
 # In any answer but latents: a model card, or the states of a model's versions.
 MAX_SMALL_ANSWER_BYTES = 2**20 + 2**16
-# PredictResponse.outputs, its values, their tensor_content and float_val; and how many fields of each are looked at.
-_VALUES = ((1,), (2,), (4, 5))
-_FIELDS = 64
+
+
+class Values(NamedTuple):
+    """Where the values of tensors stand in a message: the fields on the way, and how many are looked at altogether.
+
+    The way is PredictResponse.outputs, its values, and of them tensor_content and the fields of values.
+    """
+
+    path: tuple[tuple[int, ...], ...]
+    fields: int
+
+
+NO_VALUES = Values((), 0)
+FLOATS = Values(((1,), (2,), (4, 5)), 4096)
+# Strings that an answer may have; each is a field of its own.
+MAX_STRINGS = 2**20
+ANY_VALUES = Values(((1,), (2,), (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17)), MAX_STRINGS)
 
 TensorProto = _message("tensorflow.TensorProto")
+DataType = _POOL.FindEnumTypeByName("tensorflow.DataType")
 ModelState = _POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 
 
-def put_tensor(request: Any, name: str, values: npt.NDArray[Any] | Sequence[bytes]) -> None:
-    """Put an input into a PredictRequest: pixels as float32 or uint8, int32, or a sequence of byte strings."""
-    tensor = request.inputs[name]
-    if isinstance(values, np.ndarray):
-        tensor.dtype, tensor.tensor_content = NUMBERS[values.dtype], values.tobytes()
-        shape: tuple[int, ...] = values.shape
-    else:
-        tensor.dtype = DT_STRING
-        tensor.string_val.extend(values)
-        shape = (len(values),)
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
-
-
-def parsed(message: Any, data: bytes, target: str, *, with_values: bool = False) -> Any:
+def parsed(message: Any, data: bytes, target: str, *, values: Values = NO_VALUES) -> Any:
     """Return an answer of a message class, from its bytes.
 
     Args:
         message: The class.
         data: What was received.
         target: Who sent it, for the message.
-        with_values: Whether the floats of tensors come on top of `MAX_SMALL_ANSWER_BYTES`.
+        values: Which values of tensors come on top of `MAX_SMALL_ANSWER_BYTES`.
 
     Raises:
         ServerAnswerError: They are no such message, or more than that: parsed, two bytes can become two hundred.
     """
     rest = len(data)
-    if with_values and rest > MAX_SMALL_ANSWER_BYTES:
-        rest -= _value_bytes(memoryview(data))
+    if values.path and rest > MAX_SMALL_ANSWER_BYTES:
+        rest -= _value_bytes(memoryview(data), values.path, count(values.fields, -1))
     if rest > MAX_SMALL_ANSWER_BYTES:
         raise ServerAnswerError(
-            f"{target} answered a {message.DESCRIPTOR.name} with {rest} bytes beside floats; expected at most "
+            f"{target} answered a {message.DESCRIPTOR.name} with {rest} bytes beside values; expected at most "
             f"{MAX_SMALL_ANSWER_BYTES}."
         )
     try:
@@ -92,10 +98,11 @@ def parsed(message: Any, data: bytes, target: str, *, with_values: bool = False)
         raise ServerAnswerError(f"{target} answered {len(data)} bytes that are no {message.__name__}.") from error
 
 
-def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...] = _VALUES) -> int:
-    """Return how many bytes of a message are packed values at a path of fields, as far as its first fields go."""
+def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...], left: Iterator[int]) -> int:
+    """Return how many bytes of a message are values at a path of fields, as far as the fields go that are left."""
     found = at = 0
-    for _ in range(_FIELDS):
+    while at < len(data) and next(left) > 0:
+        start = at
         tag, at = _varint(data, at)
         kind, field = tag & 7, tag >> 3
         if kind == 0:
@@ -103,13 +110,11 @@ def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...] = _VALUES) 
         elif kind == 2:
             size, at = _varint(data, at)
             inner = data[at : at + size]
-            if field in path[0]:
-                found += len(inner) if len(path) == 1 else _value_bytes(inner, path[1:])
             at += size
+            if field in path[0]:
+                found += _value_bytes(inner, path[1:], left) if len(path) > 1 else at - start
         else:
             at += {1: 8, 5: 4}.get(kind, len(data))
-        if at >= len(data):
-            break
     return found
 
 

@@ -28,9 +28,12 @@ from ae_search.contract.checking import (
 from ae_search.contract.encoder import (
     AsyncEncoder,
     Encoder,
+    FileInput,
     FileInputs,
     Latents,
     OnBad,
+    checked_version,
+    file_batch,
     image_batch,
 )
 from ae_search.contract.figures import (
@@ -88,6 +91,7 @@ __all__ = [
     "DuplicateGroup",
     "EncodeKeys",
     "Encoder",
+    "FileInput",
     "FileInputs",
     "IMAGES",
     "IMAGE_BYTES",
@@ -131,6 +135,8 @@ __all__ = [
     "UNKNOWN_MODEL",
     "Where",
     "checked_items",
+    "checked_version",
+    "file_batch",
     "image_batch",
     "metadata_json",
     "metadata_of",

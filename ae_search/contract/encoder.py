@@ -1,5 +1,6 @@
 """What turns images into latents, and the check that a batch of images passes first."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -14,23 +15,57 @@ Latents = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Something that turns images into latents: `client.LatentClient` or `model_server.LocalEncoder`."""
+    """Something that turns images into latents: `client.LatentClient` or `model_server.LocalEncoder`.
+
+    The latents of one call are finite, in order, and all of one version. An encoder can be pickled and copied; what
+    arrives asks the same model in the same way.
+    """
 
     def encode(self, images: npt.ArrayLike) -> Latents:
-        """Return the latents `[n, d]` of `images` `[n, h, w, c]`."""
+        """Return the latents of images, float32 `[n, d]`.
+
+        Args:
+            images: uint8 in [0, 255] or floats in [0, 1]: `[n, h, w, c]` of the model's shape, n from 0, or one image
+                `[h, w, c]`. With one channel, the last axis may be missing.
+
+        Raises:
+            ImageError: Shape, dtype or values do not fit the model.
+            ServerError: The model does not answer, or answers nonsense.
+        """
 
     def encode_files(self, files: "FileInputs", *, on_bad: "OnBad | None" = None) -> Latents:
-        """Return the latents `[n, d]` of image files, given as paths or as their bytes."""
+        """Return the latents of image files, float32 `[n, d]`, one for each good file.
+
+        Args:
+            files: Paths, or the bytes of files, or both.
+            on_bad: Called with the position and the error of each bad file, in order; its row is left out. Without it
+                the first bad file ends the call.
+
+        Raises:
+            ImageError: A file is bad and there is no `on_bad`.
+            ServerError: As for `encode`.
+            TypeError: `files` is one file and no list, or holds something else.
+        """
 
     def describe(self) -> ModelCard:
-        """Return the model card, its version the one that answered."""
+        """Return the model card, its version the one that answered.
+
+        Raises:
+            ServerError: The model does not answer, or what answers is no encoder.
+        """
 
     def at_version(self, version: int) -> Self:
-        """Return the same encoder pinned to a version."""
+        """Return the same encoder pinned to a version.
+
+        Raises:
+            ModelNotServedError: There is no such version, as far as that is known here; a client hears of it with its
+                next call.
+            TypeError: `version` is no whole number.
+        """
 
 
 class AsyncEncoder(Protocol):
-    """The same for asyncio: `client.AsyncLatentClient`."""
+    """An `Encoder` for asyncio: `client.AsyncLatentClient`. `at_version` asks nobody, so it is not awaited."""
 
     async def encode(self, images: npt.ArrayLike) -> Latents:
         """Return the latents `[n, d]` of `images` `[n, h, w, c]`."""
@@ -53,6 +88,38 @@ class OnBad(Protocol):
 
 
 FileInputs = list[Path] | list[bytes] | list[Path | bytes] | list[str]
+FileInput = Path | str | bytes
+
+
+def file_batch(files: FileInputs) -> list[FileInput]:
+    """Return image files as paths and bytes.
+
+    Raises:
+        TypeError: It is one file and no list, or holds something else.
+    """
+    if isinstance(files, str | bytes | bytearray | memoryview | PathLike):
+        raise TypeError(f"files must be a list of paths or bytes. Received: {type(files).__name__}.")
+    batch: list[FileInput] = []
+    for file in files:
+        if isinstance(file, bytearray | memoryview):
+            file = bytes(file)
+        elif not isinstance(file, bytes | str | Path):
+            if not isinstance(file, PathLike):
+                raise TypeError(f"Files must be paths or bytes. Received: {type(file).__name__}.")
+            file = Path(file)
+        batch.append(file)
+    return batch
+
+
+def checked_version(version: int) -> int:
+    """Return a version.
+
+    Raises:
+        TypeError: It is no whole number.
+    """
+    if type(version) is not int:
+        raise TypeError(f"A version is a whole number. Received: {version!r}.")
+    return version
 
 
 def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tuple[str, npt.NDArray[Any]]:

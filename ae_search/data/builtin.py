@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.errors import ConfigurationError
+from ae_search.extras import needs
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +103,8 @@ def _read_idx(path: Path, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _digits(split: Literal["train", "test"] | str) -> Split:
-    try:
+    with needs("digits needs scikit-learn", "digits"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ConfigurationError("digits needs scikit-learn: pip install 'ae-search[digits]'.") from error
     images, numbers = load_digits(return_X_y=True)
     pixels = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     chosen = slice(None, DIGITS_TRAIN) if split == "train" else slice(DIGITS_TRAIN, None)
@@ -113,13 +112,9 @@ def _digits(split: Literal["train", "test"] | str) -> Split:
 
 
 def _keras_dataset(name: str) -> tuple[Split, Split]:
-    try:
+    instead = f", or set {DATA_VARIABLE} to a folder that holds fashion-mnist/"
+    with needs(f"{name} needs Keras", "tensorflow", otherwise=instead):
         import keras
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{name} needs Keras: pip install 'ae-search[tensorflow]', or set {DATA_VARIABLE} to a folder that "
-            "holds fashion-mnist/."
-        ) from error
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # a network that swallows packets must not hang the command
     try:

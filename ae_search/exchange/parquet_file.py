@@ -11,6 +11,7 @@ from typing import Any
 from ae_search.contract import Latents, Metric, ModelRef
 from ae_search.errors import ConfigurationError
 from ae_search.exchange.parquet_bounds import open_parquet, read_footer
+from ae_search.extras import needs
 
 ROWS_PER_BLOCK = 4096
 _ABOUT = b"ae_search"
@@ -131,10 +132,8 @@ def pyarrow_modules() -> tuple[Any, Any]:
     Raises:
         ConfigurationError: They are not installed.
     """
-    try:
+    with needs("Parquet files need pyarrow", "parquet"):
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise ConfigurationError("Parquet files need pyarrow: pip install 'ae-search[parquet]'.") from error
     return pyarrow, pyarrow.parquet

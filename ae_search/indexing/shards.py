@@ -20,11 +20,13 @@ from typing import Any
 from ae_search.checked_json import object_of, text_of, whole_of
 from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, no_progress
 from ae_search.data import FolderSource, Source, source_name
-from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError, ModelNotServedError
+from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
 from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
+from ae_search.handshake import with_fingerprint
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.left_out import LeftOut
+from ae_search.plan import carry_out
 
 log = logging.getLogger(__name__)
 
@@ -224,11 +226,8 @@ def _card_of(model: ModelRef, newest: ModelCard, encoder: Encoder, out: Path) ->
     """Return the card of a model that the encoder still has."""
     if newest.fingerprint == model.fingerprint:
         return newest
-    try:
-        card = encoder.at_version(model.version).describe()
-    except ModelNotServedError:
-        card = newest
-    if card.fingerprint != model.fingerprint:
+    pinned, card = carry_out(with_fingerprint(encoder, model))
+    if pinned is None:
         raise ModelMismatchError(
             f"{out} was begun with {model.name} version {model.version} (fingerprint {model.fingerprint[:12]}), but "
             f"{card.name} version {card.version} answered; serve that version, choose another --out, or begin "

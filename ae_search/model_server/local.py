@@ -16,10 +16,13 @@ from ae_search.contract import (
     MODEL_CARD,
     SIGNATURE_BYTES,
     SIGNATURE_DESCRIBE,
+    FileInput,
     FileInputs,
     Latents,
     ModelCard,
     OnBad,
+    checked_version,
+    file_batch,
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError, ServerError
@@ -43,6 +46,8 @@ NamedFile = tuple[int, str, bytes]
 class LocalEncoder:
     """Images to latents through an exported SavedModel; satisfies `contract.Encoder`.
 
+    It can be pickled and copied, to its arguments: what arrives loads the same version from the same folder.
+
     Attributes:
         version: The version that was loaded.
     """
@@ -60,8 +65,14 @@ class LocalEncoder:
             ExportError: The version cannot be loaded, or may do more than compute.
         """
         self._trust = trust
-        self._base_path, self.version, folder = _locate(Path(path).absolute())
-        self._servable = Servable.load(folder, self.version, trust=trust)
+        self._base_path, self.version, self._folder = _locate(Path(path).absolute())
+        self._servable = Servable.load(self._folder, self.version, trust=trust)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self._folder, "trust": self._trust}
+
+    def __setstate__(self, arguments: dict[str, Any]) -> None:
+        LocalEncoder.__init__(self, **arguments)
 
     def encode(self, images: npt.ArrayLike) -> Latents:
         """Return the latents of images.
@@ -92,6 +103,7 @@ class LocalEncoder:
 
         Raises:
             ImageError: A file is bad and there is no `on_bad`.
+            TypeError: `files` is one file and no list, or holds something else.
         """
         rows: list[Latents] = []
         bad: dict[int, ImageError] = {}
@@ -103,7 +115,7 @@ class LocalEncoder:
                 on_bad(position, bad[position])
             bad.clear()
 
-        for chunk in _chunks(files, bad.__setitem__):
+        for chunk in _chunks(file_batch(files), bad.__setitem__):
             rows.append(self._encode_chunk(chunk, bad.__setitem__))
             report()
         report()
@@ -123,8 +135,9 @@ class LocalEncoder:
 
         Raises:
             ModelNotServedError: There is no such version.
+            TypeError: `version` is no whole number.
         """
-        if version == self.version:
+        if checked_version(version) == self.version:
             return self
         found = version_folders(self._base_path)
         if version not in found:
@@ -181,7 +194,7 @@ def _locate(path: Path) -> tuple[Path, int, Path]:
     return path, newest, found[newest]
 
 
-def _chunks(files: FileInputs, note_bad: Callable[[int, ImageError], None]) -> Iterator[list[NamedFile]]:
+def _chunks(files: list[FileInput], note_bad: Callable[[int, ImageError], None]) -> Iterator[list[NamedFile]]:
     """Read and check files, by chunks of bounded count and size."""
     chunk: list[NamedFile] = []
     size = 0
@@ -199,7 +212,7 @@ def _chunks(files: FileInputs, note_bad: Callable[[int, ImageError], None]) -> I
         yield chunk
 
 
-def _read(position: int, file: Path | str | bytes) -> tuple[str, bytes]:
+def _read(position: int, file: FileInput) -> tuple[str, bytes]:
     if isinstance(file, bytes):
         name = f"image {position}"
         check_image(file, name)

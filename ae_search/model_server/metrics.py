@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from ae_search.errors import ConfigurationError
+from ae_search.extras import needs
 from ae_search.model_server.scraping import Scraping
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,8 @@ class ServerMetrics:
         Raises:
             ConfigurationError: prometheus_client is not installed.
         """
-        try:
+        with needs("Metrics need prometheus-client", "tensorflow"):
             import prometheus_client as prometheus
-        except ModuleNotFoundError as error:
-            raise ConfigurationError("Metrics need prometheus-client: pip install 'ae-search[tensorflow]'.") from error
         registry = prometheus.CollectorRegistry()
         self._available = available
         self._requests = prometheus.Counter(

@@ -14,7 +14,7 @@ from pictures import coloured_picture, encoded
 from scripted_server import CARD, latents_of
 
 from ae_search import errors
-from ae_search.client import VersionStatus, chunks
+from ae_search.client import VersionState, chunks
 from ae_search.client.rpc_errors import ERRORS
 from ae_search.errors import (
     ConfigurationError,
@@ -72,18 +72,6 @@ def test_images_that_do_not_fit_are_refused_before_they_are_sent(client, script,
     assert {request.model_spec.signature_name for request in script.requests} == {"describe"}
 
 
-def test_files_as_paths_and_bytes(client, tmp_path):
-    data = [encoded(coloured_picture(seed).convert("L").resize((4, 4))) for seed in range(150)]
-    paths = [tmp_path / f"{at}.png" for at in range(150)]
-    for path, file in zip(paths, data, strict=True):
-        path.write_bytes(file)
-    expected = client.encode_files(data)
-    assert expected.shape == (150, 16)
-    assert len(np.unique(expected, axis=0)) == 150
-    np.testing.assert_array_equal(client.encode_files(paths), expected)
-    np.testing.assert_array_equal(client.encode_files([str(path) for path in paths]), expected)
-
-
 def test_bad_files_are_found_by_name_and_the_rest_comes_back(client, tmp_path):
     good = [encoded(coloured_picture(seed), "JPEG") for seed in range(40)]
     files = list(good)
@@ -118,7 +106,7 @@ def test_a_pixel_bomb_is_refused_from_its_header(client, script):
 
 def test_describe_status_and_pinning(client, script):
     assert client.describe() == CARD
-    assert client.status() == [VersionStatus(3, "AVAILABLE"), VersionStatus(2, "END", "ended")]
+    assert client.status() == [VersionState(3, "AVAILABLE"), VersionState(2, "END", "ended")]
     assert client.at_version(3).describe() == CARD
     with pytest.raises(ModelNotServedError, match="pixels version 2"):
         client.at_version(2).describe()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from answers import CARD, card_answer, good_answer, latents_answer, status_answer
 
-from ae_search.client import VersionStatus, wire
+from ae_search.client import ModelMetadata, TensorSpec, VersionState, predicting, wire
 from ae_search.client.conversation import ModelTalk
 from ae_search.client.rpc_errors import Asked
 from ae_search.client.steps import Ask, AskEach, Pause, Send, Step, Work
@@ -42,6 +42,17 @@ def dtype(number):
     return lambda response: setattr(next(iter(response.outputs.values())), "dtype", number)
 
 
+def metadata_answer():
+    signatures = wire.SignatureDefMap()
+    one = signatures.signature_def["serving_default"].inputs["images"]
+    one.dtype = 1
+    one.tensor_shape.dim.add(size=-1)
+    response = wire.GetModelMetadataResponse()
+    response.model_spec.version.value = 3
+    response.metadata["signature_def"].Pack(signatures)
+    return response.SerializeToString()
+
+
 def strings(response):
     response.outputs["model_card"].string_val.append(b"x" * 100)
 
@@ -57,6 +68,7 @@ STARTS = [
     card_answer(),
     card_answer(version=0),
     status_answer(),
+    metadata_answer(),
     *(card_answer(text) for text in (b"", b"null", b"{}", b"[" * 9999, b'{"format":1e999}', b"\xff", b'"\\ud800"')),
     *(forged(sizes(*shape), VALUES) for shape in ([2**62, 16], [-1, 16], [0, 2**62], [2**31, 2**33], [], [48])),
     *(forged(sizes(*[2**62] * rank), CONTENT) for rank in (7, 65, 5000)),
@@ -120,7 +132,12 @@ def check(verb, result):
         assert type(result) is ModelCard and type(result.version) is int and 1 <= result.version < 2**63
         assert result.name and result.latent_dim >= 1
     elif verb == "status":
-        assert all(type(one) is VersionStatus for one in result)
+        assert all(type(one) is VersionState for one in result)
+    elif verb == "metadata":
+        assert type(result) is ModelMetadata and type(result.version) is int
+        assert all(type(one) is TensorSpec for each in result.signatures.values() for one in each.inputs.values())
+    elif verb == "predict":
+        assert all(type(one) is np.ndarray and one.nbytes < 2**27 for one in result.values())
     else:
         assert result.shape == (ROWS, 16) and result.dtype == np.float32 and np.isfinite(result).all()
 
@@ -129,6 +146,8 @@ VERBS = {
     "describe": lambda one: one.describe(),
     "status": lambda one: one.status(),
     "encode": lambda one: one.encode(PIXELS),
+    "predict": lambda one: predicting.predict(one.asked, {"images": PIXELS}, "serving_default", None),
+    "metadata": lambda one: predicting.metadata(one.asked),
 }
 
 
@@ -167,7 +186,7 @@ def test_the_fuzzer_knows_good_answers():
     answer = lambda request: good_answer(request.method, request.message)  # noqa: E731
     assert carried_out(talk.describe(), answer) == CARD
     np.testing.assert_array_equal(carried_out(talk.encode(PIXELS), answer), LATENTS)
-    assert carried_out(talk.status(), answer)[0] == VersionStatus(3, "AVAILABLE")
+    assert carried_out(talk.status(), answer)[0] == VersionState(3, "AVAILABLE")
 
 
 def test_random_answers_over_sockets(connect):

@@ -52,10 +52,9 @@ def test_a_server_that_never_has_room_ends_the_call_in_time(client, script, pixe
     client.describe()
     script.refuse = refuse_first(10**9, *NO_ROOM[why])
     began = time.monotonic()
-    timeout_s = {"threads": 1.0, "queue": 4.0}[why]  # gRPC's own attempts at UNAVAILABLE take up to 3 s
     with pytest.raises(ServerUnavailableError, match=NO_ROOM[why][1]):
-        connect(client.target, timeout_s=timeout_s).encode(pixels[:1])
-    assert time.monotonic() - began < timeout_s + 5
+        connect(client.target, timeout_s=1.0).encode(pixels[:1])
+    assert time.monotonic() - began < 6
     assert len(script.requests) > 3
 
 

@@ -121,7 +121,7 @@ def test_a_call_waits_for_a_server_that_answered_before(servers, connect):
     client.encode(pixels)
     servers.load()
     servers.kill()
-    threading.Timer(4.0, servers.start).start()  # longer than gRPC's own attempts
+    threading.Timer(4.0, servers.start).start()  # longer than a server is asked that never answered
     np.testing.assert_array_equal(client.encode(pixels), latents_of(pixels))
 
 

@@ -161,7 +161,7 @@ def test_the_server_is_silent_indeed(silent):
 
     with LatentClient(silent.target, "pixels", timeout_s=1) as client:
         empty = predict(client.talk.asked, "encode_bytes", {"image_bytes": []})
-        assert "within 1 s" in str(client.outcome(empty))
+        assert "within 1 s" in str(client.line.outcome(empty))
     assert silent.empty.pop() and not silent.empty
 
 

@@ -1,17 +1,22 @@
-"""AsyncLatentClient behind the verbs of LatentClient, so that one test is about both."""
+"""The clients for asyncio behind the verbs of the blocking ones, so that one test is about both."""
 
 import asyncio
 import copy
 import threading
 
-from ae_search.client import AsyncLatentClient, LatentClient
+from ae_search.client import AsyncLatentClient, AsyncPredictClient, LatentClient, PredictClient
 
 
 class OnEventLoop:
-    """An AsyncLatentClient on the event loop of a thread of its own."""
+    """A client for asyncio on the event loop of a thread of its own."""
+
+    kind = AsyncLatentClient
 
     def __init__(self, *args, **options):
-        self.client = AsyncLatentClient(*args, **options)
+        self._begin(self.kind(*args, **options))
+
+    def _begin(self, client):
+        self.client = client
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -29,15 +34,31 @@ class OnEventLoop:
     def status(self):
         return self._run(self.client.status())
 
+    def predict(self, *args, **options):
+        return self._run(self.client.predict(*args, **options))
+
+    def metadata(self):
+        return self._run(self.client.metadata())
+
     def encode(self, images):
         return self._run(self.client.encode(images))
 
     def encode_files(self, files, *, on_bad=None):
         return self._run(self.client.encode_files(files, on_bad=on_bad))
 
+    @property
+    def version(self):
+        return self.client.version
+
+    def __getstate__(self):
+        return copy.copy(self.client)
+
+    def __setstate__(self, client):
+        self._begin(client)
+
     def at_version(self, version):
-        pinned = copy.copy(self)
-        pinned.client = self.client.at_version(version)
+        pinned = object.__new__(type(self))
+        vars(pinned).update(vars(self), client=self.client.at_version(version))
         return pinned
 
     def close(self):
@@ -56,4 +77,14 @@ class Blocking(LatentClient):
         self.close()
 
 
+class PredictOnEventLoop(OnEventLoop):
+    kind = AsyncPredictClient
+
+
+class BlockingPredict(PredictClient):
+    def end(self):
+        self.close()
+
+
 KINDS = {"blocking": Blocking, "asyncio": OnEventLoop}
+PREDICT_KINDS = {"blocking": BlockingPredict, "asyncio": PredictOnEventLoop}

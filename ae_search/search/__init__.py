@@ -1,0 +1,7 @@
+"""Search by image: an encoder, served or in this process, and an index that belong together."""
+
+from ae_search.search.async_image_search import AsyncImageSearch
+from ae_search.search.image_search import ImageSearch
+from ae_search.search.query import ImageInput, Images
+
+__all__ = ["AsyncImageSearch", "ImageInput", "ImageSearch", "Images"]

@@ -1,0 +1,147 @@
+"""Search by image, for programs on asyncio."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
+from ae_search.cores import cores
+from ae_search.plan import carry_out_on_loop
+from ae_search.search.query import ImageInput, Images, Match, Query, answered, matched
+
+
+class AsyncImageSearch:
+    """`ImageSearch` for asyncio: the same verbs, behaviour and errors; one event loop, any number of tasks.
+
+    The encoder answers on the event loop. The index, views and files have threads of their own, so that the loop goes
+    on meanwhile. The handshake is made by `async with`, or by the first search. To close the search closes neither the
+    encoder nor the index.
+
+    Args:
+        encoder: `AsyncLatentClient`.
+        index: The index.
+        threads: Searches of the index that run at once, at least 1; the others wait for their turn. None for as many as
+            there are cores.
+
+    Attributes:
+        index: The index.
+
+    Example:
+        client, index = AsyncLatentClient("127.0.0.1:8500", model="fashion"), LatentIndex.open("index")
+        async with client, AsyncImageSearch(client, index) as search:
+            found = await asyncio.gather(*(search.search(photo) for photo in photos))
+    """
+
+    def __init__(self, encoder: AsyncEncoder, index: Index, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1. Received: {threads}.")
+        self.index = index
+        self._given, self._threads = encoder, threads
+        self._begin()
+
+    def _begin(self) -> None:
+        self._closed = False
+        self._match: Match | None = None
+        self._handshake: asyncio.Task[Match] | None = None
+        # It starts a thread when there is work for one.
+        self._pool = ThreadPoolExecutor(self._threads or cores(), thread_name_prefix="ae-search")
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_closed", "_match", "_handshake", "_pool")
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    async def __aenter__(self) -> Self:
+        """Shake hands, and return the search.
+
+        Raises:
+            ModelMismatchError: The encoder has no version with the index's fingerprint.
+            ServerError: The encoder does not answer.
+        """
+        try:
+            await self._agree(None)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the search."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the threads finish what they do, and end them; encoder and index stay open."""
+        self._closed = True
+        if self._handshake is not None and self._handshake.get_loop() is asyncio.get_running_loop():
+            self._handshake.cancel()
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def encoder(self) -> AsyncEncoder:
+        """Return the encoder, pinned to the index's version."""
+        encoder: AsyncEncoder = (await self._agree(None)).encoder
+        return encoder
+
+    async def search(
+        self,
+        image: ImageInput,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+    ) -> list[Neighbour]:
+        """Return the `k` most similar images, the most similar first; see `ImageSearch.search`."""
+        return (await self.search_batch([image], k, where=where, effort=effort, exact=exact, views=views))[0]
+
+    async def search_batch(
+        self,
+        images: Images,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+    ) -> list[list[Neighbour]]:
+        """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
+        self._check_open()
+        query = Query(k, where, effort, exact, views)
+        return await carry_out_on_loop(answered(self._agree, self.index, images, query), self._in_thread)
+
+    async def _agree(self, stale: Match | None) -> Match:
+        """Return the match, made anew if there is none but a stale one: once for all tasks that wait for it."""
+        if self._match is not None and self._match is not stale:
+            return self._match
+        self._check_open()
+        task, loop = self._handshake, asyncio.get_running_loop()
+        if task is None or task.done() or task.get_loop() is not loop:
+            task = self._handshake = loop.create_task(self._matched())
+            task.add_done_callback(lambda one: one.cancelled() or one.exception())  # all who wait may be gone
+        try:
+            # A task that is cancelled while it waits leaves the handshake to the others.
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if waiting is not None and not waiting.cancelling():  # it was `close` that cancelled the handshake
+                self._check_open()
+            raise
+
+    async def _matched(self) -> Match:
+        self._match = match = await carry_out_on_loop(matched(self._given, self.index), self._in_thread)
+        return match
+
+    def _in_thread(self, run: Callable[[], Any]) -> "asyncio.Future[Any]":
+        self._check_open()
+        return asyncio.get_running_loop().run_in_executor(self._pool, run)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("The search is closed.")

@@ -1,0 +1,99 @@
+"""Search by image, blocking."""
+
+from typing import Any
+
+from ae_search.contract import Encoder, Index, Neighbour, Where
+from ae_search.plan import carry_out
+from ae_search.search.query import ImageInput, Images, Match, Query, answered, matched
+
+
+class ImageSearch:
+    """Finds the images of an index that are most similar to a query image.
+
+    Construction is the handshake: the encoder is pinned to the version that the index was built with, or to the
+    newest one if that has the same fingerprint. When the index is rebuilt with another model, the next search shakes
+    hands anew; no latent is ever compared with those of another model.
+
+    A search can be pickled and copied where encoder and index can; what arrives shakes hands at its first search.
+
+    Args:
+        encoder: `LatentClient` or `LocalEncoder`.
+        index: The index.
+
+    Attributes:
+        index: The index.
+
+    Raises:
+        ModelMismatchError: The encoder has no version with the index's fingerprint.
+        ServerError: The encoder does not answer.
+
+    Example:
+        search = ImageSearch(LatentClient("127.0.0.1:8500", model="fashion"), LatentIndex.open("index"))
+        for neighbour in search.search("photo.jpg", k=10):
+            print(neighbour.rank, neighbour.key, neighbour.similarity)
+    """
+
+    def __init__(self, encoder: Encoder, index: Index) -> None:
+        self.index = index
+        self._given = encoder
+        self._match: Match | None = None
+        self._agree(None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_match": None}
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, pinned to the index's version."""
+        encoder: Encoder = self._agree(None).encoder
+        return encoder
+
+    def search(
+        self,
+        image: ImageInput,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+    ) -> list[Neighbour]:
+        """Return the `k` most similar images, the most similar first.
+
+        Args:
+            image: A path, the bytes of an image file, or pixels `[h, w, c]` of the model's shape, uint8 or in [0, 1].
+            k: How many, at least 1; fewer come where the index holds fewer.
+            where: Conditions that an item must meet; see `contract.parse_where`.
+            effort: Work to do for the query, in the index's own unit; None for what was tuned.
+            exact: Whether to compare with every item.
+            views: Whether to search with 33 altered views of the image as well, at several times the cost: what was
+                cropped, turned, moved or mirrored is found through a view that undoes it. An item counts by the view
+                that it is nearest to; similarity and distance are that view's.
+
+        Raises:
+            ImageError: The image cannot be decoded or has the wrong shape.
+            ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
+            ServerError: The encoder does not answer.
+        """
+        return self.search_batch([image], k, where=where, effort=effort, exact=exact, views=views)[0]
+
+    def search_batch(
+        self,
+        images: Images,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+    ) -> list[list[Neighbour]]:
+        """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
+        query = Query(k, where, effort, exact, views)
+        return carry_out(answered(self._agree, self.index, images, query))
+
+    def _agree(self, stale: Match | None) -> Match:
+        """Return the match, made anew if there is none but a stale one."""
+        match = self._match
+        if match is None or match is stale:
+            self._match = match = carry_out(matched(self._given, self.index))
+        return match
