@@ -18,8 +18,8 @@ from ae_search.views import Pixels
 
 if TYPE_CHECKING:
     from ae_search.evaluation import Evaluation
-    from ae_search.evaluation.examples import Reconstruct
-    from ae_search.evaluation.reverse import Search
+    from ae_search.evaluation.measures.reverse import FirstKeySearch
+    from ae_search.evaluation.measures.samples import Reconstruct
 
 
 @with_connection
@@ -99,7 +99,7 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
         write_report(result, report)
         say(f"wrote {report}", err=True)
     if projector is not None:
-        from ae_search.evaluation.projector import write_projector
+        from ae_search.evaluation.report.projector import write_projector
 
         write_projector(result, projector)
         say(f"wrote {projector}", err=True)
@@ -108,7 +108,7 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
 def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
     """Tell before the work, not after it."""
     if projector is not None:
-        from ae_search.evaluation.projector import check_free
+        from ae_search.evaluation.report.projector import check_free
 
         check_free(projector)
     if report is not None and (report.is_dir() or not report.absolute().parent.is_dir()):
@@ -116,7 +116,7 @@ def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
         raise ConfigurationError(f"Cannot write the report {report}: {reason}.")
 
 
-def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, Search]":
+def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, FirstKeySearch]":
     """Return the search that `query --views` does, by its name in the tables."""
     search, model = ImageSearch(encoder, index), index.model
 

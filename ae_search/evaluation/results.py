@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents, Metric, ModelRef
-from ae_search.index.store.manifest import RecallPoint
 
 # Ranks at which precision is told.
 RANKS = (1, 10, 100)
@@ -64,6 +63,23 @@ class ReverseSearch:
 
 
 @dataclass(frozen=True)
+class RecallAtEffort:
+    """One measurement of an index's search.
+
+    Attributes:
+        effort: Work that a query did, in the engine's own unit.
+        recall: Share in [0, 1] of the 10 true neighbours that were found.
+        error: Standard error of that share.
+        latency_ms: Median time of one search, from latent to keys, in ms.
+    """
+
+    effort: int
+    recall: float
+    error: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
 class IndexRecall:
     """What the index's approximate search finds of what exact search finds, on the latents of real queries.
 
@@ -81,7 +97,7 @@ class IndexRecall:
     median_ms: float
     p99_ms: float
     queries: int
-    curve: tuple[RecallPoint, ...]
+    curve: tuple[RecallAtEffort, ...]
 
 
 @dataclass(frozen=True)

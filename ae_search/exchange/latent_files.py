@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_search.checked_json import object_of, text_of, whole_of
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.exchange.parquet_file import (
@@ -21,7 +22,6 @@ from ae_search.exchange.parquet_file import (
 from ae_search.exchange.parquet_table import KEY_COLUMNS, read_folder, read_parquet
 from ae_search.files import write_atomically
 from ae_search.index.builder import IndexBuilder, Origin
-from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.index.store.generation import Snapshot
 from ae_search.index.store.manifest import UNKNOWN_MODEL, Manifest
 

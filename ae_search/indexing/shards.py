@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ae_search.checked_json import object_of, text_of, whole_of
 from ae_search.contract import Encoder, ModelCard, ModelRef
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError, ModelNotServedError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
 from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
-from ae_search.index.checked_json import object_of, text_of, whole_of
 from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
 from ae_search.indexing.left_out import LeftOut
 

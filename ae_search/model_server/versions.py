@@ -11,10 +11,10 @@ import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
 from ae_search.model_server.failures import unforeseen
-from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.policy import VersionPolicy
 from ae_search.model_server.servable import Servable
 from ae_search.printable import printable
+from ae_search.version_folders import SAVED_MODEL, require_version_folders, version_folders
 
 log = logging.getLogger(__name__)
 

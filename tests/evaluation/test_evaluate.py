@@ -10,8 +10,8 @@ from pixel_encoder import OTHER, PixelEncoder, at
 
 from ae_search.data import ArraySource, open_source
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.evaluation.alterations import ALTERATIONS
 from ae_search.evaluation.evaluate import evaluate
+from ae_search.evaluation.measures.copy_alterations import ALTERATIONS
 from ae_search.evaluation.measuring import Plan
 from ae_search.index import IndexBuilder, LatentIndex
 

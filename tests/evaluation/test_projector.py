@@ -11,7 +11,7 @@ from PIL import Image
 from synthetic_evaluation import bomb, evaluation, picture, sample
 
 from ae_search.errors import ConfigurationError
-from ae_search.evaluation.projector import write_projector
+from ae_search.evaluation.report.projector import write_projector
 from ae_search.evaluation.results import LatentSample
 
 FILES = {"latents.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt"}

@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 from annoy import AnnoyIndex
 
+from ae_search.checked_json import MAX_COUNT
 from ae_search.contract import Latents, Metric
 from ae_search.cores import cores
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import umask
-from ae_search.index.checked_json import MAX_COUNT
 from ae_search.index.engine.annoy_nodes import Nodes
 from ae_search.index.search.comparing import Found, Query, compare, compare_many
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from ae_search.checked_json import MAX_COUNT
 from ae_search.contract import Latents
 from ae_search.cores import cores
-from ae_search.index.checked_json import MAX_COUNT
 from ae_search.index.search.comparing import Found, Ids, Query, compare, queries
 from ae_search.index.search.exact import nearest
 from ae_search.index.search.filters import Filter

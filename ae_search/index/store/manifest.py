@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ae_search.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
 from ae_search.contract import METRICS, Metric, ModelRef
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import is_folder, open_regular, write_atomically
-from ae_search.index.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
 from ae_search.index.store.shortage import unreadable
 
 FORMAT = 2

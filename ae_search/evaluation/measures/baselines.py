@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents
-from ae_search.evaluation.alterations import Pixels
 from ae_search.principal import fit_components
+from ae_search.views import Pixels
 
 # Photographs are compared at the model's size, at most this.
 MAX_SIDE_PX = 64
