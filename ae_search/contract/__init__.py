@@ -1,5 +1,10 @@
 """What the sides agree on: names on the wire, the model card, and what an encoder and an index are."""
 
+from ae_search.contract.building import (
+    Builder,
+    IndexWriter,
+    Origin,
+)
 from ae_search.contract.card import (
     CARD_FORMAT,
     DEFAULT_MODEL_NAME,
@@ -21,20 +26,21 @@ from ae_search.contract.encoder import (
     OnBad,
     image_batch,
 )
-from ae_search.contract.index import (
-    UNKNOWN_MODEL,
-    Builder,
+from ae_search.contract.figures import (
     Check,
     DuplicateGroup,
+    IndexInfo,
+    RecallPoint,
+)
+from ae_search.contract.index import (
+    UNKNOWN_MODEL,
     EncodeKeys,
     Index,
-    IndexInfo,
-    Items,
     OnItems,
-    Origin,
     no_progress,
 )
 from ae_search.contract.item import (
+    Items,
     Metadata,
     Neighbour,
     metadata_of,
@@ -76,6 +82,7 @@ __all__ = [
     "ITEM_FIELDS",
     "Index",
     "IndexInfo",
+    "IndexWriter",
     "Items",
     "LATENTS",
     "Latents",
@@ -96,6 +103,7 @@ __all__ = [
     "OnItems",
     "Origin",
     "ROWS",
+    "RecallPoint",
     "SIGNATURE_BYTES",
     "SIGNATURE_DESCRIBE",
     "SIGNATURE_FLOAT",

@@ -1,16 +1,18 @@
 """What an index is, whichever engine answers and wherever it lies."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy.typing as npt
 
+from ae_search.contract.building import IndexWriter, Origin
 from ae_search.contract.card import Metric, ModelRef
 from ae_search.contract.encoder import Latents
-from ae_search.contract.item import Metadata, Neighbour
+from ae_search.contract.figures import Check, DuplicateGroup, IndexInfo
+from ae_search.contract.item import Items, Metadata, Neighbour
 from ae_search.contract.where import Where
 
 # The model of latents that were imported without a word about it; no model has this fingerprint.
@@ -24,129 +26,6 @@ OnItems = Callable[[int], object]
 
 def no_progress(items: int) -> None:
     """Tell nobody."""
-
-
-class Origin(Protocol):
-    """What an index must know of the model that its latents come from; a `ModelCard` says all of it."""
-
-    @property
-    def name(self) -> str:
-        """Model name."""
-
-    @property
-    def version(self) -> int:
-        """Version number, at least 1."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of the model."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """Height and width in px, channels; None where it is not known."""
-
-    @property
-    def latent_dim(self) -> int:
-        """Floats in one latent."""
-
-    @property
-    def metric(self) -> Metric:
-        """Distance to compare latents with."""
-
-
-@dataclass(frozen=True)
-class IndexInfo:
-    """Figures of an index.
-
-    Attributes:
-        place: Where the index is: a folder, or a URL without its password.
-        generation: Name of the live generation.
-        items: Items that a search can find.
-        in_base: Items in the engine's base, removed ones among them.
-        added: Items added since the base was built.
-        removed: Items of the base removed since.
-        bytes: Size of the generation on disk.
-        model: The model whose latents it holds.
-        image_shape: Height and width in px, channels, as that model takes images; None where it is not known.
-        latent_dim: Floats in one latent.
-        metric: Distance of the index.
-        engine: Name of the engine.
-        engine_options: What the engine builds its base with.
-        effort: Work that a query does, in the engine's own unit; for Annoy, its `search_k`.
-        recall: Recall@10 measured at that effort.
-        target_recall: Recall@10 that was asked for.
-        sources: Sources that the items came from.
-        created: When the base was built, UTC time in ISO 8601.
-        compact_because: Why compacting is worth it, None where it is not yet.
-    """
-
-    place: str
-    generation: str
-    items: int
-    in_base: int
-    added: int
-    removed: int
-    bytes: int
-    model: ModelRef
-    image_shape: tuple[int, int, int] | None
-    latent_dim: int
-    metric: Metric
-    engine: str
-    engine_options: Mapping[str, Any]
-    effort: int
-    recall: float
-    target_recall: float
-    sources: tuple[str, ...]
-    created: str
-    compact_because: str | None
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that `verify` checked.
-
-    Attributes:
-        what: What.
-        fault: What is wrong, None where nothing is.
-    """
-
-    what: str
-    fault: str | None
-
-
-@dataclass(frozen=True)
-class DuplicateGroup:
-    """Items each of which is almost the same as another one of the group.
-
-    Attributes:
-        keys: Their keys, by id.
-        similarity: The least cosine similarity that ties the group together.
-    """
-
-    keys: list[str]
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Items:
-    """A block of n items, checked: what each has besides its latents.
-
-    Attributes:
-        keys: Their keys, all different.
-        labels: Their labels, None where an item has none.
-        metadata: Their metadata as JSON objects, None where an item has none.
-        thumbnails: Their pictures as JPEG files, None where an item has none.
-        digests: Digests of their content, None where an item has none.
-    """
-
-    keys: Sequence[str]
-    labels: Sequence[str | None]
-    metadata: Sequence[str | None]
-    thumbnails: Sequence[bytes | None]
-    digests: Sequence[str | None]
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 class Index(Protocol):
@@ -342,6 +221,21 @@ class Index(Protocol):
             IndexBusyError: Another process writes the index.
         """
 
+    def rebuilding(self, model: Origin, *, wait_s: float = 0.0) -> AbstractContextManager[IndexWriter]:
+        """Yield a writer for all items anew, with latents of another model; nobody else can write meanwhile.
+
+        Searches go on with the old ones, which `blocks` yields, until the block ends without an error; then one step
+        puts the new ones in their place. Calibration is dropped.
+
+        Args:
+            model: What the new latents come from, such as a `ModelCard`.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            IndexBusyError: Another process writes the index.
+            ConfigurationError: There is no room.
+        """
+
     def compact(self, *, wait_s: float = 0.0, on_progress: OnItems = no_progress) -> None:
         """Fold all changes into a new base; searches go on meanwhile, in every process.
 
@@ -396,34 +290,3 @@ class Index(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the index."""
-
-
-class Builder(Protocol):
-    """Builds an index from latents that are added in blocks, within a `with` block: all of it appears, or nothing."""
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """How long each stage took, in s, once the index is built."""
-
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        """Publish the index, or leave nothing behind after an error."""
-
-    def __len__(self) -> int:
-        """Return the number of items added so far."""
-
-    def add(
-        self,
-        latents: npt.ArrayLike,
-        keys: Sequence[str],
-        labels: Sequence[str | None] | None = None,
-        *,
-        metadata: Sequence[Metadata | None] | None = None,
-        thumbnails: Sequence[bytes | None] | None = None,
-        digests: Sequence[str | None] | None = None,
-    ) -> None:
-        """Add a block of items, all of them or none; arguments and errors as in `Index.add`."""

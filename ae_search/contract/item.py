@@ -1,7 +1,8 @@
 """What an index holds beside latents, and what a search answers with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ae_search.errors import IndexDamagedError
@@ -34,6 +35,28 @@ class Neighbour(NamedTuple):
     def metadata(self) -> dict[str, Any]:
         """Metadata of the item; empty where it has none."""
         return metadata_of(self.metadata_json)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A block of n items, checked: what each has besides its latents.
+
+    Attributes:
+        keys: Their keys, all different.
+        labels: Their labels, None where an item has none.
+        metadata: Their metadata as JSON objects, None where an item has none.
+        thumbnails: Their pictures as JPEG files, None where an item has none.
+        digests: Digests of their content, None where an item has none.
+    """
+
+    keys: Sequence[str]
+    labels: Sequence[str | None]
+    metadata: Sequence[str | None]
+    thumbnails: Sequence[bytes | None]
+    digests: Sequence[str | None]
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 def metadata_of(text: str | None) -> dict[str, Any]:
