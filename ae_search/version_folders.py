@@ -1,4 +1,4 @@
-"""The version folders under a model base path."""
+"""The version folders under a model base path, as TensorFlow Serving sees them."""
 
 from pathlib import Path
 
@@ -6,10 +6,19 @@ from ae_search.errors import ConfigurationError
 
 SAVED_MODEL = "saved_model.pb"
 MAX_VERSION = 2**63 - 1
+# Any number of leading zeros fits into a file name; Python reads no number of more than 4300 digits.
+_MAX_DIGITS = 255
+
+
+def version_number(text: str) -> int | None:
+    """Return the version that a text names: a whole number up to 2**63 - 1, leading zeros allowed; None for others."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        return None
+    return number if (number := int(text)) <= MAX_VERSION else None
 
 
 def version_folders(base_path: Path) -> dict[int, Path]:
-    """Return the version folders of a base path: those named by a whole number, leading zeros allowed.
+    """Return the folders below a base path that are named by a version.
 
     Raises:
         ConfigurationError: The base path is no folder that can be read.
@@ -18,9 +27,9 @@ def version_folders(base_path: Path) -> dict[int, Path]:
     try:
         # The longest name first, so that of `7` and `007` the plain one is taken.
         for folder in sorted(base_path.iterdir(), key=lambda path: -len(path.name)):
-            named = folder.name.isascii() and folder.name.isdigit()
-            if named and int(folder.name) <= MAX_VERSION and folder.is_dir():
-                found[int(folder.name)] = folder
+            version = version_number(folder.name)
+            if version is not None and folder.is_dir():
+                found[version] = folder
     except OSError as error:
         raise ConfigurationError(f"The model base path {base_path} cannot be read: {error.strerror}.") from error
     return found
@@ -40,3 +49,17 @@ def require_version_folders(base_path: Path) -> dict[int, Path]:
     if not found:
         raise ConfigurationError(f"The model base path {base_path} has no version folder such as {base_path / '1'}.")
     return found
+
+
+def next_version(base_path: Path) -> int:
+    """Return the version after the highest one of a base path.
+
+    Raises:
+        ConfigurationError: The base path cannot be read, or has the highest version that there can be.
+    """
+    newest = max(version_folders(base_path), default=0)
+    if newest == MAX_VERSION:
+        raise ConfigurationError(
+            f"{base_path} has version {MAX_VERSION}, and no number is higher; export below another base path."
+        )
+    return newest + 1

@@ -17,7 +17,7 @@ GRPC = frozenset({"grpc", "grpc_health"})
 ANNOY = frozenset({"annoy"})
 FRONT_DOOR = "ae_search"
 # What every room may import, those of its own floor too.
-FOR_ALL = frozenset({"errors", "printable"})
+FOR_ALL = frozenset({"checked_json", "errors", "printable"})
 
 
 class Room(NamedTuple):
@@ -29,13 +29,16 @@ class Room(NamedTuple):
 
 ROOMS = {
     "errors": Room(0, frozenset(sys.stdlib_module_names) | TF | KERAS | GRPC | ANNOY),
+    "checked_json": Room(0, TF | KERAS | GRPC | ANNOY),
     "printable": Room(0, TF | KERAS | GRPC | ANNOY),
     "cores": Room(0, TF | KERAS | GRPC | ANNOY),
     "contract": Room(0, TF | KERAS | GRPC | ANNOY),
     "files": Room(0, TF | KERAS | GRPC | ANNOY),
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),
     "handshake": Room(1, TF | KERAS | GRPC | ANNOY),
+    "version_folders": Room(0, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),
+    "precision": Room(1, TF | KERAS | GRPC | ANNOY),
     "principal": Room(1, TF | KERAS | GRPC | ANNOY),
     "views": Room(1, TF | KERAS | GRPC | ANNOY),
     "data": Room(1, GRPC | ANNOY),
