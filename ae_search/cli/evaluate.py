@@ -9,7 +9,7 @@ from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source
 from ae_search.cli.options import IndexPath, Only, load_tensorflow
 from ae_search.cli.terminal import say, say_json
-from ae_search.contract import Encoder, ModelRef
+from ae_search.contract import Encoder, Index, ModelRef
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import LatentIndex
@@ -30,17 +30,19 @@ def evaluate(
     databases: Annotated[
         list[str] | None,
         typer.Option(
-            "--database", metavar="SOURCE", help="Where the indexed images are; unless given, where they came from."
+            "--database",
+            metavar="SOURCE",
+            help="Source of the indexed images; by default, where they came from.",
         ),
     ] = None,
     only: Only = None,
-    queries: Annotated[int, typer.Option(min=1, help="Queries at most, drawn by the seed.")] = 10_000,
-    reverse: Annotated[int, typer.Option(min=0, help="Indexed images to alter and search for; 0 for none.")] = 1_000,
+    queries: Annotated[int, typer.Option(min=1, help="Number of queries, at most; the seed draws them.")] = 10_000,
+    reverse: Annotated[int, typer.Option(min=0, help="Number of indexed images to alter; 0 for none.")] = 1_000,
     views: Annotated[
         bool,
         typer.Option(
             "--views/--no-views",
-            help="Measure the strict reverse search as `query --views` searches, too; takes minutes for 1,000 images.",
+            help="Measure the strict reverse search with `query --views`, too; this takes minutes for 1,000 images.",
         ),
     ] = False,
     baselines: Annotated[
@@ -48,18 +50,18 @@ def evaluate(
         typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
     ] = True,
     run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Training run of the model, for its reconstructions.")
+        Path | None, typer.Option(metavar="DIR", help="Run folder of the model's training; shows its reconstructions.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="HTML", help="Write a report with pictures.")] = None,
     projector: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write latents for TensorBoard's Embedding Projector.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for everything that is drawn.")] = 0,
 ) -> None:
     """Measure how good an index is for the images of SOURCE: retrieval by label, strict reverse search, recall.
 
-    A query that is an item of the index itself, by its key, is not counted as its own neighbour.
+    A query that the index holds under the same key does not count as its own neighbour.
     """
     _check_can_be_written(report, projector)
     images = named_source(source, only)
@@ -126,12 +128,12 @@ def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, FirstKeySear
     return {f"{model.name} version {model.version} with views": first_keys}
 
 
-def _databases(index: LatentIndex, named: list[str] | None) -> list[Source]:
+def _databases(index: Index, named: list[str] | None) -> list[Source]:
     """Open the sources of the indexed images; one that was not named by the user may be gone."""
     if named:
         return [named_source(name) for name in named]
     found: list[Source] = []
-    for name in index.snapshot().sources():
+    for name in index.info().sources:
         try:
             found.append(named_source(name))
         except ConfigurationError as error:

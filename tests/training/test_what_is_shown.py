@@ -9,7 +9,7 @@ from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
 from ae_search.model.histograms import colour_histogram, oriented_gradients
-from ae_search.training import configure, train
+from ae_search.training import TrainingOptions, configure, train
 from ae_search.training.batches import Batches
 from ae_search.training.partners import nearest_partners
 from ae_search.training.recipe import Recipe
@@ -83,11 +83,11 @@ def test_the_graph_holds_no_copy_of_the_images():
 def test_without_memory_an_image_is_its_own_partner(photos, tmp_path):
     source = open_source(str(photos))
     options = {"epochs": 1, "image_size": (16, 16), "latent_dim": 4, "batch_size": 8, "cache": "none"}
-    config = configure(source, **options)
+    config = configure(source, TrainingOptions(**options))
     assert config.recipe.partner == "view"
     assert np.isfinite(train(source, config, tmp_path / "run", verbose=False)["loss"])
     with pytest.raises(ConfigurationError, match="--partner neighbour needs the images in memory"):
-        configure(source, partner="neighbour", **options)
+        configure(source, TrainingOptions(partner="neighbour", **options))
 
 
 def test_held_out_images_are_beside_the_same_partner_each_time(digits):
