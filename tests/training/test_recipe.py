@@ -143,11 +143,6 @@ def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):
     assert 0.1 < train(digits, config, tmp_path / "run", verbose=False)["loss"] < 1
 
 
-def test_an_unknown_ingredient_is_a_mistake_of_the_programmer(digits):
-    with pytest.raises(TypeError, match="salt"):
-        configure(digits, TrainingOptions(salt=1.0))
-
-
 def test_what_needs_labels_says_so_before_any_work(tmp_path):
     source = ArraySource("grey", np.zeros((20, 8, 8, 1), np.uint8), [None] * 20)
     with pytest.raises(ConfigurationError, match="needs images with labels"):
