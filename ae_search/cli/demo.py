@@ -201,7 +201,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
 
 def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
     """Write summary.json, and print the table and what to do next."""
-    from ae_search.training import read_summary
+    from ae_search.training.run_folder import read_summary
 
     run = read_summary(folder / "run")
     summary["epochs"], summary["loss"] = run["epochs"], round(run["loss"], 4)

@@ -80,7 +80,8 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
     """Export the encoder of a finished run; return the version folder."""
     load_tensorflow()
     from ae_search.export import export_encoder
-    from ae_search.training import load_autoencoder, read_config, read_summary
+    from ae_search.training import load_autoencoder, read_config
+    from ae_search.training.run_folder import read_summary
 
     read_config(run)
     summary = read_summary(run)

@@ -3,7 +3,7 @@
 from ae_search.training.config import TrainingConfig, configure
 from ae_search.training.fit import train
 from ae_search.training.options import TrainingOptions
-from ae_search.training.run_folder import load_autoencoder, read_config, read_summary
+from ae_search.training.run_folder import load_autoencoder, read_config
 
 __all__ = [
     "TrainingConfig",
@@ -11,6 +11,5 @@ __all__ = [
     "configure",
     "load_autoencoder",
     "read_config",
-    "read_summary",
     "train",
 ]

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from ae_search.errors import ConfigurationError
-from ae_search.training import TrainingConfig, read_config, read_summary
-from ae_search.training.run_folder import prepare_run
+from ae_search.training import TrainingConfig, read_config
+from ae_search.training.run_folder import prepare_run, read_summary
 
 CONFIG = TrainingConfig(source="photos", image_shape=(32, 32, 3), time_limit_s=60.0)
 SUMMARY = {
