@@ -42,7 +42,7 @@ def evaluate(
         bool,
         typer.Option(
             "--views/--no-views",
-            help="Measure the strict reverse search with `query --views`, too; this takes minutes for 1,000 images.",
+            help="Measure the strict reverse search with `query --views` as well; this takes minutes for 1,000 images.",
         ),
     ] = False,
     baselines: Annotated[
