@@ -1,19 +1,18 @@
 """The handshake: an encoder and an index that belong together, or an error that says why not."""
 
 from contextlib import suppress
-from pathlib import Path
 
 from ae_search.contract import Encoder, ModelCard, ModelRef
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 
 
-def matching(encoder: Encoder, wanted: ModelRef, index: Path) -> Encoder:
+def matching(encoder: Encoder, wanted: ModelRef, index: str) -> Encoder:
     """Return the encoder pinned to a version whose latents may be compared with an index's.
 
     Args:
         encoder: `LatentClient` or `LocalEncoder`.
         wanted: The model whose latents the index holds.
-        index: Its folder, for the message.
+        index: Its place, for the message.
 
     Raises:
         ModelMismatchError: The encoder has no version with that fingerprint.

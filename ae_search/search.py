@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Encoder, Latents, ModelRef, image_batch
+from ae_search.contract import Encoder, Latents, ModelRef, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import matching
 from ae_search.image_file import image_pixels, read_image_file
 from ae_search.index import LatentIndex, Neighbour
-from ae_search.index.search.where import Where
 from ae_search.views import VIEWS, Pixels, query_views
 
 ImageInput = Path | str | bytes | npt.NDArray[Any]
@@ -148,7 +147,7 @@ class ImageSearch:
 
     def _shake_hands(self) -> _Match:
         model = self.index.model
-        return _Match(matching(self._given, model, self.index.path), model)
+        return _Match(matching(self._given, model, self.index.place), model)
 
 
 def _encode(encoder: Encoder, images: Images) -> Latents:

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from build_options import build_options
 from pixel_encoder import CARD, OTHER, PixelEncoder, at
 
 from ae_search.errors import ModelMismatchError, ModelNotServedError
@@ -20,7 +21,7 @@ def pixels():
 def build(tmp_path, pixels):
     def build_index(cards, **options):
         encoder = PixelEncoder(cards)
-        with IndexBuilder(tmp_path / "index", encoder.describe(), n_trees=5, **options) as builder:
+        with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=5, **options)) as builder:
             builder.add(encoder.encode(pixels), [f"item {at}" for at in range(50)], ["even", "odd"] * 25)
         return tmp_path / "index"
 
@@ -140,10 +141,9 @@ def test_no_answer_is_wrong_while_models_roll_over(build, index, pixels):
 
 
 def test_imported_latents_of_no_known_model_are_not_searched_by_image(tmp_path, pixels):
-    from ae_search.exchange.latent_files import import_latents
 
     np.save(tmp_path / "latents.npy", pixels.reshape(-1, 4).astype(np.float32))
-    import_latents(tmp_path / "latents.npy", tmp_path / "imported")
+    LatentIndex.import_(tmp_path / "latents.npy", tmp_path / "imported")
     with LatentIndex.open(tmp_path / "imported") as index:
         with pytest.raises(ModelMismatchError, match="unknown"):
             ImageSearch(PixelEncoder(at(2)), index)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from build_options import build_options
 from pictures import coloured_picture, encoded
 from PIL import Image
 from pixel_encoder import OTHER, PixelEncoder, at
@@ -67,7 +68,7 @@ def encoder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def search(tmp_path_factory, encoder, photographs, decoys):
     path = tmp_path_factory.mktemp("views") / "index"
-    with IndexBuilder(path, encoder.describe(), n_trees=10, recall=1.0) as builder:
+    with IndexBuilder(path, encoder.describe(), build_options(n_trees=10, recall=1.0)) as builder:
         builder.add(encoder.encode(photographs), [f"photo {i}" for i in range(COUNT)], ["photo"] * COUNT)
         for name, images in decoys.items():
             builder.add(encoder.encode(images), [f"{name} {i}" for i in range(COUNT)], ["decoy"] * COUNT)
@@ -178,7 +179,7 @@ def tiny(tmp_path):
 
     def build(cards):
         encoder = PixelEncoder(cards)
-        with IndexBuilder(tmp_path / "index", encoder.describe(), n_trees=5, replace=True) as builder:
+        with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=5, replace=True)) as builder:
             builder.add(encoder.encode(pixels), [f"item {i}" for i in range(50)])
 
     build(at(2))

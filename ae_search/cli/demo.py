@@ -144,23 +144,24 @@ def _index(name: str, address: str, model: str, index: Path) -> float | None:
     from ae_search.cli.index.build import build_with_progress
     from ae_search.client import LatentClient
     from ae_search.data import open_source
-    from ae_search.index import LatentIndex
+    from ae_search.index import BuildOptions
+    from ae_search.open_index import open_index
 
     with LatentClient(address, model) as client:
         if (index / "CURRENT").exists():
-            with LatentIndex.open(index) as opened:
+            with open_index(index) as opened:
                 if opened.model.fingerprint == client.describe().fingerprint:
                     say(f"reusing {index}", err=True)
                     return None
         source = open_source(f"{name}/train")
         began = time.monotonic()
-        report = build_with_progress(source, client, index, {"replace": (index / "CURRENT").exists()})
+        report = build_with_progress(source, client, index, BuildOptions(replace=(index / "CURRENT").exists()))
         say(
-            f"{report.manifest.items} images, recall@10 {report.manifest.recall:.3f}; seconds by stage: "
+            f"{report.info.items} images, recall@10 {report.info.recall:.3f}; seconds by stage: "
             + ", ".join(f"{stage} {spent:.1f}" for stage, spent in report.seconds.items()),
             err=True,
         )
-        return round(report.manifest.items / (time.monotonic() - began), 1)
+        return round(report.info.items / (time.monotonic() - began), 1)
 
 
 def _query(name: str, address: str, model: str, index: Path, folder: Path) -> dict[str, Any]:
@@ -171,7 +172,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
     from ae_search.data import ArraySource, open_source
     from ae_search.evaluation import evaluate_queries
     from ae_search.image_file import pixels_to_png
-    from ae_search.index import LatentIndex
+    from ae_search.open_index import open_index
     from ae_search.plots import Picture, picture_of, plot_neighbours
     from ae_search.search import ImageSearch
 
@@ -179,7 +180,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
     assert isinstance(test, ArraySource)
     chosen = np.random.default_rng(0).permutation(len(test))[:QUERIES]
     labels = [test.labels[i] for i in chosen]
-    with LatentClient(address, model) as client, LatentIndex.open(index) as opened:
+    with LatentClient(address, model) as client, open_index(index) as opened:
         result = evaluate_queries(ImageSearch(client, opened).search, test.images[chosen], labels)
         queries = [Picture(test.images[i], test.labels[i] or "") for i in chosen[:PICTURED]]
         rows = [

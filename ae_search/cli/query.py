@@ -79,11 +79,11 @@ def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: 
 def _filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    from ae_search.index.search.where import compile_where
+    from ae_search.contract import parse_where
 
     try:
         raw = json.loads(text)
-        compile_where(raw)
+        parse_where(raw)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--where {text}: {error}") from error
     return raw  # type: ignore[no-any-return]

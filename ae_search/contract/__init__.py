@@ -1,9 +1,11 @@
 """What the sides agree on: names on the wire, the model card, and what an encoder and an index are."""
 
 from ae_search.contract.building import (
+    ALL_CORES,
     Builder,
     IndexWriter,
     Origin,
+    Resources,
 )
 from ae_search.contract.card import (
     CARD_FORMAT,
@@ -17,6 +19,11 @@ from ae_search.contract.card import (
     Metric,
     ModelCard,
     ModelRef,
+)
+from ae_search.contract.checking import (
+    MAX_METADATA_DEPTH,
+    checked_items,
+    metadata_json,
 )
 from ae_search.contract.encoder import (
     AsyncEncoder,
@@ -40,6 +47,10 @@ from ae_search.contract.index import (
     no_progress,
 )
 from ae_search.contract.item import (
+    MAX_ITEM_DIM,
+    MAX_LATENTS_PER_ITEM,
+    MAX_METADATA_BYTES,
+    MAX_TEXT_BYTES,
     Items,
     Metadata,
     Neighbour,
@@ -67,6 +78,7 @@ from ae_search.contract.wire import (
 )
 
 __all__ = [
+    "ALL_CORES",
     "AsyncEncoder",
     "Builder",
     "CARD_FORMAT",
@@ -89,9 +101,14 @@ __all__ = [
     "MAX_CARD_BYTES",
     "MAX_CONDITIONS",
     "MAX_IMAGE_VALUES",
+    "MAX_ITEM_DIM",
+    "MAX_LATENTS_PER_ITEM",
     "MAX_LATENT_DIM",
+    "MAX_METADATA_BYTES",
+    "MAX_METADATA_DEPTH",
     "MAX_NAME_LENGTH",
     "MAX_NESTING",
+    "MAX_TEXT_BYTES",
     "METRICS",
     "MODEL_CARD",
     "Metadata",
@@ -104,6 +121,7 @@ __all__ = [
     "Origin",
     "ROWS",
     "RecallPoint",
+    "Resources",
     "SIGNATURE_BYTES",
     "SIGNATURE_DESCRIBE",
     "SIGNATURE_FLOAT",
@@ -112,7 +130,9 @@ __all__ = [
     "Test",
     "UNKNOWN_MODEL",
     "Where",
+    "checked_items",
     "image_batch",
+    "metadata_json",
     "metadata_of",
     "no_progress",
     "parse_where",

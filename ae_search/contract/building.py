@@ -1,6 +1,7 @@
 """Building an index: the model that its latents come from, and what takes its items."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -10,6 +11,28 @@ from ae_search.contract.card import Metric
 from ae_search.contract.encoder import Latents
 from ae_search.contract.figures import IndexInfo
 from ae_search.contract.item import Items, Metadata
+
+ALL_CORES = -1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a build may use of the machine; it does not change what is found.
+
+    Attributes:
+        jobs: Threads that grow the base, at least 1, or -1 for all cores. Only with 1 is the base of the same items the
+            same file each time; it then takes about as many times longer as there are cores.
+        on_disk: Whether the base is grown within its file instead of in memory, which is slower. None: only if it would
+            take more than half of the memory that is free.
+    """
+
+    jobs: int = ALL_CORES
+    on_disk: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not (self.jobs >= 1 or self.jobs == ALL_CORES):
+            raise ValueError(f"Expected jobs of at least 1, or -1 for all cores. Received: {self.jobs}.")
 
 
 class Origin(Protocol):

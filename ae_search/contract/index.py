@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy.typing as npt
 
-from ae_search.contract.building import IndexWriter, Origin
+from ae_search.contract.building import IndexWriter, Origin, Resources
 from ae_search.contract.card import Metric, ModelRef
 from ae_search.contract.encoder import Latents
 from ae_search.contract.figures import Check, DuplicateGroup, IndexInfo
@@ -17,6 +17,8 @@ from ae_search.contract.where import Where
 
 # The model of latents that were imported without a word about it; no model has this fingerprint.
 UNKNOWN_MODEL = ModelRef("unknown", 1, "unknown")
+
+_ALL_THERE_IS = Resources()
 
 # Returns the latents of some keys in their order: float32 `[n, d]`, or `[n, r, d]` where an item has several.
 EncodeKeys = Callable[[list[str]], npt.ArrayLike]
@@ -221,7 +223,9 @@ class Index(Protocol):
             IndexBusyError: Another process writes the index.
         """
 
-    def rebuilding(self, model: Origin, *, wait_s: float = 0.0) -> AbstractContextManager[IndexWriter]:
+    def rebuilding(
+        self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+    ) -> AbstractContextManager[IndexWriter]:
         """Yield a writer for all items anew, with latents of another model; nobody else can write meanwhile.
 
         Searches go on with the old ones, which `blocks` yields, until the block ends without an error; then one step
@@ -229,6 +233,7 @@ class Index(Protocol):
 
         Args:
             model: What the new latents come from, such as a `ModelCard`.
+            resources: What the build may use of the machine.
             wait_s: How long to wait for another writer, in s.
 
         Raises:
@@ -236,7 +241,9 @@ class Index(Protocol):
             ConfigurationError: There is no room.
         """
 
-    def compact(self, *, wait_s: float = 0.0, on_progress: OnItems = no_progress) -> None:
+    def compact(
+        self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
+    ) -> None:
         """Fold all changes into a new base; searches go on meanwhile, in every process.
 
         Raises:

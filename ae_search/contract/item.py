@@ -9,6 +9,13 @@ from ae_search.errors import IndexDamagedError
 
 Metadata = Mapping[str, Any]
 
+# What an item may have, as UTF-8; no file's path is longer than half of the former.
+MAX_TEXT_BYTES = 8192
+MAX_METADATA_BYTES = 1 << 20
+# Floats in one latent, and latents of one item.
+MAX_ITEM_DIM = 1 << 16
+MAX_LATENTS_PER_ITEM = 64
+
 
 class Neighbour(NamedTuple):
     """One answer to a query.

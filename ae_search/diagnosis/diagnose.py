@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ae_search.client import Access, LatentClient
-from ae_search.contract import DEFAULT_MODEL_NAME, ModelCard
+from ae_search.contract import DEFAULT_MODEL_NAME, Index, ModelCard
 from ae_search.diagnosis.finding import Finding, Verdict, ok, warning, wrong
 from ae_search.diagnosis.latency import measure_latency
 from ae_search.diagnosis.model import advice_for, check_card, check_signatures, check_sizes, check_versions
@@ -13,7 +13,7 @@ from ae_search.diagnosis.network import check_network
 from ae_search.diagnosis.servers import compare_versions, versions_held
 from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.handshake import matching
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 
 INDEX, LATENCY = "index", "latency"
 # More than enough to say which versions there are.
@@ -85,9 +85,7 @@ def _reach(client: LatentClient, access: Access, version: int | None) -> Iterato
         raise _StopError
 
 
-def _ask(
-    client: LatentClient, label: str | None, index: LatentIndex | None, trouble: Finding | None
-) -> Iterator[Finding]:
+def _ask(client: LatentClient, label: str | None, index: Index | None, trouble: Finding | None) -> Iterator[Finding]:
     finding, card = check_card(client, label)
     yield finding
     if card is None:
@@ -104,19 +102,19 @@ def _ask(
     yield _latency(encoder or client, card, index if fits else None)
 
 
-def _open(index: Path | None) -> tuple[LatentIndex | None, Finding | None]:
+def _open(index: Path | None) -> tuple[Index | None, Finding | None]:
     if index is None:
         return None, None
     try:
-        return LatentIndex.open(index), None
+        return open_index(index), None
     except AeSearchError as error:
         return None, wrong(INDEX, str(error), "Name the folder of an index, or build one: `ae-search index build`.")
 
 
-def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[Finding, LatentClient | None]:
+def _match(client: LatentClient, card: ModelCard, index: Index) -> tuple[Finding, LatentClient | None]:
     """Return whether queries can be answered, and the client of the version that they use."""
     try:
-        encoder = matching(client, index.model, index.path)
+        encoder = matching(client, index.model, index.place)
     except ModelMismatchError as error:
         advice = "Serve the version that the index was built with, or `ae-search index rebuild`."
         return wrong(INDEX, str(error), advice), None
@@ -124,7 +122,7 @@ def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[F
         return wrong(INDEX, str(error), advice_for(error, "Look at the server's log.")), None
     assert isinstance(encoder, LatentClient)
     version = encoder.describe().version
-    told = f"{index.path} holds {len(index)} latents of version {version}"
+    told = f"{index.place} holds {len(index)} latents of version {version}"
     if version != card.version and encoder.describe().fingerprint == card.fingerprint:
         return ok(INDEX, f"{told}, whose latents are those of version {card.version}"), encoder
     if version != card.version:
@@ -133,7 +131,7 @@ def _match(client: LatentClient, card: ModelCard, index: LatentIndex) -> tuple[F
     return ok(INDEX, f"{told}, the same model"), encoder
 
 
-def _latency(client: LatentClient, card: ModelCard, index: LatentIndex | None) -> Finding:
+def _latency(client: LatentClient, card: ModelCard, index: Index | None) -> Finding:
     try:
         return ok(LATENCY, str(measure_latency(client, card, index)))
     except AeSearchError as error:

@@ -8,9 +8,8 @@ import numpy as np
 
 from ae_search.client import LatentClient
 from ae_search.client.timing import timed_encode_file
-from ae_search.contract import Latents, ModelCard
+from ae_search.contract import Index, Latents, ModelCard
 from ae_search.image_file import pixels_to_png
-from ae_search.index import LatentIndex
 
 QUERIES = 50
 
@@ -42,7 +41,7 @@ class Latency:
         return "one query: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in parts.items() if ms is not None)
 
 
-def measure_latency(client: LatentClient, card: ModelCard, index: LatentIndex | None) -> Latency:
+def measure_latency(client: LatentClient, card: ModelCard, index: Index | None) -> Latency:
     """Send one image again and again, for as long as one request may take; return the medians of what each part takes.
 
     Raises:
@@ -59,7 +58,7 @@ def measure_latency(client: LatentClient, card: ModelCard, index: LatentIndex | 
     return Latency(request, server, parse, None if index is None else search)
 
 
-def _search_s(index: LatentIndex | None, latents: Latents) -> float:
+def _search_s(index: Index | None, latents: Latents) -> float:
     if index is None or not len(index):
         return 0.0
     began = time.perf_counter()

@@ -3,16 +3,30 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ae_search.checked_json import object_of, text_of, whole_of
-from ae_search.contract import METRICS, Metric, ModelRef
+from ae_search.contract import (
+    MAX_LATENTS_PER_ITEM,
+    METRICS,
+    UNKNOWN_MODEL,
+    Builder,
+    Index,
+    Items,
+    Latents,
+    Metric,
+    ModelRef,
+    OnItems,
+    Origin,
+    no_progress,
+)
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.exchange.parquet_file import (
-    Block,
+    Rows,
     Table,
     malformed,
     parquet_writer,
@@ -21,16 +35,15 @@ from ae_search.exchange.parquet_file import (
 )
 from ae_search.exchange.parquet_table import KEY_COLUMNS, read_folder, read_parquet
 from ae_search.files import write_atomically
-from ae_search.index.builder import IndexBuilder, Origin
-from ae_search.index.store.generation import Snapshot
-from ae_search.index.store.manifest import UNKNOWN_MODEL, Manifest
 
 PARQUET, NPY, JSON_LINES = ".parquet", ".npy", ".jsonl"
+# What an export says of itself where items have several latents, a row each.
+SEVERAL = "several_latents"
 
 
 @dataclass(frozen=True)
 class LatentOrigin:
-    """Where imported latents come from; see `build.Origin`."""
+    """Where imported latents come from; see `contract.Origin`."""
 
     name: str
     version: int
@@ -40,13 +53,14 @@ class LatentOrigin:
     image_shape: tuple[int, int, int] | None = None
 
 
-def export_latents(snapshot: Snapshot, path: Path, *, on_progress: Callable[[int], object] = lambda items: None) -> int:
+def export_latents(index: Index, path: Path, *, on_progress: OnItems = no_progress) -> int:
     """Write keys and latents of all items to one file, which appears whole or not at all.
 
     Args:
-        snapshot: The index.
-        path: `.parquet` with the columns key, label, metadata (JSON) and latent; or `.jsonl` with an object
-            `{"id", "embedding"}` in each line, which other engines read.
+        index: The index.
+        path: `.parquet` with the columns key, label, metadata (JSON) and latent, one row for each latent, those of one
+            item next to each other; or `.jsonl` with an object `{"id", "embedding"}` in each line, which other engines
+            read. An item with several latents has the others there as "more".
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -57,41 +71,48 @@ def export_latents(snapshot: Snapshot, path: Path, *, on_progress: Callable[[int
     """
     writers = {PARQUET: _write_parquet, JSON_LINES: _write_json_lines}
     suffix = path.suffix.lower()
-    if path.parent.resolve().is_relative_to(snapshot.generation.folder.resolve().parent):
+    if path.parent.resolve().is_relative_to(Path(index.place).resolve()):
         raise ConfigurationError(f"{path} would lie within the index; export to another folder.")
     if suffix not in writers:
         raise ConfigurationError(f"An export is named *{PARQUET} or *{JSON_LINES}. Received: {str(path)!r}.")
     if suffix == PARQUET:
         pyarrow_modules()
+    written = 0
+
+    def blocks() -> Iterator[tuple[Latents, Items]]:
+        nonlocal written
+        for latents, items in index.blocks(thumbnails=False):
+            yield latents, items
+            written += len(items)
+            on_progress(len(items))
+
     try:
-        write_atomically(path, lambda temporary: writers[suffix](snapshot, temporary, on_progress))
+        write_atomically(path, lambda temporary: writers[suffix](index, blocks(), temporary))
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
-    return len(snapshot)
+    return written
 
 
 def import_latents(
     source: Path,
-    index: Path,
+    build: Callable[[Origin], Builder],
     *,
     keys: Path | None = None,
     model: Origin | None = None,
     metric: Metric | None = None,
-    on_progress: Callable[[int], object] = lambda items: None,
-    **options: Any,
-) -> Manifest:
+    on_progress: OnItems = no_progress,
+) -> None:
     """Build an index from a file of latents.
 
     Args:
         source: `.parquet` with a column key or id and a column latent, embedding or vector, and maybe label and
             metadata; a folder of such files, as `ae-search embed` writes it; or `.npy` with an array `[n, d]`.
-        index: Folder of the index.
+        build: Returns the builder of the index, for the model that the latents come from.
         keys: Text file with one key a line, for `.npy`; without it the keys are the row numbers.
         model: The model that the latents come from. None: what an export of ours says of itself, else unknown, and
             then the index can be searched by latents and keys but not by images.
         metric: Distance to compare them with; None: the model's, else "angular".
-        on_progress: Called with the number of items done since the last call.
-        options: Options of `IndexBuilder`.
+        on_progress: Called with the number of rows done since the last call.
 
     Raises:
         ConfigurationError: The file is of another kind or malformed, or pyarrow is missing.
@@ -108,17 +129,34 @@ def import_latents(
         raise ConfigurationError(f"Keys of {source} are in its column {' or '.join(KEY_COLUMNS)}; leave --keys out.")
     with malformed(source):
         table = readers[suffix](source, keys)
-    origin = _origin(table, model, metric)
-    with IndexBuilder(index, origin, sources=(), **options) as builder:
-        blocks = iter(table.blocks)
+    with build(_origin(table, model, metric)) as builder:
+        blocks = _by_item(table.blocks) if table.about.get(SEVERAL) is True else ((b, b.latents) for b in table.blocks)
         while True:
             with malformed(source):
-                block = next(blocks, None)
-            if block is None:
+                block, latents = next(blocks, (None, None))
+            if block is None or latents is None:
                 break
-            builder.add(block.latents, block.keys, block.labels, metadata=block.metadata)
+            builder.add(latents, block.keys, block.labels, metadata=block.metadata)
             on_progress(len(block.keys))
-    return builder.manifest
+
+
+def _by_item(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, Latents]]:
+    """Put rows of the same key that follow each other together, as the latents `[1, r, d]` of one item."""
+    for key, rows in groupby(_rows(blocks), key=lambda row: row.keys[0]):
+        first = next(rows)
+        parts = [first.latents, *(row.latents for row in islice(rows, MAX_LATENTS_PER_ITEM))]
+        if len(parts) > MAX_LATENTS_PER_ITEM:
+            raise ConfigurationError(f"An item has up to {MAX_LATENTS_PER_ITEM} latents. Received more for {key!r}.")
+        yield first, np.concatenate(parts)[np.newaxis]
+
+
+def _rows(blocks: Iterator[Rows]) -> Iterator[Rows]:
+    for block in blocks:
+        for at in range(len(block.keys)):
+            part = slice(at, at + 1)
+            labels = None if block.labels is None else block.labels[part]
+            metadata = None if block.metadata is None else block.metadata[part]
+            yield Rows(block.latents[part], block.keys[part], labels, metadata)
 
 
 def _origin(table: Table, model: Origin | None, metric: Metric | None) -> LatentOrigin:
@@ -147,22 +185,31 @@ def _origin(table: Table, model: Origin | None, metric: Metric | None) -> Latent
     return LatentOrigin(ref.name, ref.version, ref.fingerprint, table.latent_dim, chosen, image_shape)
 
 
-def _write_json_lines(snapshot: Snapshot, path: Path, on_progress: Callable[[int], object]) -> None:
+def _write_json_lines(index: Index, blocks: Iterator[tuple[Latents, Items]], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for latents, items in snapshot.blocks(pictures=False):
-            for key, latent in zip(items.keys, latents, strict=True):
-                # float32 in its shortest form: what is read back is the same float32.
-                numbers = ",".join(str(number) for number in latent)
-                file.write(f'{{"id": {json.dumps(key, ensure_ascii=False)}, "embedding": [{numbers}]}}\n')
-            on_progress(len(items))
+        for latents, items in blocks:
+            for key, own in zip(items.keys, latents, strict=True):
+                first, *others = map(_floats, own)
+                more = f', "more": [{", ".join(others)}]' if others else ""
+                file.write(f'{{"id": {json.dumps(key, ensure_ascii=False)}, "embedding": {first}{more}}}\n')
 
 
-def _write_parquet(snapshot: Snapshot, path: Path, on_progress: Callable[[int], object]) -> None:
-    manifest = snapshot.manifest
-    with parquet_writer(path, manifest.model, manifest.metric, manifest.latent_dim) as write:
-        for latents, items in snapshot.blocks(pictures=False):
-            write(latents, items.keys, items.labels, items.metadata)
-            on_progress(len(items))
+def _floats(latent: Latents) -> str:
+    # float32 in its shortest form: what is read back is the same float32.
+    return f"[{','.join(str(number) for number in latent)}]"
+
+
+def _write_parquet(index: Index, blocks: Iterator[tuple[Latents, Items]], path: Path) -> None:
+    about: dict[str, Any] = {}
+    with parquet_writer(path, index.model, index.metric, index.latent_dim, about=about) as write:
+        for latents, items in blocks:
+            each = latents.shape[1]
+            if each > 1:
+                about[SEVERAL] = True
+            texts = ([text for text in column for _ in range(each)] for column in (items.keys, items.labels))
+            keys, labels = texts
+            metadata = [text for text in items.metadata for _ in range(each)]
+            write(latents.reshape(-1, index.latent_dim), keys, labels, metadata)
 
 
 def _read_npy(path: Path, keys: Path | None) -> Table:
@@ -179,12 +226,12 @@ def _read_npy(path: Path, keys: Path | None) -> Table:
             f"{keys} must hold {len(array)} keys, one a line, as {path} has rows. Received: {len(names)}."
         )
 
-    def blocks() -> Iterator[Block]:
+    def blocks() -> Iterator[Rows]:
         step = rows_per_block(array.shape[1])
         for start in range(0, len(array), step):
             rows = np.asarray(array[start : start + step], dtype=np.float32)
             ids = range(start, start + len(rows))
-            yield Block(rows, [str(at) for at in ids] if names is None else names[start : start + len(rows)])
+            yield Rows(rows, [str(at) for at in ids] if names is None else names[start : start + len(rows)])
 
     return Table(array.shape[1], {}, blocks())
 

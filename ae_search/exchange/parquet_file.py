@@ -21,7 +21,7 @@ _TEXTS_PER_PAGE = 64
 
 
 @dataclass(frozen=True)
-class Block:
+class Rows:
     """Some rows of a file."""
 
     latents: Latents
@@ -36,7 +36,7 @@ class Table:
 
     latent_dim: int
     about: dict[str, Any]
-    blocks: Iterator[Block]
+    blocks: Iterator[Rows]
 
 
 @contextmanager

@@ -1,9 +1,18 @@
-"""The latent index: an Annoy forest, a SQLite catalogue, the changes since and a manifest, in generations."""
+"""The local index: an engine's base, a SQLite catalogue, the changes since and a manifest, in generations."""
 
-from ae_search.contract import ModelRef
+from ae_search.contract import ModelRef, Neighbour, Resources
 from ae_search.index.builder import IndexBuilder
 from ae_search.index.latent_index import LatentIndex
-from ae_search.index.search.neighbour import Neighbour
+from ae_search.index.options import AnnoyOptions, BuildOptions
 from ae_search.index.store.manifest import Manifest
 
-__all__ = ["IndexBuilder", "LatentIndex", "Manifest", "ModelRef", "Neighbour"]
+__all__ = [
+    "AnnoyOptions",
+    "BuildOptions",
+    "IndexBuilder",
+    "LatentIndex",
+    "Manifest",
+    "ModelRef",
+    "Neighbour",
+    "Resources",
+]

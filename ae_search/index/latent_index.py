@@ -1,46 +1,62 @@
 """An index as its users hold it: search, look up, change; several processes at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents, Metric, ModelRef
+from ae_search.contract import (
+    Check,
+    DuplicateGroup,
+    EncodeKeys,
+    IndexInfo,
+    Items,
+    Latents,
+    Metadata,
+    Metric,
+    ModelRef,
+    Neighbour,
+    OnItems,
+    Origin,
+    Resources,
+    Where,
+    metadata_of,
+    no_progress,
+)
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.builder import Origin
-from ae_search.index.items.checking import Metadata
-from ae_search.index.items.names import metadata_of
-from ae_search.index.search.comparing import checked_latents, queries
+from ae_search.index.builder import IndexBuilder
+from ae_search.index.options import BuildOptions
+from ae_search.index.search.answers import neighbours
+from ae_search.index.search.comparing import checked_latents, checked_rows
 from ae_search.index.search.filters import filter_of
-from ae_search.index.search.neighbour import Neighbour, neighbours
-from ae_search.index.search.snapshot_search import Search
-from ae_search.index.search.tuning import TUNED_K
-from ae_search.index.search.where import Where
+from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.following import Follower
-from ae_search.index.store.generation import Snapshot
+from ae_search.index.store.generation_writer import GenerationWriter
 from ae_search.index.store.manifest import Manifest
-from ae_search.index.upkeep.writing import Writing, compact, rebuilding, tune_again, writing
+from ae_search.index.store.snapshot import Snapshot
+from ae_search.index.store.writing import Writing, writing
+from ae_search.index.upkeep.compacting import compact, rebuilding, tune_again
+from ae_search.index.upkeep.info import info
 
-if TYPE_CHECKING:
-    from ae_search.index.upkeep.duplicates import DuplicateGroup
-    from ae_search.index.upkeep.info import IndexInfo
-    from ae_search.index.upkeep.verify import Check
+_ALL_THERE_IS = Resources()
+_DEFAULT = BuildOptions()
 
 
 class LatentIndex:
-    """An index opened for search and for changes; safe to share between threads, to be opened anew after a fork.
+    """The local `Index`: a folder, opened for search and for changes.
 
+    It is safe to share between threads, and to be opened anew after a fork. A pickle of it holds its path.
     A search sees every change whose call has returned, whichever process made it, and follows to a new generation by
     itself. If that one holds latents of another model, searches end with `ModelMismatchError` until the caller says,
-    by `fingerprint`, that its latents come from that model.
+    by `fingerprint`, that its latents come from that model. What each method takes, returns and raises is said once, by
+    `Index`.
 
     Attributes:
         path: Folder of the index.
-        snapshot: Returns the state of this moment, which stays as it is whatever is written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -48,7 +64,6 @@ class LatentIndex:
         # Absolute: the process may change its working directory.
         self.path = Path(path).absolute()
         self._follower = Follower(self.path)
-        self.snapshot = self._follower.snapshot
         self._expected = self.model.fingerprint
 
     @classmethod
@@ -61,37 +76,56 @@ class LatentIndex:
         """
         return cls(path)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """Pickle and copy to the path."""
+        return type(self), (self.path,)
+
     def close(self) -> None:
         """Let go of the files; a second time does nothing."""
         self._follower.close()
 
     def __enter__(self) -> Self:
+        """Return the index."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the index."""
         self.close()
 
     def __len__(self) -> int:
-        return len(self.snapshot())
+        """Return the number of items."""
+        return len(self._snapshot())
 
     def __contains__(self, key: str) -> bool:
+        """Tell whether the index has a key."""
         return bool(self.known([key]))
 
-    def known(self, keys: Sequence[str]) -> set[str]:
-        """Return those of some keys that the index has."""
-        return set(self.snapshot().ids_of(keys))
+    @property
+    def place(self) -> str:
+        """The folder of the index, for messages."""
+        return str(self.path)
 
     @property
     def manifest(self) -> Manifest:
         """Manifest of the live generation."""
-        return self.snapshot().manifest
+        return self._snapshot().manifest
 
     @property
     def model(self) -> ModelRef:
-        """The model whose latents the index holds."""
+        """The model whose latents the index holds by now."""
         return self.manifest.model
+
+    @property
+    def latent_dim(self) -> int:
+        """Floats in one latent."""
+        return self.manifest.latent_dim
+
+    @property
+    def metric(self) -> Metric:
+        """Distance that latents are compared with."""
+        return self.manifest.metric
 
     def search(
         self,
@@ -103,110 +137,88 @@ class LatentIndex:
         exact: bool = False,
         fingerprint: str | None = None,
     ) -> list[list[Neighbour]]:
-        """Find the items that are nearest to each latent; many latents are searched on all cores.
+        """Find the items that are nearest to each latent `[n, d]`, or to one `[d]`; see `Index.search`.
 
-        Args:
-            latents: Float32 `[n, d]`, or one latent `[d]`.
-            k: Neighbours for each latent, at least 1; an index with fewer items returns all of them.
-            where: Conditions that an item must meet, such as `{"label": "Bag", "price": {"lt": 20}}`; see
-                `compile_where`. k items come back whenever k meet them.
-            effort: Candidates to look at. None takes the manifest's tuned figure, which for more than 10
-                neighbours grows with k.
-            exact: Whether to compare with every item instead of asking the forest.
-            fingerprint: Fingerprint of the model that the latents come from. None: the one that the index had when it
-                was opened.
-
-        Returns:
-            One list for each latent, nearest first, equal distances by id.
+        Many latents are searched on all cores. The tuned effort grows with k beyond 10.
 
         Raises:
-            ValueError: `k` or `effort` is below 1, the latents are of another size or not finite, or `where` is
-                malformed.
-            ModelMismatchError: The index holds the latents of another model by now.
             IndexDamagedError: A file cannot be read.
         """
         if k < 1 or (effort is not None and effort < 1):
             raise ValueError(f"Expected k and effort of at least 1. Received: k={k}, effort={effort}.")
-        snapshot = self.snapshot()
+        snapshot = self._snapshot()
         manifest = snapshot.manifest
         if manifest.model.fingerprint != (fingerprint or self._expected):
             raise self._other_model(manifest.model, fingerprint or self._expected)
-        one = len(shape := latents.shape if isinstance(latents, np.ndarray) else np.shape(latents)) == 1
-        if (one or shape[:1] == (1,)) and snapshot.is_forest and k <= TUNED_K and where is None and not exact:
-            # The common case without what the others need, which would cost half as much again as all the rest.
-            (query,) = queries(latents, manifest.latent_dim)
-            k, effort = min(k, manifest.items), effort or manifest.effort
-            return [neighbours(snapshot, snapshot.generation.forest.nearest(query, k, effort))]
         rows = checked_latents(latents, manifest.latent_dim)
         chosen = None if where is None else filter_of(snapshot, where)
-        search = Search(snapshot, k, effort, exact=exact, filter=chosen)
-        return search.run(rows, lambda found: neighbours(snapshot, found))
+        search = SnapshotSearch(snapshot, k, effort, exact=exact, filter=chosen)
+        return search.run(rows, partial(neighbours, snapshot))
 
     def search_by_key(
         self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
     ) -> list[Neighbour]:
-        """Find the items that are nearest to an indexed one, itself left out.
-
-        Args:
-            key: Key of the item.
-            k: Neighbours, at least 1.
-            where: As in `search`.
-            effort: As in `search`.
-            exact: As in `search`.
-
-        Raises:
-            ConfigurationError: The index has no such key.
-            ValueError: As in `search`.
-        """
-        if k < 1:
-            raise ValueError(f"Expected k of at least 1. Received: k={k}.")
-        snapshot = self.snapshot()
+        """Find the items that are nearest to an indexed one, by its first latent, itself left out."""
+        if k < 1 or (effort is not None and effort < 1):
+            raise ValueError(f"Expected k and effort of at least 1. Received: k={k}, effort={effort}.")
+        snapshot = self._snapshot()
         own = self._ids(snapshot, [key])[0]
         chosen = None if where is None else filter_of(snapshot, where)
-        (found,) = Search(snapshot, k + 1, effort, exact=exact, filter=chosen).found(snapshot.latents([own]))
+        search = SnapshotSearch(snapshot, k + 1, effort, exact=exact, filter=chosen)
+        (found,) = search.found(snapshot.latents([own]))
         return neighbours(snapshot, [row for row in found if row[1] != own][:k])
 
-    def latents(self, keys: Sequence[str]) -> Latents:
-        """Return the latents of some keys, float32 `[n, d]`.
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Return those of some keys that the index has."""
+        return set(self._snapshot().ids_of(keys))
 
-        Raises:
-            ConfigurationError: The index lacks a key.
-        """
-        snapshot = self.snapshot()
+    def latents(self, keys: Sequence[str]) -> Latents:
+        """Return the first latent of each key, float32 `[n, d]`."""
+        snapshot = self._snapshot()
         return snapshot.latents(self._ids(snapshot, keys))
 
-    def details(self, keys: Sequence[str]) -> list[tuple[str | None, dict[str, Any]]]:
-        """Return label and metadata of some keys.
+    def all_latents(self, keys: Sequence[str]) -> list[Latents]:
+        """Return all latents of each key, float32 `[r, d]`."""
+        snapshot = self._snapshot()
+        return snapshot.all_latents(self._ids(snapshot, keys))
 
-        Raises:
-            ConfigurationError: The index lacks a key.
-        """
-        snapshot = self.snapshot()
+    def details(self, keys: Sequence[str]) -> list[tuple[str | None, dict[str, Any]]]:
+        """Return label and metadata of some keys."""
+        snapshot = self._snapshot()
         names = snapshot.names(self._ids(snapshot, keys))
         return [(label, metadata_of(metadata)) for _, label, metadata in names]
 
+    def digests(self, keys: Sequence[str]) -> list[str | None]:
+        """Return the digests of the content of some keys, None where an item has none."""
+        snapshot = self._snapshot()
+        return snapshot.digests(self._ids(snapshot, keys))
+
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""
-        snapshot = self.snapshot()
+        snapshot = self._snapshot()
         number = snapshot.ids_of([item if isinstance(item, str) else item.key])
         return snapshot.thumbnail(next(iter(number.values()))) if number else None
 
     def items(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
         """Yield key, label and metadata of each item, by id."""
-        snapshot = self.snapshot()
+        snapshot = self._snapshot()
         for ids in snapshot.live_ids():
             for key, label, metadata in snapshot.names(ids):
                 yield key, label, metadata_of(metadata)
 
-    def labels(self) -> list[str | None]:
-        """Return the labels of all items, by id."""
-        snapshot = self.snapshot()
-        return [label for ids in snapshot.live_ids() for _, label, _ in snapshot.names(ids)]
-
     def keys(self) -> list[str]:
         """Return the keys of all items, by id."""
-        snapshot = self.snapshot()
+        snapshot = self._snapshot()
         return [key for ids in snapshot.live_ids() for key, _, _ in snapshot.names(ids)]
+
+    def labels(self) -> list[str | None]:
+        """Return the labels of all items, by id."""
+        snapshot = self._snapshot()
+        return [label for ids in snapshot.live_ids() for _, label, _ in snapshot.names(ids)]
+
+    def blocks(self, *, thumbnails: bool = True) -> Iterator[tuple[Latents, Items]]:
+        """Yield all items of one moment, by id, in blocks: their latents `[n, r, d]`, and what else they have."""
+        return self._snapshot().blocks(thumbnails=thumbnails)
 
     def add(
         self,
@@ -216,28 +228,21 @@ class LatentIndex:
         *,
         metadata: Sequence[Metadata | None] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
+        digests: Sequence[str | None] | None = None,
         source: str | None = None,
         wait_s: float = 0.0,
     ) -> None:
-        """Add items, all of them or none; every reader sees them when this returns.
-
-        Args:
-            latents: Float32 `[n, d]`, of the index's model.
-            keys: n keys that the index does not have, each of at most 8 KiB as UTF-8.
-            labels: n labels of at most 8 KiB, None where an item has none.
-            metadata: n JSON objects of at most 1 MiB, None where an item has none.
-            thumbnails: n JPEG files, None where an item has none.
-            source: Name of the source that they come from.
-            wait_s: How long to wait for another writer, in s.
-
-        Raises:
-            ConfigurationError: A key is there already, or the disk is full.
-            IndexBusyError: Another process writes the index.
-            ModelMismatchError: The index holds the latents of another model by now.
-            ValueError: The latents do not fit or are not finite, or the lengths differ.
-        """
+        """Add items, all of them or none; every reader sees them when this returns. See `Index.add`."""
         with self._writing(wait_s) as change:
-            change.add(latents, keys, labels=labels, metadata=metadata, thumbnails=thumbnails, source=source)
+            change.add(
+                latents,
+                keys,
+                labels=labels,
+                metadata=metadata,
+                thumbnails=thumbnails,
+                digests=digests,
+                source=source,
+            )
 
     def update(
         self,
@@ -247,170 +252,133 @@ class LatentIndex:
         labels: Sequence[str | None] | None = None,
         metadata: Sequence[Metadata | None] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
+        digests: Sequence[str | None] | None = None,
         wait_s: float = 0.0,
     ) -> None:
-        """Change items, all of them or none; what is not given stays as it is.
-
-        Args:
-            keys: n keys that the index has.
-            latents: Float32 `[n, d]`.
-            labels: n labels.
-            metadata: n JSON objects; each replaces the whole of what the item had.
-            thumbnails: n JPEG files.
-            wait_s: How long to wait for another writer, in s.
-
-        Raises:
-            ConfigurationError: The index lacks a key, or a key occurs twice.
-            IndexBusyError: Another process writes the index.
-            ModelMismatchError: The index holds the latents of another model by now.
-            ValueError: The latents do not fit or are not finite, or the lengths differ.
-        """
+        """Change items, all of them or none; what is not given stays as it is. See `Index.update`."""
         with self._writing(wait_s) as change:
-            change.update(keys, latents=latents, labels=labels, metadata=metadata, thumbnails=thumbnails)
+            change.update(
+                keys, latents=latents, labels=labels, metadata=metadata, thumbnails=thumbnails, digests=digests
+            )
 
     def remove(self, keys: Sequence[str], *, wait_s: float = 0.0) -> None:
-        """Take items out, all of them or none; no search returns them when this has returned.
-
-        Args:
-            keys: Keys that the index has.
-            wait_s: How long to wait for another writer, in s.
-
-        Raises:
-            ConfigurationError: The index lacks a key, or a key occurs twice.
-            IndexBusyError: Another process writes the index.
-        """
+        """Take items out, all of them or none; no search returns them when this has returned."""
         with self._writing(wait_s, any_model=True) as change:
             change.remove(keys)
 
-    def compact(self, *, jobs: int = -1, on_disk: bool | None = None, wait_s: float = 0.0) -> None:
-        """Fold all changes into a new generation; searches go on meanwhile, in every process.
+    def calibration(self) -> dict[str, Any]:
+        """Return what was measured about the latents and stored by `calibrate`, by name."""
+        return self._snapshot().generation.changes.calibration()
 
-        Args:
-            jobs: Threads that grow the forest, -1 for all cores.
-            on_disk: As in `IndexBuilder`.
-            wait_s: How long to wait for another writer, in s.
+    def calibrate(self, name: str, values: Metadata, *, wait_s: float = 0.0) -> None:
+        """Store something that was measured about the latents; see `Index.calibrate`."""
+        with self._writing(wait_s) as change:
+            change.calibrate(name, values)
 
-        Raises:
-            IndexBusyError: Another process writes the index.
-            ConfigurationError: The disk is full.
-        """
-        compact(self.path, jobs=jobs, on_disk=on_disk, wait_s=wait_s)
+    def compact(
+        self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
+    ) -> None:
+        """Fold all changes into a new generation; searches go on meanwhile, in every process."""
+        compact(self.path, resources, wait_s=wait_s, on_progress=on_progress)
 
-    def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> Manifest:
-        """Measure recall again and choose `effort` anew.
+    def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> IndexInfo:
+        """Measure recall again and choose the effort anew; see `Index.tune`."""
+        tune_again(self.path, recall, wait_s=wait_s)
+        return self.info()
 
-        Args:
-            recall: Share of the 10 true neighbours that a query shall find, in (0, 1]; None for the one asked last.
-            wait_s: How long to wait for another writer, in s.
-
-        Returns:
-            The manifest with what was measured.
-
-        Raises:
-            ValueError: `recall` is out of range.
-            IndexBusyError: Another process writes the index.
-        """
-        return tune_again(self.path, recall, wait_s=wait_s)
+    def rebuilding(
+        self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+    ) -> AbstractContextManager[GenerationWriter]:
+        """Yield a writer for all items anew, with latents of another model; see `Index.rebuilding`."""
+        return rebuilding(self.path, model, resources, wait_s=wait_s)
 
     def rebuild(
-        self,
-        model: Origin,
-        encode: Callable[[list[str]], npt.ArrayLike],
-        *,
-        jobs: int = -1,
-        on_disk: bool | None = None,
-        wait_s: float = 0.0,
-    ) -> Manifest:
+        self, model: Origin, encode: EncodeKeys, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+    ) -> IndexInfo:
         """Replace all latents by those of another model; searches go on meanwhile, then shake hands anew.
 
-        Labels, metadata and thumbnails stay. `indexing.rebuild` does the same from the images' sources.
+        Labels, metadata, thumbnails and digests stay. `indexing.rebuild` does the same from the images' sources.
 
         Args:
             model: What the new latents come from, such as a `ModelCard`.
-            encode: Returns the latents `[n, d]`, float32, of n keys in their order.
-            jobs: Threads that grow the forest, -1 for all cores.
-            on_disk: As in `IndexBuilder`.
+            encode: Returns the latents of n keys in their order, float32 `[n, d]` or `[n, r, d]`.
+            resources: What the build may use of the machine.
             wait_s: How long to wait for another writer, in s.
-
-        Returns:
-            The manifest of the new generation.
 
         Raises:
             IndexBusyError: Another process writes the index.
             ConfigurationError: The disk is full.
             ValueError: The latents are of another number or size, or not finite.
         """
-        with rebuilding(self.path, model, jobs=jobs, on_disk=on_disk, wait_s=wait_s) as (old, writer):
-            for latents, items in old.blocks():
-                rows = checked_latents(np.asarray(encode(list(items.keys))), model.latent_dim)
-                if len(rows) != len(latents):
-                    raise ValueError(f"Expected {len(latents)} latents, one for each key. Received: {len(rows)}.")
-                writer.add(rows, items)
-        return writer.manifest
+        with self.rebuilding(model, resources, wait_s=wait_s) as writer:
+            for _, items in self.blocks():
+                writer.add_items(checked_rows(encode(list(items.keys)), items.keys, model.latent_dim), items)
+        return self.info()
 
-    def info(self) -> "IndexInfo":
+    def info(self) -> IndexInfo:
         """Return the figures of this moment, and whether it is time to compact."""
-        from ae_search.index.upkeep.info import info
+        return info(self.path, self._snapshot())
 
-        return info(self.path, self.snapshot())
-
-    def verify(self) -> "list[Check]":
-        """Check all that opening takes on trust; see `verify.verify`."""
+    def verify(self) -> list[Check]:
+        """Check all that opening takes on trust once it was proved."""
         from ae_search.index.upkeep.verify import verify
 
         return verify(self.path)
 
-    def duplicates(self, similarity: float = 0.99) -> "list[DuplicateGroup]":
-        """Find groups of items that are almost the same, the largest first.
-
-        Args:
-            similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
-
-        Raises:
-            ValueError: `similarity` is out of range.
-        """
+    def duplicates(self, similarity: float = 0.99, *, on_progress: OnItems = no_progress) -> list[DuplicateGroup]:
+        """Find groups of items that are almost the same, the largest first."""
         from ae_search.index.upkeep.duplicates import find_duplicates
 
-        return find_duplicates(self.snapshot(), similarity)
+        return find_duplicates(self._snapshot(), similarity, on_progress=on_progress)
 
-    def export(self, path: str | Path) -> int:
-        """Write keys and latents of all items to `*.parquet` or `*.jsonl`; return how many.
+    def export(self, path: str | Path, *, on_progress: OnItems = no_progress) -> int:
+        """Write keys, labels, metadata and latents of all items to `*.parquet` or `*.jsonl`; return how many."""
+        from ae_search.exchange import export_latents
 
-        Raises:
-            ConfigurationError: The name has another ending, pyarrow is missing, or the file cannot be written.
-        """
-        from ae_search.exchange.latent_files import export_latents
-
-        return export_latents(self.snapshot(), Path(path))
+        return export_latents(self, Path(path), on_progress=on_progress)
 
     @classmethod
     def import_(
         cls,
         source: str | Path,
         path: str | Path,
+        options: BuildOptions = _DEFAULT,
         *,
+        keys: str | Path | None = None,
         model: Origin | None = None,
         metric: Metric | None = None,
-        replace: bool = False,
+        on_progress: OnItems = no_progress,
     ) -> Self:
-        """Build an index of latents that are in a file, and open it; `exchange.import_latents` has more options.
+        """Build an index of latents that are in a file, and open it; see `exchange.import_latents`.
 
         Args:
             source: `*.parquet`, a folder of such files, or `*.npy` with an array `[n, d]`.
             path: Folder of the index.
+            options: How it is built.
+            keys: Text file with one key a line, for `*.npy`; without it the keys are the row numbers.
             model: The model that they come from; None for what an export of ours says of itself.
             metric: Distance to compare them with; None: the model's, else "angular".
-            replace: Whether an existing index may be replaced.
+            on_progress: Called with the number of rows done since the last call.
 
         Raises:
             ConfigurationError: The file is of another kind or malformed, or the folder cannot take an index.
             ModelMismatchError: The file names another model.
             ValueError: A latent is not finite or the rows are of unequal size.
         """
-        from ae_search.exchange.latent_files import import_latents
+        from ae_search.exchange import import_latents
 
-        import_latents(Path(source), Path(path), model=model, metric=metric, replace=replace)
+        import_latents(
+            Path(source),
+            lambda origin: IndexBuilder(path, origin, options),
+            keys=None if keys is None else Path(keys),
+            model=model,
+            metric=metric,
+            on_progress=on_progress,
+        )
         return cls(path)
+
+    def _snapshot(self) -> Snapshot:
+        return self._follower.snapshot()
 
     def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
         return writing(self.path, self._follower.look, None if any_model else self._expected, wait_s)

@@ -1,13 +1,13 @@
 """From the images of a source to what an index takes of them: latents, keys, labels, thumbnails."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ae_search.contract import Encoder, Latents
+from ae_search.contract import Encoder, Latents, OnItems
 from ae_search.data import ArraySource, FolderSource, Source
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import pixels_to_png, read_image_file, thumbnail
@@ -20,15 +20,9 @@ FILE_BLOCK = 64
 # Without thumbnails the encoder reads the files itself, few at a time.
 PATH_BLOCK = 512
 
-OnProgress = Callable[[int], Any]
-
-
-def no_progress(images: int) -> None:
-    """Show nothing."""
-
 
 @dataclass(frozen=True)
-class Block:
+class EncodedBlock:
     """Encoded images.
 
     Attributes:
@@ -64,7 +58,7 @@ class SourceEncoder:
     damaged: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
-    def blocks(self, positions: Sequence[int], on_progress: OnProgress) -> Iterator[Block]:
+    def blocks(self, positions: Sequence[int], on_progress: OnItems) -> Iterator[EncodedBlock]:
         """Yield the images at some positions, encoded, as many as one request or the memory should take."""
         size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else FILE_BLOCK if self.thumbnails else PATH_BLOCK
         for start in range(0, len(positions), size):
@@ -74,7 +68,7 @@ class SourceEncoder:
                 yield block
             on_progress(len(chosen))
 
-    def _encode(self, positions: Sequence[int]) -> Block:
+    def _encode(self, positions: Sequence[int]) -> EncodedBlock:
         source, image_shape = self.source, self.image_shape
         images: dict[int, Any] = {}
         thumbnails: dict[int, bytes] = {}
@@ -95,7 +89,7 @@ class SourceEncoder:
             for at, reason in bad.items():
                 self._leave_out(read[at], reason)
             read = [position for at, position in enumerate(read) if at not in bad]
-        return Block(
+        return EncodedBlock(
             latents,
             [source.key(position) for position in read],
             [source.labels[position] for position in read],

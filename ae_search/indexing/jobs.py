@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ae_search.contract import Encoder
+from ae_search.contract import Encoder, Index, IndexInfo, OnItems, no_progress
 from ae_search.data import Source, source_name
 from ae_search.errors import ConfigurationError
 from ae_search.handshake import matching
-from ae_search.index import IndexBuilder, LatentIndex, Manifest
-from ae_search.indexing.details import Details
-from ae_search.indexing.encoding import Block, OnProgress, SourceEncoder, no_progress
+from ae_search.index import BuildOptions
+from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
+from ae_search.indexing.metadata_file import MetadataFile
+from ae_search.open_index import build_index
 
 log = logging.getLogger(__name__)
+
+_DEFAULT = BuildOptions()
 
 _KEYS_PER_LOOK = 4096
 
@@ -26,13 +29,13 @@ class IndexReport:
     """What came of indexing a source.
 
     Attributes:
-        manifest: The index's manifest.
+        info: Figures of the index.
         damaged: Key and reason of each image that was left out because it cannot be read.
         seconds: Seconds by stage: "latents" (encode and store) and those of the index builder.
         refused: Key and reason of each image that the server refused, although it can be decoded here.
     """
 
-    manifest: Manifest
+    info: IndexInfo
     damaged: dict[str, str]
     seconds: dict[str, float]
     refused: dict[str, str] = field(default_factory=dict)
@@ -58,21 +61,21 @@ class ChangeReport:
 def index_source(
     source: Source,
     encoder: Encoder,
-    path: Path,
+    place: str | Path,
+    options: BuildOptions = _DEFAULT,
     *,
-    details: Path | None = None,
-    on_progress: OnProgress = no_progress,
-    **options: Any,
+    metadata: Path | None = None,
+    on_progress: OnItems = no_progress,
 ) -> IndexReport:
     """Encode every image of a source and build an index of the latents.
 
     Args:
         source: The images.
         encoder: Served or in this process; it is pinned to the version that describes itself now.
-        path: The index folder.
-        details: File with labels and metadata; see `Details`.
+        place: Where the index is to be; see `open_index.build_index`.
+        options: How it is built.
+        metadata: File with labels and metadata; see `MetadataFile`.
         on_progress: Called with the number of images done since the last call.
-        options: Options of `IndexBuilder`.
 
     Raises:
         ConfigurationError: No image can be read, or the folder cannot take an index.
@@ -81,23 +84,24 @@ def index_source(
     """
     card = encoder.describe()
     images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape)
-    with _details(details) as known, IndexBuilder(path, card, sources=[source_name(source)], **options) as builder:
+    builder = build_index(place, card, options, sources=[source_name(source)])
+    with _lines(metadata) as known, builder:
         began = time.monotonic()
         for block in images.blocks(range(len(source)), on_progress):
-            labels, metadata = _described(block, known)
-            builder.add(block.latents, block.keys, labels, block.thumbnails, metadata=metadata)
+            labels, own = _described(block, known)
+            builder.add(block.latents, block.keys, labels, metadata=own, thumbnails=block.thumbnails)
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
-    return IndexReport(builder.manifest, images.damaged, {"latents": seconds, **builder.seconds}, images.refused)
+    return IndexReport(builder.info, images.damaged, {"latents": seconds, **builder.seconds}, images.refused)
 
 
 def add_source(
     source: Source,
     encoder: Encoder,
-    index: LatentIndex,
+    index: Index,
     *,
-    details: Path | None = None,
-    on_progress: OnProgress = no_progress,
+    metadata: Path | None = None,
+    on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
 ) -> ChangeReport:
     """Add the images of a source whose keys the index does not have.
@@ -108,7 +112,7 @@ def add_source(
         source: The images.
         encoder: Served or in this process; it must have the index's model.
         index: The index.
-        details: File with labels and metadata; see `Details`.
+        metadata: File with labels and metadata; see `MetadataFile`.
         on_progress: Called with the number of images done since the last call.
         wait_s: How long to wait for another writer, in s.
 
@@ -121,10 +125,10 @@ def add_source(
     new = _positions(source, index, there=False)
     on_progress(len(source) - len(new))
     added = 0
-    with _details(details) as known:
+    with _lines(metadata) as known:
         for block in images.blocks(new, on_progress):
-            labels, metadata = _described(block, known)
-            added += _add_unknown(index, block, labels, metadata, source=source_name(source), wait_s=wait_s)
+            labels, own = _described(block, known)
+            added += _add_unknown(index, block, labels, own, source=source_name(source), wait_s=wait_s)
     there = len(source) - added - len(images.damaged) - len(images.refused)
     return ChangeReport(added, there, images.damaged, images.refused)
 
@@ -132,30 +136,30 @@ def add_source(
 def update_source(
     source: Source,
     encoder: Encoder,
-    index: LatentIndex,
+    index: Index,
     *,
-    details: Path | None = None,
-    on_progress: OnProgress = no_progress,
+    metadata: Path | None = None,
+    on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
 ) -> ChangeReport:
     """Encode again the images of a source whose keys the index has, and put their new latents in place.
 
-    Labels and metadata stay as they are where `details` does not name them. Arguments and errors as in `add_source`.
+    Labels and metadata stay as they are where `metadata` does not name them. Arguments and errors as in `add_source`.
     """
     images = _encoder_of(source, encoder, index)
     old = _positions(source, index, there=True)
     on_progress(len(source) - len(old))
-    with _details(details) as known:
+    with _lines(metadata) as known:
         for block in images.blocks(old, on_progress):
-            labels, metadata = None, None
+            labels, own = None, None
             if known is not None:
                 stored = index.details(block.keys)
-                labels, metadata = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
+                labels, own = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
             index.update(
                 block.keys,
                 latents=block.latents,
                 labels=labels,
-                metadata=metadata,
+                metadata=own,
                 thumbnails=block.thumbnails,
                 wait_s=wait_s,
             )
@@ -164,8 +168,8 @@ def update_source(
 
 
 def _add_unknown(
-    index: LatentIndex,
-    block: Block,
+    index: Index,
+    block: EncodedBlock,
     labels: Sequence[str | None],
     metadata: Sequence[dict[str, Any] | None] | None,
     *,
@@ -196,12 +200,12 @@ def _add_unknown(
             return len(keys)
 
 
-def _encoder_of(source: Source, encoder: Encoder, index: LatentIndex) -> SourceEncoder:
-    matched = matching(encoder, index.model, index.path)
+def _encoder_of(source: Source, encoder: Encoder, index: Index) -> SourceEncoder:
+    matched = matching(encoder, index.model, index.place)
     return SourceEncoder(source, matched, matched.describe().image_shape)
 
 
-def _positions(source: Source, index: LatentIndex, *, there: bool) -> list[int]:
+def _positions(source: Source, index: Index, *, there: bool) -> list[int]:
     """Return the positions of the images whose keys the index has, or has not."""
     chosen: list[int] = []
     for start in range(0, len(source), _KEYS_PER_LOOK):
@@ -212,16 +216,18 @@ def _positions(source: Source, index: LatentIndex, *, there: bool) -> list[int]:
 
 
 @contextmanager
-def _details(path: Path | None) -> Iterator[Details | None]:
+def _lines(path: Path | None) -> Iterator[MetadataFile | None]:
     if path is None:
         yield None
         return
-    with Details(path) as known:
+    with MetadataFile(path) as known:
         yield known
         count, key = known.unused()
         if count:
             log.warning("%d of the keys in %s belong to no image that was encoded, such as %r", count, path, key)
 
 
-def _described(block: Block, known: Details | None) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
+def _described(
+    block: EncodedBlock, known: MetadataFile | None
+) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
     return (block.labels, None) if known is None else known.of(block.keys, block.labels, [None] * len(block.keys))

@@ -3,38 +3,38 @@
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from ae_search.contract import Encoder
+from ae_search.contract import Encoder, Index, Items, OnItems, Resources, no_progress
 from ae_search.data import Source
-from ae_search.errors import ConfigurationError, ImageRefusedError, IndexDamagedError
-from ae_search.index.items.checking import Items
-from ae_search.index.upkeep.writing import rebuilding
-from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
+from ae_search.errors import ConfigurationError, ImageRefusedError
+from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
 from ae_search.indexing.jobs import IndexReport
 
 log = logging.getLogger(__name__)
 
+_ALL_THERE_IS = Resources()
+
 
 def rebuild(
-    path: Path,
+    index: Index,
     encoder: Encoder,
     sources: Sequence[Source],
+    resources: Resources = _ALL_THERE_IS,
     *,
     drop_missing: bool = False,
-    on_progress: OnProgress = no_progress,
-    **options: Any,
+    on_progress: OnItems = no_progress,
+    wait_s: float = 0.0,
 ) -> IndexReport:
-    """Encode the items of an index with another model: a new generation beside the old one, one rename at the end.
+    """Encode the items of an index with another model: new ones beside the old ones, one step at the end.
 
     Args:
-        path: The index folder.
+        index: The index.
         encoder: Served or in this process; it is pinned to the version that describes itself now.
         sources: Where the items' images are, by their keys; the first source that has a key counts.
+        resources: What the build may use of the machine.
         drop_missing: Whether to leave out items whose image is nowhere or damaged, instead of giving up.
         on_progress: Called with the number of items done since the last call.
-        options: `jobs`, `on_disk` and `wait_s` of `IndexBuilder`.
+        wait_s: How long to wait for another writer, in s.
 
     Raises:
         ConfigurationError: An image is missing or damaged, and `drop_missing` is False; nothing has changed then.
@@ -46,35 +46,42 @@ def rebuild(
     pinned = encoder.at_version(card.version)
     began = time.monotonic()
     damaged: dict[str, str] = {}
-    with rebuilding(path, card, **options) as (old, writer):
-        for ids in old.live_ids():
-            names = {name[0]: name for name in old.names(ids)}
-            if len(names) < len(ids):
-                raise IndexDamagedError(f"{path} holds a key twice; restore it or build it anew.")
-            for source, positions in _found(names, sources, damaged):
+    with index.rebuilding(card, resources, wait_s=wait_s) as writer:
+        count = 0
+        for _, items in index.blocks(thumbnails=False):
+            count += len(items)
+            for source, positions in _found(items, sources, damaged):
                 images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged)
                 for block in images.blocks(positions, on_progress):
-                    kept = [names[key] for key in block.keys]
-                    labels, metadata = [name[1] for name in kept], [name[2] for name in kept]
-                    writer.add(block.latents, Items(block.keys, labels, metadata, block.thumbnails))
+                    writer.add_items(block.latents[:, None], _again(items, block))
                 for key, reason in images.refused.items():  # they are neither missing nor damaged
-                    raise ImageRefusedError(f"{path} stays as it is. {key}: {reason}")
+                    raise ImageRefusedError(f"{index.place} stays as it is. {key}: {reason}")
             if damaged and not drop_missing:
                 key, reason = next(iter(damaged.items()))
                 raise ConfigurationError(
-                    f"{path} cannot be rebuilt: {key}: {reason} Name the source that has it, or pass --drop-missing to "
-                    "leave such items out."
+                    f"{index.place} cannot be rebuilt: {key}: {reason} Name the source that has it, or pass "
+                    "--drop-missing to leave such items out."
                 )
-        if len(old) and not len(writer):
-            raise ConfigurationError(f"None of the {len(old)} items of {path} has an image; it stays as it is.")
+        if count and not len(writer):
+            raise ConfigurationError(f"None of the {count} items of {index.place} has an image; it stays as it is.")
         seconds = time.monotonic() - began
-    return IndexReport(writer.manifest, damaged, {"latents": seconds, **writer.seconds})
+    return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds})
 
 
-def _found(names: dict[str, Any], sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:
+def _again(items: Items, block: EncodedBlock) -> Items:
+    """Return what items had before, with their new thumbnails."""
+    place = {key: at for at, key in enumerate(items.keys)}
+    at = [place[key] for key in block.keys]
+    labels, metadata, digests = (
+        [column[one] for one in at] for column in (items.labels, items.metadata, items.digests)
+    )
+    return Items(block.keys, labels, metadata, block.thumbnails, digests)
+
+
+def _found(items: Items, sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:
     """Return where the images of some keys are; take note of those that are nowhere."""
     positions: list[list[int]] = [[] for _ in sources]
-    for key in names:
+    for key in items.keys:
         for at, source in enumerate(sources):
             if (position := source.position(key)) is not None:
                 positions[at].append(position)

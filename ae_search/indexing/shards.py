@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.checked_json import object_of, text_of, whole_of
-from ae_search.contract import Encoder, ModelCard, ModelRef
+from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, no_progress
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError, ModelNotServedError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
 from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
-from ae_search.indexing.encoding import OnProgress, SourceEncoder, no_progress
+from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.left_out import LeftOut
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def embed_source(
     shard_items: int = SHARD_ITEMS,
     retry_left_out: bool = False,
     restart: bool = False,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnItems = no_progress,
 ) -> EmbedReport:
     """Write the latents of every image of a source as Parquet files.
 
@@ -132,7 +132,7 @@ def _remove_shards(out: Path) -> None:
 
 
 def _write(
-    path: Path, images: SourceEncoder, positions: range, of: tuple[ModelCard, ModelRef], on_progress: OnProgress
+    path: Path, images: SourceEncoder, positions: range, of: tuple[ModelCard, ModelRef], on_progress: OnItems
 ) -> LeftOut:
     """Write a shard; return the images that it leaves out."""
     card, model = of

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from build_options import build_options
 from pictures import coloured_picture
 from typer.testing import CliRunner
 
@@ -25,7 +26,7 @@ def folder(photos, tiny_export, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("evaluate")
     shutil.copytree(photos, root / "photos")
-    index_source(open_source(str(root / "photos")), LocalEncoder(tiny_export), root / "index", n_trees=5)
+    index_source(open_source(str(root / "photos")), LocalEncoder(tiny_export), root / "index", build_options(n_trees=5))
     (root / "bare").mkdir()
     for seed in (30, 31):
         coloured_picture(seed).save(root / "bare" / f"{seed}.png")

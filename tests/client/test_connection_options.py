@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trustme
 import typer
+from build_options import build_options
 from pictures import coloured_picture, encoded
 from scripted_server import CARD
 from test_client_tls import Certificates
@@ -130,7 +131,7 @@ def test_plain_text_elsewhere(ask):
 
 @pytest.fixture
 def index(tmp_path, pixels):
-    with IndexBuilder(tmp_path / "index", CARD, n_trees=2) as builder:
+    with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=2)) as builder:
         builder.add(np.eye(16, dtype=np.float32), [f"item {at}" for at in range(16)])
     return tmp_path / "index"
 

@@ -8,6 +8,7 @@ import pytest
 import scripted_server
 import tensorflow as tf
 from both_clients import KINDS
+from build_options import build_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import coloured_picture, encoded
@@ -134,7 +135,7 @@ def test_folders_of_which_nothing_can_be_read(blocking, silent, tmp_path, name, 
 def test_indexes_searches_and_views(blocking, silent, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 4, 4, 1), np.uint8)
     array = ArraySource("some", pixels, [None] * 70)
-    index_source(array, blocking, tmp_path / "index", n_trees=2)
+    index_source(array, blocking, tmp_path / "index", build_options(n_trees=2))
     bad = folder(tmp_path / "pictures", ["text"] * 70)
     with LatentIndex.open(tmp_path / "index") as index:
         for source in (bad, array):

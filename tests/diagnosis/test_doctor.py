@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import trustme
+from build_options import build_options
 from tensorflow_serving.apis import get_model_status_pb2
 from typer.testing import CliRunner
 
@@ -37,7 +38,7 @@ def card(tiny_export):
 
 
 def index_of(path, card):
-    with IndexBuilder(path, card, n_trees=2) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=2)) as builder:
         builder.add(np.random.default_rng(0).normal(size=(30, card.latent_dim)), [str(at) for at in range(30)])
     return path
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from build_options import build_options
 from PIL import Image
 from pixel_encoder import OTHER, PixelEncoder, at
 
@@ -31,7 +32,7 @@ def source(name, count, seed, *, labelled=True):
 
 def build(path, *sources, thumbnails=None):
     encoder = PixelEncoder(at(2))
-    with IndexBuilder(path, encoder.describe(), n_trees=10, recall=1.0) as builder:
+    with IndexBuilder(path, encoder.describe(), build_options(n_trees=10, recall=1.0)) as builder:
         for one in sources:
             keys = [one.key(place) for place in range(len(one))]
             builder.add(encoder.encode(one.images), keys, one.labels, thumbnails=thumbnails)

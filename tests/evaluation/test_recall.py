@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from build_options import build_options
 from pixel_encoder import CARD
 
 from ae_search.evaluation.measures.recall import measure_recall
@@ -21,7 +22,7 @@ def latents():
 def index(request, latents, tmp_path_factory):
     path = tmp_path_factory.mktemp("recall") / "index"
     card = dataclasses.replace(CARD, latent_dim=DIM, metric=request.param)
-    with IndexBuilder(path, card, n_trees=3, recall=0.6, jobs=1) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=3, recall=0.6, jobs=1)) as builder:
         builder.add(latents, [f"item {at}" for at in range(len(latents))])
     with LatentIndex.open(path) as opened:
         yield opened
@@ -68,7 +69,7 @@ def test_an_item_that_is_the_query_is_no_neighbour(index, latents):
 
 def test_an_index_of_one_item_has_found_all_there_is(tmp_path):
     card = dataclasses.replace(CARD, latent_dim=DIM)
-    with IndexBuilder(tmp_path / "one", card, n_trees=1) as builder:
+    with IndexBuilder(tmp_path / "one", card, build_options(n_trees=1)) as builder:
         builder.add(np.ones((1, DIM), np.float32), ["alone"])
     with LatentIndex.open(tmp_path / "one") as opened:
         assert measure_recall(opened, np.ones((1, DIM), np.float32), ["alone"]).recall_at_10 == 1.0

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from build_options import build_options
 from fuzzed_parsers import CARD, ROWS
 from PIL import Image
 
 from ae_search.client import wire
-from ae_search.exchange.latent_files import export_latents
 from ae_search.index import IndexBuilder
 from ae_search.index.latent_index import LatentIndex
 
@@ -23,10 +23,10 @@ CORPUS = Path(__file__).parent / "corpus"
 def index_seeds(folder: Path, metric: str) -> dict[str, bytes]:
     """Return the files of a small index, and what it exports."""
     rows = np.random.default_rng(1).normal(size=(12, CARD.latent_dim)).astype(np.float32)
-    with IndexBuilder(folder / metric, replace(CARD, metric=metric), n_trees=2, jobs=1) as builder:
+    with IndexBuilder(folder / metric, replace(CARD, metric=metric), build_options(n_trees=2, jobs=1)) as builder:
         builder.add(rows, [f"k{at}" for at in range(12)], ["l", None] * 6, metadata=[{"n": 1}, None, None] * 4)
     with LatentIndex.open(folder / metric) as index:
-        export_latents(index.snapshot(), folder / f"{metric}.parquet")
+        index.export(folder / f"{metric}.parquet")
     (generation,) = (folder / metric).glob("generation-*")
     head = bytes([11, 1, CARD.latent_dim - 1, 0 if metric == "angular" else 255])
     return {

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from ae_search.index.upkeep.writing import rebuilding
+from build_options import build_options
 from index_fixtures import CARD, DIM
 from index_oracle import Oracle
 
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.upkeep.writing import rebuilding
 
 KINDS = ("build", "add", "update", "remove", "compact", "tune", "rebuild")
 FINGERPRINTS = ("ab" * 32, "cd" * 32)
@@ -48,7 +49,7 @@ def perform(operation, path, before):
     plan = _plan(operation, before)
     if operation.kind == "build":
         card, arguments = card_of(plan["fingerprint"], before.metric), plan["arguments"]
-        with IndexBuilder(path, card, n_trees=2, jobs=1, replace=True) as builder:
+        with IndexBuilder(path, card, build_options(n_trees=2, jobs=1, replace=True)) as builder:
             for cut in (slice(0, 2), slice(2, None)):
                 builder.add(**{name: values[cut] for name, values in arguments.items()})
     elif operation.kind == "rebuild":

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from ae_search.index.items.checking import Items
+from ae_search.index.store.epoch import changing
 
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
 from ae_search.index.items.changes import CHANGES, ChangesWriter
-from ae_search.index.items.checking import Items
-from ae_search.index.store.epoch import changing
 from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 

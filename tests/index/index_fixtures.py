@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_oracle import Oracle
 
 from ae_search.contract import ModelCard
@@ -31,7 +32,7 @@ def clustered(count=600, dim=DIM, seed=7):
 
 def build_at(path, rows, model=CARD, **options):
     """Build an index whose keys are key-0, key-1 and so on, in five classes."""
-    with IndexBuilder(path, model, **{"n_trees": 4, **options}) as builder:
+    with IndexBuilder(path, model, build_options(**{"n_trees": 4, **options})) as builder:
         builder.add(rows, [f"key-{i}" for i in range(len(rows))], [f"label-{i % 5}" for i in range(len(rows))])
     return path
 
@@ -110,7 +111,7 @@ def small_templates(tmp_path_factory):
     made = {}
     for name in ("angular", "euclidean"):
         path = tmp_path_factory.mktemp("small") / name
-        with IndexBuilder(path, replace(CARD, metric=name), n_trees=3) as builder:
+        with IndexBuilder(path, replace(CARD, metric=name), build_options(n_trees=3)) as builder:
             builder.add(**block)
         oracle = Oracle(name)
         oracle.add(**block)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 
 from ae_search.errors import ConfigurationError
@@ -41,7 +42,7 @@ def test_a_build_leaves_exactly_the_layout(build):
 
 
 def test_the_builder_reports_what_it_built(tmp_path, card, latents):
-    with IndexBuilder(tmp_path / "index", card, n_trees=3, seed=5, recall=0.9) as builder:
+    with IndexBuilder(tmp_path / "index", card, build_options(n_trees=3, seed=5, recall=0.9)) as builder:
         for start in range(0, 600, 100):
             builder.add(latents[start : start + 100], [str(i) for i in range(start, start + 100)])
         builder.add(np.empty((0, 8), np.float32), [])
@@ -80,7 +81,7 @@ def test_search_k_is_the_smallest_that_meets_the_recall(build, card, metric, rec
 def test_replace_publishes_the_next_generation(build, latents):
     path = build()
     with LatentIndex.open(path) as old:
-        before = old.snapshot()
+        before = old._snapshot()
         build(rows=latents[:100], replace=True)
         assert sorted(p.name for p in path.iterdir()) == [*LIVE, "generation-000002"]
         # What a search has begun with stays as it was; the next one follows.
@@ -253,13 +254,13 @@ def test_items_go_in_only_while_the_builder_is_open(tmp_path, card, latents):
 @pytest.mark.parametrize("options", [{"n_trees": 0}, {"seed": -1}, {"seed": 2**32}, {"recall": 0.0}, {"recall": 1.1}])
 def test_options_out_of_range(tmp_path, card, options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        IndexBuilder(tmp_path / "index", card, **options)
+        IndexBuilder(tmp_path / "index", card, build_options(**options))
 
 
 def test_the_recall_curve_leaves_the_query_itself_out(build, card):
     rows = np.random.default_rng(2).normal(size=(800, 8)).astype(np.float32)
     with LatentIndex.open(build(rows=rows, model=replace(card, metric="euclidean"), recall=0.9)) as index:
-        forest = index.snapshot().generation.forest
+        forest = index._snapshot().generation.forest
         ids = draw_sample(forest, 42).ids
         assert len(set(ids)) == 500
         squares = ((rows[ids, None].astype(np.float64) - rows) ** 2).sum(axis=-1)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered, only_generation
 
@@ -36,9 +37,9 @@ def test_the_same_items_and_the_same_exact_answers(opened):
     index, oracle = opened
     queries = np.concatenate([NEW[:30], clustered(30, seed=43)])
     before = index.search(queries, 20, exact=True)
-    assert index.snapshot().delta.removed_count > 0
+    assert index._snapshot().delta.removed_count > 0
     index.compact()
-    snapshot = index.snapshot()
+    snapshot = index._snapshot()
     assert (len(snapshot.delta), snapshot.delta.removed_count, snapshot.manifest.items) == (0, 0, len(oracle.items))
     oracle.check(index)
     with LatentIndex.open(index.path) as fresh:
@@ -120,7 +121,7 @@ def test_everything_removed_is_an_empty_index_that_takes_additions(opened):
 def test_many_items_over_several_blocks(tmp_path, metric, monkeypatch):
     monkeypatch.setattr("ae_search.index.store.generation._ITEMS_PER_BLOCK", 16)
     rows = clustered(100, seed=47)
-    with IndexBuilder(tmp_path / "index", replace(CARD, metric=metric), n_trees=2) as builder:
+    with IndexBuilder(tmp_path / "index", replace(CARD, metric=metric), build_options(n_trees=2)) as builder:
         builder.add(rows, [str(i) for i in range(100)], thumbnails=[b"%d" % i if i % 2 else None for i in range(100)])
     with LatentIndex.open(tmp_path / "index") as index:
         # One block of the forest is left without an item.
@@ -142,7 +143,7 @@ def test_readers_in_threads_never_see_anything_but_the_same_items(small):
     def read(index, query, expected):
         try:
             while not done.is_set():
-                looks.append(index.snapshot().generation.folder.name)
+                looks.append(index._snapshot().generation.folder.name)
                 received = [n.key for n in index.search(query, 9, exact=True)[0]]
                 if received != expected or len(index.search(query, 5)[0]) != 5 or "key-3" not in index:
                     wrong.append(received)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, build_at, clustered
 from index_oracle import Oracle
@@ -164,7 +165,7 @@ def test_any_counter_gives_the_right_answers(path):
 @pytest.mark.parametrize("name", [*IMMUTABLE, CHANGES, "CURRENT", ".epoch"])
 def test_files_swapped_between_two_indexes(path, name, tmp_path):
     other, rows = tmp_path / "other", clustered(150, seed=107)
-    with IndexBuilder(other, CARD, n_trees=4) as builder:
+    with IndexBuilder(other, CARD, build_options(n_trees=4)) as builder:
         builder.add(rows, [f"item-{i}" for i in range(150)])
     with LatentIndex.open(other) as index:
         index.add(QUERIES[:1], ["only here"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_options import build_options
 from crash_operations import KINDS, Operation, first_build, outcome, perform
 from crash_writer import read_journal
 from index_fixtures import *  # noqa: F403
@@ -133,7 +134,7 @@ def test_a_killed_first_build_leaves_no_index_or_all_of_it(tmp_path, card, laten
             assert index.keys() == [f"key-{i}" for i in range(150)]
     except ConfigurationError as error:
         assert "is no index" in str(error)
-    with IndexBuilder(path, card, n_trees=2, replace=True) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=2, replace=True)) as builder:
         builder.add(latents[:5], list("abcde"))
     oracle = Oracle()
     oracle.add(latents[:5], list("abcde"))

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 
 from ae_search.contract import ModelRef
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.exchange.latent_files import export_latents, import_latents
 from ae_search.index import LatentIndex
 
 NOTHING = pyarrow.array([], pyarrow.null())
@@ -34,15 +34,15 @@ def contents(index):
 
 
 def test_parquet_and_back(index, tmp_path):
-    assert export_latents(index.snapshot(), tmp_path / "all.parquet") == 301
-    import_latents(tmp_path / "all.parquet", tmp_path / "again", n_trees=2)
+    assert index.export(tmp_path / "all.parquet") == 301
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again", build_options(n_trees=2))
     with LatentIndex.open(tmp_path / "again") as again:
         assert contents(again) == contents(index)
         assert again.model == index.model
 
 
 def test_parquet_as_others_read_it(index, tmp_path):
-    export_latents(index.snapshot(), tmp_path / "all.parquet")
+    index.export(tmp_path / "all.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
     assert table.column_names == ["key", "label", "metadata", "latent"]
     row = table.filter(pyarrow.compute.equal(table["key"], "ü 猫")).to_pylist()[0]
@@ -52,7 +52,7 @@ def test_parquet_as_others_read_it(index, tmp_path):
 
 def test_json_lines(index, tmp_path):
     done = []
-    assert export_latents(index.snapshot(), tmp_path / "all.jsonl", on_progress=done.append) == sum(done) == 301
+    assert index.export(tmp_path / "all.jsonl", on_progress=done.append) == sum(done) == 301
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(row.keys() == {"id", "embedding"} for row in rows)
     assert [row["id"] for row in rows] == index.keys()
@@ -68,7 +68,7 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
 
     monkeypatch.setattr("ae_search.index.store.generation.Snapshot.blocks", fail)
     with pytest.raises(ConfigurationError, match="No space left"):
-        export_latents(index.snapshot(), tmp_path / name)
+        index.export(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     assert not list(tmp_path.glob(".tmp-*"))
 
@@ -76,8 +76,14 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
 def test_npy_with_row_numbers_and_with_keys(tmp_path, latents):
     np.save(tmp_path / "all.npy", latents[:50].astype(np.float64))
     (tmp_path / "keys.txt").write_text("\n".join(f"name {at}" for at in range(50)), encoding="utf-8")
-    import_latents(tmp_path / "all.npy", tmp_path / "numbers", n_trees=2)
-    import_latents(tmp_path / "all.npy", tmp_path / "named", keys=tmp_path / "keys.txt", metric="euclidean", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.npy", tmp_path / "numbers", build_options(n_trees=2))
+    LatentIndex.import_(
+        tmp_path / "all.npy",
+        tmp_path / "named",
+        build_options(n_trees=2),
+        keys=tmp_path / "keys.txt",
+        metric="euclidean",
+    )
     with LatentIndex.open(tmp_path / "numbers") as index:
         assert index.search(latents[20], 1)[0][0].key == "20"
         assert (index.model.name, index.manifest.metric) == ("unknown", "angular")
@@ -89,17 +95,17 @@ def test_npy_with_row_numbers_and_with_keys(tmp_path, latents):
 
 def test_the_model_can_be_named(tmp_path, latents, card):
     np.save(tmp_path / "all.npy", latents[:50])
-    import_latents(tmp_path / "all.npy", tmp_path / "i", model=card, n_trees=2)
+    LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i", build_options(n_trees=2), model=card)
     with LatentIndex.open(tmp_path / "i") as index:
         assert index.model == ModelRef("tiny", 1, "ab" * 32)
     with pytest.raises(ConfigurationError, match="tiny version 1 gives latents of 9 floats. Received: 8"):
-        import_latents(tmp_path / "all.npy", tmp_path / "j", model=replace(card, latent_dim=9))
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "j", model=replace(card, latent_dim=9))
 
 
 def test_latents_keep_their_word_about_their_model(index, tmp_path, card):
-    export_latents(index.snapshot(), tmp_path / "all.parquet")
+    index.export(tmp_path / "all.parquet")
     with pytest.raises(ModelMismatchError, match="come from tiny version 1.*not from other version 3"):
-        import_latents(
+        LatentIndex.import_(
             tmp_path / "all.parquet",
             tmp_path / "i",
             model=replace(card, name="other", version=3, fingerprint="cd" * 32),
@@ -114,14 +120,14 @@ def test_a_malformed_word_about_the_model_is_none(tmp_path, latents, model):
         {b"ae_search": about.encode()}
     )
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet")
-    import_latents(tmp_path / "all.parquet", tmp_path / "i", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "i", build_options(n_trees=2))
     with LatentIndex.open(tmp_path / "i") as index:
         assert index.model.name == "unknown"
 
 
 def test_an_export_does_not_lie_within_the_index(index):
     with pytest.raises(ConfigurationError, match="within the index"):
-        export_latents(index.snapshot(), index.path / "all.jsonl")
+        index.export(index.path / "all.jsonl")
 
 
 def test_no_link_leads_an_export_into_the_index(index, tmp_path):
@@ -140,13 +146,13 @@ def test_what_is_no_array_is_refused(tmp_path, name):
         with (tmp_path / "all.npy").open("wb") as file:
             np.savez(file, a=np.ones((2, 2)))
     with pytest.raises(ConfigurationError, match="all.npy"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i")
 
 
 def test_keys_are_cut_at_line_ends_only(tmp_path, latents):
     np.save(tmp_path / "all.npy", latents[:3])
     (tmp_path / "keys.txt").write_bytes("\ufeffa\u2028b\r\nc\x85\nd".encode())
-    import_latents(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "keys.txt", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i", build_options(n_trees=2), keys=tmp_path / "keys.txt")
     with LatentIndex.open(tmp_path / "i") as index:
         assert index.keys() == ["a\u2028b", "c\x85", "d"]
 
@@ -162,7 +168,7 @@ def test_parquet_of_other_programs(tmp_path, latents, kind):
     }
     table = pyarrow.table({"id": pyarrow.array(range(40)), "embedding": pyarrow.array(rows, kinds[kind])})
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet")
-    import_latents(tmp_path / "all.parquet", tmp_path / "i", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "i", build_options(n_trees=2))
     with LatentIndex.open(tmp_path / "i") as index:
         assert index.keys() == [str(at) for at in range(40)]
         np.testing.assert_array_equal(index.latents(index.keys()), latents[:40])
@@ -191,7 +197,7 @@ def write_parquet(path, **columns):
 def test_malformed_parquet_is_refused(tmp_path, columns, told):
     write_parquet(tmp_path / "all.parquet", **columns)
     with pytest.raises((ConfigurationError, TypeError), match=told):
-        import_latents(tmp_path / "all.parquet", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "i")
     assert not (tmp_path / "i").exists()
 
 
@@ -201,14 +207,14 @@ def test_malformed_parquet_is_refused(tmp_path, columns, told):
 def test_malformed_npy_is_refused(tmp_path, array):
     np.save(tmp_path / "all.npy", array)
     with pytest.raises(ConfigurationError, match="all.npy must hold numbers"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i")
     assert not (tmp_path / "i").exists()
 
 
 def test_pickled_npy_is_refused(tmp_path):
     np.save(tmp_path / "all.npy", np.array([[object()]]), allow_pickle=True)
     with pytest.raises(ConfigurationError, match="all.npy cannot be read"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i")
 
 
 def test_latents_that_are_not_finite_are_refused_by_key(tmp_path, latents):
@@ -216,7 +222,7 @@ def test_latents_that_are_not_finite_are_refused_by_key(tmp_path, latents):
     rows[3, 1] = np.nan
     np.save(tmp_path / "all.npy", rows)
     with pytest.raises(ValueError, match="'3'"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i")
     assert not (tmp_path / "i").exists()
 
 
@@ -224,13 +230,13 @@ def test_keys_must_match_the_rows(tmp_path, latents):
     np.save(tmp_path / "all.npy", latents[:10])
     (tmp_path / "keys.txt").write_text("a\nb\n")
     with pytest.raises(ConfigurationError, match=r"must hold 10 keys.*Received: 2"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "keys.txt")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "keys.txt")
     with pytest.raises(ConfigurationError, match="none.txt"):
-        import_latents(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "none.txt")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "i", keys=tmp_path / "none.txt")
 
 
 def test_other_endings_are_refused(index, tmp_path):
     with pytest.raises(ConfigurationError, match=r"\*.parquet or \*.jsonl"):
-        export_latents(index.snapshot(), tmp_path / "all.csv")
+        index.export(tmp_path / "all.csv")
     with pytest.raises(ConfigurationError, match=r"\*.parquet or \*.npy"):
-        import_latents(tmp_path / "all.csv", tmp_path / "i")
+        LatentIndex.import_(tmp_path / "all.csv", tmp_path / "i")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered
 from index_oracle import Oracle
@@ -30,7 +31,7 @@ def made(tmp_path_factory):
             "labels": ["far" if i >= COUNT else "common" for i in range(len(rows))],
             "metadata": [{"n": i, "rare": i % 100 == 7, "half": i % 2} for i in range(len(rows))],
         }
-        with IndexBuilder(path, replace(CARD, metric=metric), n_trees=4, recall=0.9) as builder:
+        with IndexBuilder(path, replace(CARD, metric=metric), build_options(n_trees=4, recall=0.9)) as builder:
             builder.add(**block)
         oracle.add(**block)
         indexes[metric] = path, oracle

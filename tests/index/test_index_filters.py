@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered
 from index_oracle import Oracle, meets
@@ -36,7 +37,7 @@ def odd(tmp_path_factory):
     path, oracle = tmp_path_factory.mktemp("odd") / "index", Oracle()
     first, second = odd_items(clustered(150, seed=61)), odd_items(clustered(90, seed=62))
     second["keys"] = [f"more {key}" for key in second["keys"]]
-    with IndexBuilder(path, CARD, n_trees=3) as builder:
+    with IndexBuilder(path, CARD, build_options(n_trees=3)) as builder:
         builder.add(**first)
     oracle.add(**first)
     with LatentIndex.open(path) as index:
@@ -141,7 +142,7 @@ def test_what_json_escapes(tmp_path, field, value):
     texts = ["tab\there\n", "\x7f\u2028", "\\u0000", "\\u0041", "A"]
     metadata = [{"text": text, "tab\there": 1} for text in texts] + [{"line\nfeed": 1}, {"number": 2**70}]
     block = {"latents": rows, "keys": list("abcdefg"), "metadata": metadata}
-    with IndexBuilder(tmp_path / "index", CARD, n_trees=2) as builder:
+    with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=2)) as builder:
         # SQLite ends a text at NUL, and would find "a" where "a, NUL, b" is.
         for cut in ({"text": "a\0b"}, {"a\0b": 1}, {"deep": [{"text": "\\\0"}]}):
             with pytest.raises(ValueError, match="NUL"):

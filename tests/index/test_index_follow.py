@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_child import ask, child, killed_writer
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, build_at, clustered
@@ -30,7 +31,7 @@ def opened(small):
 def rebuilt(path, metric, card=CARD, rows=NEW):
     """Put another index in its place, and return what it must hold."""
     block = {"latents": rows, "keys": [f"other-{i}" for i in range(len(rows))], "labels": ["x"] * len(rows)}
-    with IndexBuilder(path, replace(card, metric=metric), n_trees=2, replace=True) as builder:
+    with IndexBuilder(path, replace(card, metric=metric), build_options(n_trees=2, replace=True)) as builder:
         builder.add(**block)
     oracle = Oracle(metric, card.fingerprint)
     oracle.add(**block)
@@ -62,7 +63,7 @@ def test_compact_in_another_place(opened):
             writer.add(**more)
             oracle.add(**more)
             writer.compact()
-            assert reader.snapshot().generation.folder.name == f"generation-{round_ + 2:06d}"
+            assert reader._snapshot().generation.folder.name == f"generation-{round_ + 2:06d}"
             oracle.check(reader)
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, DIM, build_at, clustered
 from index_oracle import Oracle
@@ -149,7 +150,7 @@ def test_equal_latents_come_by_id_across_forest_and_delta(tmp_path, metric, dim,
     centres = rng.normal(size=(4, dim)).astype(np.float32)
     rows = centres[np.arange(40) % 4]
     card = replace(CARD, metric=metric, latent_dim=dim)
-    with IndexBuilder(tmp_path / "index", card, n_trees=3) as builder:
+    with IndexBuilder(tmp_path / "index", card, build_options(n_trees=3)) as builder:
         builder.add(rows[:20], [str(i) for i in range(20)])
     queries = np.concatenate([rng.normal(size=(count, dim)), centres[:1]]).astype(np.float32)
     with LatentIndex.open(tmp_path / "index") as index:

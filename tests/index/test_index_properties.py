@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_options import build_options
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -57,7 +58,7 @@ class Changes(RuleBasedStateMachine):
         self.oracle = Oracle(self.metric)
         self.oracle.add(**block(items))
         card = replace(CARD, latent_dim=DIM, metric=self.metric)
-        with IndexBuilder(self.folder / "index", card, n_trees=2, jobs=1) as builder:
+        with IndexBuilder(self.folder / "index", card, build_options(n_trees=2, jobs=1)) as builder:
             builder.add(**block(items))
         self.writer, self.reader = (LatentIndex.open(self.folder / "index") for _ in range(2))
 

@@ -5,6 +5,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered
 
@@ -165,7 +166,9 @@ def test_thumbnails_that_are_no_bytes(unchanged, thumbnail):
 
 def test_latents_of_a_model_that_was_replaced(opened):
     index, _, _ = opened
-    with IndexBuilder(index.path, replace(CARD, fingerprint="cd" * 32, version=2), n_trees=2, replace=True) as builder:
+    with IndexBuilder(
+        index.path, replace(CARD, fingerprint="cd" * 32, version=2), build_options(n_trees=2, replace=True)
+    ) as builder:
         builder.add(NEW, ["a", "b", "c"])
     with pytest.raises(ModelMismatchError, match="version 2"):
         index.add(NEW, ["d", "e", "f"])
@@ -212,7 +215,7 @@ def test_a_refused_block_changes_nothing(tmp_path, card, latents):
 
 
 def test_a_block_refused_for_its_thumbnails_changes_nothing(tmp_path, card, latents):
-    with IndexBuilder(tmp_path / "index", card, n_trees=2) as builder:
+    with IndexBuilder(tmp_path / "index", card, build_options(n_trees=2)) as builder:
         builder.add(latents[:1], ["a"])
         with pytest.raises(TypeError, match="Thumbnails must be bytes"):
             builder.add(latents[1:3], ["b", "c"], thumbnails=[None, Unreadable()])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from build_options import build_options
 from pictures import coloured_picture
 from pixel_encoder import OTHER, PixelEncoder, at
 
@@ -31,7 +32,7 @@ def encoder():
 
 @pytest.fixture
 def path(tmp_path, pictures, encoder):
-    index_source(open_source(str(pictures)), encoder, tmp_path / "index", n_trees=3)
+    index_source(open_source(str(pictures)), encoder, tmp_path / "index", build_options(n_trees=3))
     return tmp_path / "index"
 
 
@@ -57,7 +58,7 @@ def test_labels_and_metadata_come_from_a_file(tmp_path, pictures, encoder, caplo
         {"key": "dogs/0.png", "label": None},
         {"key": "cats/9.png"},
     )
-    index_source(open_source(str(pictures)), encoder, tmp_path / "index", details=details, n_trees=3)
+    index_source(open_source(str(pictures)), encoder, tmp_path / "index", build_options(n_trees=3), details=details)
     with LatentIndex.open(tmp_path / "index") as index:
         found = state(index)
     assert found["cats/1.png"] == ("tom", {"price": 3})
@@ -184,7 +185,7 @@ def test_an_index_is_rebuilt_with_another_model(path, pictures, tmp_path):
         index.remove(["dogs/0.png"])
         index.update(["cats/1.png"], labels=["tom"], metadata=[{"price": 3}])
         before = state(index)
-        sources = [open_source(name) for name in index.snapshot().sources()]
+        sources = [open_source(name) for name in index._snapshot().sources()]
         done = []
         report = rebuild(path, old, sources, on_progress=done.append)
         assert (report.manifest.model.version, report.manifest.model.fingerprint) == (3, OTHER)

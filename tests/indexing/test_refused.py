@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from build_options import build_options
 from pictures import coloured_picture
 from PIL import Image
 from pixel_encoder import OTHER, PixelEncoder, at
@@ -95,7 +96,7 @@ def test_a_first_shard_that_was_refused_as_a_whole(folder, encoder, tmp_path):
 
 def test_an_index_is_completed_by_adding_the_same_source(folder, encoder, tmp_path):
     source = open_source(str(folder))
-    report = index_source(source, encoder, tmp_path / "index", n_trees=2)
+    report = index_source(source, encoder, tmp_path / "index", build_options(n_trees=2))
     assert (report.manifest.items, report.refused, list(report.damaged)) == (9, REFUSED, ["07.png"])
     with LatentIndex.open(tmp_path / "index") as index:
         added = add_source(source, encoder, index)
@@ -110,7 +111,7 @@ def test_no_index_of_what_was_all_refused(folder, encoder, tmp_path):
     Refusing.left = Counter(dict.fromkeys(range(12), 1))
     encoder.grey = tuple(range(12))
     with pytest.raises(ImageRefusedError, match="No image of"):
-        index_source(open_source(str(folder)), encoder, tmp_path / "index", n_trees=2)
+        index_source(open_source(str(folder)), encoder, tmp_path / "index", build_options(n_trees=2))
     with pytest.raises(ConfigurationError):
         LatentIndex.open(tmp_path / "index")
 
@@ -122,7 +123,7 @@ def test_a_rebuild_never_drops_what_was_refused(folder, encoder, tmp_path, drop_
     encoder = Refusing(at(2) | at(3, OTHER))
     (folder / "07.png").unlink()
     source = open_source(str(folder))
-    index_source(source, encoder.at_version(2), tmp_path / "index", n_trees=2)
+    index_source(source, encoder.at_version(2), tmp_path / "index", build_options(n_trees=2))
     Refusing.left = Counter({4: 1})
     with pytest.raises(ImageRefusedError, match=r"stays as it is\. 04\.png"):
         rebuild(tmp_path / "index", encoder, [source], drop_missing=drop_missing)

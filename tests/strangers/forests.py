@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from build_options import build_options
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
@@ -23,7 +24,7 @@ def build_index(path: Path, *, items=600, metric="angular", n_trees=4) -> Path:
     """Build an index as its owner would; return its only generation."""
     rows = np.random.default_rng(3).normal(size=(items, DIM)).astype(np.float32)
     card = ModelCard("tiny", 1, "ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM, metric=metric)
-    with IndexBuilder(path, card, n_trees=n_trees, jobs=1) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=n_trees, jobs=1)) as builder:
         keys = [f"key-{at}" for at in range(items)]
         builder.add(rows, keys, ["a label"] * items, metadata=[{"number": at} for at in range(items)])
     (generation,) = path.glob("generation-*")

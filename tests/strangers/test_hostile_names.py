@@ -10,7 +10,6 @@ from bounded import run_bounded
 from forests import build_index, copied, sign
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.exchange.latent_files import export_latents, import_latents
 from ae_search.index import LatentIndex
 from ae_search.index.items.names import MAX_METADATA_BYTES, MAX_TEXT_BYTES, metadata_of
 
@@ -175,12 +174,12 @@ def test_a_key_of_a_file_that_is_too_long_is_refused_with_a_sentence(tmp_path):
     np.save(tmp_path / "all.npy", np.ones((1, 4), np.float32))
     Path(tmp_path / "keys.txt").write_text("k" * 8193 + "\n")
     with pytest.raises(ConfigurationError, match="may have 8192 bytes"):
-        import_latents(tmp_path / "all.npy", tmp_path / "index", keys=tmp_path / "keys.txt")
+        LatentIndex.import_(tmp_path / "all.npy", tmp_path / "index", keys=tmp_path / "keys.txt")
 
 
 def test_what_is_exported_before_the_damage_is_thrown_away(generation, tmp_path):
     write(generation, [*RECORDS[:5], b"key-5", *RECORDS[6:]])
     with LatentIndex.open(generation.parent) as index, pytest.raises(IndexDamagedError):
-        export_latents(index.snapshot(), tmp_path / "all.jsonl")
+        index.export(tmp_path / "all.jsonl")
     assert not list(tmp_path.glob("*.jsonl"))
     assert json.loads((generation / "manifest.json").read_text())["items"] == ITEMS

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from bounded import run_bounded
+from build_options import build_options
 from hostile_text import FILE_NAMES, FORGED, HOSTILE, STORABLE, assert_shown, commands_of, without_own_styles
 from pictures import coloured_picture, encoded
 from pseudo_terminal import run_on_terminal
@@ -30,7 +31,7 @@ def template(tmp_path_factory):
     texts = list(STORABLE.values())
     rows = np.random.default_rng(0).normal(size=(len(texts), 8)).astype(np.float32)
     card = ModelCard(EVERYTHING, 1, "\x1b[2J\nab" + EVERYTHING, (16, 16, 3), 8)
-    with IndexBuilder(path, card, n_trees=3, jobs=1, sources=[EVERYTHING, FORGED]) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=3, jobs=1), sources=[EVERYTHING, FORGED]) as builder:
         builder.add(rows, texts, texts[::-1], metadata=[{text: text} for text in texts])
         builder.add(rows, [f"{text} twin" for text in texts], texts)
     return path

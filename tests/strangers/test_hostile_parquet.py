@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from bounded import run_bounded
+from build_options import build_options
 from parquet_bytes import (
     BYTE_ARRAY,
     GZIP,
@@ -31,7 +32,6 @@ from parquet_bytes import (
 )
 
 from ae_search.errors import ConfigurationError
-from ae_search.exchange.latent_files import import_latents
 from ae_search.exchange.parquet_file import about_parquet
 from ae_search.index import LatentIndex
 from ae_search.index.items.names import MAX_TEXT_BYTES
@@ -159,7 +159,7 @@ ATTACKS = {
 def test_it_is_refused(tmp_path, name):
     (tmp_path / "all.parquet").write_bytes(ATTACKS[name]())
     with pytest.raises(ConfigurationError, match=r"all\.parquet"):
-        import_latents(tmp_path / "all.parquet", tmp_path / "index")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index")
     assert not (tmp_path / "index").exists()
 
 
@@ -198,7 +198,7 @@ def import_in_a_child(tmp_path):
 def test_a_file_written_byte_by_byte_is_read(tmp_path):
     """So that the attacks are refused for what they are, and not for how they are written."""
     (tmp_path / "all.parquet").write_bytes(parquet(key_chunk(3), THREE_LATENTS, 3, 12))
-    import_latents(tmp_path / "all.parquet", tmp_path / "index", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index", build_options(n_trees=2))
     with LatentIndex.open(tmp_path / "index") as index:
         assert index.keys() == ["000000", "000001", "000002"]
         np.testing.assert_array_equal(index.latents(index.keys()), np.ones((3, 4)))
@@ -237,7 +237,7 @@ def test_what_other_programs_write_is_read(tmp_path, writer, kind):
     metadata = pyarrow.array([json.dumps({"n": at}) if at % 2 else None for at in range(500)])
     table = pyarrow.table({"key": keys, "label": texts, "metadata": metadata, "latent": list(rows)})
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet", **WRITERS[writer])
-    import_latents(tmp_path / "all.parquet", tmp_path / "index", n_trees=2)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index", build_options(n_trees=2))
     with LatentIndex.open(tmp_path / "index") as index:
         assert (index.keys(), index.labels()) == (keys, labels)
         assert [metadata for _, _, metadata in index.items()] == [{"n": at} if at % 2 else {} for at in range(500)]
@@ -249,7 +249,7 @@ def test_constant_latents_and_labels_are_read(tmp_path):
     latents = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.zeros(4000 * 8, np.float32)), 8)
     table = pyarrow.table({"id": np.arange(4000), "label": ["one label"] * 4000, "latent": latents})
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet", compression="zstd")
-    import_latents(tmp_path / "all.parquet", tmp_path / "index", n_trees=1, recall=0.1)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index", build_options(n_trees=1, recall=0.1))
     with LatentIndex.open(tmp_path / "index") as index:
         assert len(index) == 4000
 
@@ -262,7 +262,7 @@ def test_long_metadata_are_read_a_few_at_a_time(tmp_path, longest):
         {"key": [str(at) for at in range(count)], "metadata": metadata, "latent": [[1.0, at] for at in range(count)]}
     )
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet", compression="none")
-    import_latents(tmp_path / "all.parquet", tmp_path / "index", n_trees=1)
+    LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index", build_options(n_trees=1))
     with LatentIndex.open(tmp_path / "index") as index:
         assert [metadata["n"] for _, _, metadata in index.items()] == list(range(count))
 
@@ -293,7 +293,7 @@ def test_columns_of_other_kinds_are_refused(tmp_path, column, told):
     table = pyarrow.table({"key": ["a", "b"], "latent": [[1.0], [2.0]], **column})
     pyarrow.parquet.write_table(table, tmp_path / "all.parquet")
     with pytest.raises((ConfigurationError, ValueError), match=told):
-        import_latents(tmp_path / "all.parquet", tmp_path / "index")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index")
     assert not (tmp_path / "index").exists()
 
 
@@ -301,13 +301,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     columns = [pyarrow.array(["a"]), pyarrow.array(["b"]), pyarrow.array([[1.0]])]
     pyarrow.parquet.write_table(pyarrow.table(columns, names=["key", "key", "latent"]), tmp_path / "all.parquet")
     with pytest.raises(ConfigurationError, match="must be one column"):
-        import_latents(tmp_path / "all.parquet", tmp_path / "index")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index")
 
 
 def test_no_file_at_all_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "all.parquet")
     with pytest.raises(ConfigurationError, match="no regular file"):
-        import_latents(tmp_path / "all.parquet", tmp_path / "index")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index")
     with pytest.raises(ConfigurationError, match="no regular file"):
         about_parquet(tmp_path / "all.parquet")
 
@@ -323,7 +323,7 @@ def test_damaged_files_are_refused_or_read(tmp_path, seed):
             content[place] = rng.integers(256)
         (tmp_path / "all.parquet").write_bytes(content)
         try:
-            import_latents(tmp_path / "all.parquet", tmp_path / "index", n_trees=1)
+            LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index", build_options(n_trees=1))
         except (ConfigurationError, ValueError, TypeError):
             continue
         shutil.rmtree(tmp_path / "index")
@@ -337,7 +337,7 @@ def test_page_headers_that_say_something_twice_are_refused(tmp_path):
     body = data[len(said) :]
     (tmp_path / "all.parquet").write_bytes(parquet(key_chunk(3), (dictionary, twice + body), 3, 12))
     with pytest.raises(ConfigurationError, match="says something twice"):
-        import_latents(tmp_path / "all.parquet", tmp_path / "index")
+        LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "index")
 
 
 def test_hostile_shards_of_embed_are_done_again_or_refused(tmp_path):
@@ -346,4 +346,4 @@ def test_hostile_shards_of_embed_are_done_again_or_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="its footer cannot be read"):
         about_parquet(path)
     with pytest.raises(ConfigurationError, match="its footer cannot be read"):
-        import_latents(tmp_path, tmp_path / "index")
+        LatentIndex.import_(tmp_path, tmp_path / "index")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from bounded import run_bounded
+from build_options import build_options
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder, LatentIndex
@@ -56,7 +57,7 @@ def index(tmp_path_factory):
     path = tmp_path_factory.mktemp("shortage") / "index"
     card = ModelCard("tiny", 1, "ab" * 32, (16, 16, 3), 64)
     rows = np.random.default_rng(0).normal(size=(5000, 64)).astype(np.float32)
-    with IndexBuilder(path, card, n_trees=2, jobs=1) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=2, jobs=1)) as builder:
         builder.add(rows, [f"key-{at}" for at in range(5000)])
     with LatentIndex.open(path) as opened:
         opened.add(rows[:500], [f"more-{at}" for at in range(500)])

@@ -1,22 +1,22 @@
 """`ae-search index build` and `rebuild`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
-    Details,
     Deterministic,
     Jobs,
+    MetadataLines,
     OnDisk,
     Recall,
     SourceName,
     Wait,
     check_recall,
-    forest_options,
     named_source,
+    resources_of,
     tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
@@ -24,9 +24,10 @@ from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
-from ae_search.index import LatentIndex
-from ae_search.index.store.manifest import MAX_N_TREES
+from ae_search.index import AnnoyOptions, BuildOptions
+from ae_search.index.options import MAX_N_TREES
 from ae_search.indexing import IndexReport
+from ae_search.open_index import open_index
 
 
 @with_connection
@@ -35,10 +36,10 @@ def build(
     source: SourceName,
     index: IndexPath,
     only: Only = None,
-    details: Details = None,
+    metadata: MetadataLines = None,
     trees: Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Annoy trees.")] = None,
     recall: Recall = 0.98,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of Annoy's random planes.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random choices.")] = 42,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
@@ -52,21 +53,27 @@ def build(
     """
     check_recall(recall)
     images = named_source(source, only)
-    options: dict[str, Any] = {"recall": recall, "seed": seed, "replace": replace, "wait_s": wait, "details": details}
-    options |= forest_options(jobs, deterministic, on_disk)
-    if trees is not None:
-        options["n_trees"] = trees
-    report = build_with_progress(images, connection.encoder(), index, options)
+    options = BuildOptions(
+        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        seed,
+        recall,
+        replace,
+        resources_of(jobs, deterministic, on_disk),
+        wait,
+    )
+    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata)
     _tell(index, report)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
-def build_with_progress(source: Source, encoder: Encoder, path: Path, options: dict[str, Any]) -> IndexReport:
+def build_with_progress(
+    source: Source, encoder: Encoder, place: Path, options: BuildOptions, *, metadata: Path | None = None
+) -> IndexReport:
     """Index a source while a progress bar runs on stderr."""
     from ae_search.indexing import index_source
 
     with progress("indexing", len(source)) as advance:
-        return index_source(source, encoder, path, on_progress=advance, **options)
+        return index_source(source, encoder, place, options, metadata=metadata, on_progress=advance)
 
 
 @with_connection
@@ -88,30 +95,29 @@ def rebuild(
     """Encode the same items with the model that is served now; readers go on with the old ones until it is done."""
     from ae_search.indexing import rebuild as rebuild_index
 
-    with LatentIndex.open(index) as opened:
-        names = sources or list(opened.snapshot().sources())
-        old, count = opened.model, len(opened)
-    if not names:
-        raise ConfigurationError(f"{index} does not know where its images came from; name their SOURCE.")
-    encoder = connection.encoder(old.name)
-    card = encoder.describe()
-    if card.fingerprint == old.fingerprint:
-        say(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
-        return
-    if not sources:
-        say(f"reading the images from {', '.join(names)}", err=True)
-    opened_sources = [named_source(name) for name in names]
-    options = forest_options(jobs, deterministic, on_disk)
-    with progress("rebuilding", count) as advance:
-        report = rebuild_index(
-            index, encoder, opened_sources, drop_missing=drop_missing, on_progress=advance, wait_s=wait, **options
-        )
+    with open_index(index) as opened:
+        names = sources or list(opened.info().sources)
+        if not names:
+            raise ConfigurationError(f"{index} does not know where its images came from; name their SOURCE.")
+        encoder = connection.encoder(opened.model.name)
+        card = encoder.describe()
+        if card.fingerprint == opened.model.fingerprint:
+            say(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
+            return
+        if not sources:
+            say(f"reading the images from {', '.join(names)}", err=True)
+        images = [named_source(name) for name in names]
+        resources = resources_of(jobs, deterministic, on_disk)
+        with progress("rebuilding", len(opened)) as advance:
+            report = rebuild_index(
+                opened, encoder, images, resources, drop_missing=drop_missing, on_progress=advance, wait_s=wait
+            )
     _tell(index, report)
 
 
 def _tell(index: Path, report: IndexReport) -> None:
-    manifest = report.manifest
+    info = report.info
     say(
-        f"{index}: {manifest.items} images of {manifest.model.name} version {manifest.model.version}, recall@10 "
-        f"{manifest.recall:.3f} at effort {manifest.effort}, {len(report.damaged)} damaged images left out"
+        f"{index}: {info.items} images of {info.model.name} version {info.model.version}, recall@10 "
+        f"{info.recall:.3f} at effort {info.effort}, {len(report.damaged)} damaged images left out"
     )

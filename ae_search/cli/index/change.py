@@ -7,21 +7,21 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
-    Details,
     Deterministic,
     Jobs,
+    MetadataLines,
     OnDisk,
     SourceName,
     Wait,
     check_recall,
-    forest_options,
     named_source,
+    resources_of,
     tell_refused,
 )
 from ae_search.cli.options import IndexPath, Only
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 
 
 @with_connection
@@ -30,7 +30,7 @@ def add(
     source: SourceName,
     index: IndexPath,
     only: Only = None,
-    details: Details = None,
+    metadata: MetadataLines = None,
     wait: Wait = 0.0,
 ) -> None:
     """Add the images of SOURCE that the index does not have yet, those that were left out before included.
@@ -40,10 +40,10 @@ def add(
     from ae_search.indexing import add_source
 
     images = named_source(source, only)
-    with LatentIndex.open(index) as opened:
+    with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         with progress("adding", len(images)) as advance:
-            report = add_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+            report = add_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
         say(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
             f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
@@ -56,7 +56,7 @@ def update(
     connection: Connection,
     source: SourceName,
     index: IndexPath,
-    details: Details = None,
+    metadata: MetadataLines = None,
     wait: Wait = 0.0,
 ) -> None:
     """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key.
@@ -66,10 +66,10 @@ def update(
     from ae_search.indexing import update_source
 
     images = named_source(source)
-    with LatentIndex.open(index) as opened:
+    with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         with progress("updating", len(images)) as advance:
-            report = update_source(images, encoder, opened, details=details, on_progress=advance, wait_s=wait)
+            report = update_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
         say(
             f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
@@ -88,12 +88,12 @@ def remove(
     """Take items out of the index: all of those named, or none if it lacks one of them."""
     named = list(keys or [])
     if keys_from is not None:
-        from ae_search.exchange.latent_files import read_keys
+        from ae_search.exchange import read_keys
 
         named += read_keys(keys_from)
     if not named:
         raise ConfigurationError("Name at least one KEY, or a file of them by --keys.")
-    with LatentIndex.open(index) as opened:
+    with open_index(index) as opened:
         opened.remove(named, wait_s=wait)
         say(f"{index}: {len(named)} items removed; {len(opened)} in all")
 
@@ -105,16 +105,16 @@ def compact(
     on_disk: OnDisk = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Fold all that was added and removed into a new forest; readers go on meanwhile."""
-    options = forest_options(jobs, deterministic, on_disk)
-    with LatentIndex.open(index) as opened:
-        before = opened.snapshot().generation.folder
-        opened.compact(wait_s=wait, **options)
-        manifest, after = opened.manifest, opened.snapshot().generation.folder
-        if before == after:
-            say(f"{index}: nothing was added or removed since the forest was built; nothing to do")
-        else:
-            say(f"{index}: {manifest.items} items in {after.name}, recall@10 {manifest.recall:.3f}")
+    """Fold all that was added and removed into a new generation; readers go on meanwhile."""
+    resources = resources_of(jobs, deterministic, on_disk)
+    with open_index(index) as opened:
+        before = opened.info()
+        opened.compact(resources, wait_s=wait)
+        after = opened.info()
+    if before.generation == after.generation:
+        say(f"{index}: nothing was added or removed since the index was built; nothing to do")
+    else:
+        say(f"{index}: {after.items} items in {after.generation}, recall@10 {after.recall:.3f}")
 
 
 def tune(
@@ -124,15 +124,15 @@ def tune(
     ] = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Measure recall again and choose how many candidates a query looks at."""
+    """Measure recall again and choose how much work a query does."""
     check_recall(recall)
-    with LatentIndex.open(index) as opened:
-        manifest = opened.tune(recall, wait_s=wait)
-    for point in manifest.recall_curve:
-        chosen = "  <- used" if point.effort == manifest.effort else ""
+    with open_index(index) as opened:
+        info = opened.tune(recall, wait_s=wait)
+    for point in info.recall_curve:
+        chosen = "  <- used" if point.effort == info.effort else ""
         say(
             f"effort {point.effort:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
             f"{point.latency_ms:8.3f} ms{chosen}"
         )
-    if manifest.recall < manifest.target_recall:
-        say(f"{index} cannot reach {manifest.target_recall}; build it with more --trees", err=True)
+    if info.recall < info.target_recall:
+        say(f"{index} cannot reach {info.target_recall}; build it with more --trees", err=True)

@@ -1,7 +1,7 @@
 """`ae-search index export` and `import`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,13 @@ from ae_search.cli.index.options import (
     Recall,
     Wait,
     check_recall,
-    forest_options,
+    resources_of,
 )
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say
-from ae_search.index import LatentIndex
-from ae_search.index.store.manifest import MAX_N_TREES
+from ae_search.index import AnnoyOptions, BuildOptions
+from ae_search.index.options import MAX_N_TREES
+from ae_search.open_index import build_index, open_index
 
 
 def export(
@@ -26,10 +27,8 @@ def export(
     index: IndexPath,
 ) -> None:
     """Write keys and latents of all items to FILE."""
-    from ae_search.exchange.latent_files import export_latents
-
-    with LatentIndex.open(index) as opened, progress("exporting", len(opened)) as advance:
-        count = export_latents(opened.snapshot(), file, on_progress=advance)
+    with open_index(index) as opened, progress("exporting", len(opened)) as advance:
+        count = opened.export(file, on_progress=advance)
     say(f"wrote {file}: {count} items")
 
 
@@ -59,22 +58,27 @@ def import_(
     searched by key and by latent, but not by image.
     """
     from ae_search.errors import ConfigurationError
-    from ae_search.exchange.latent_files import import_latents
+    from ae_search.exchange import import_latents
 
     check_recall(recall)
     # A server that is only in the environment need not be the one that made these latents.
     source = context.get_parameter_source("server")
     named = connection.model is not None or (source is not None and source.name == "COMMANDLINE")
     card = connection.encoder().describe() if named else None
-    options: dict[str, Any] = {"recall": recall, "replace": replace, "wait_s": wait}
-    options |= forest_options(jobs, deterministic, on_disk)
-    if trees is not None:
-        options["n_trees"] = trees
+    options = BuildOptions(
+        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        recall=recall,
+        replace=replace,
+        resources=resources_of(jobs, deterministic, on_disk),
+        wait_s=wait,
+    )
     try:
-        manifest = import_latents(file, index, keys=keys, model=card, metric=metric, **options)  # type: ignore[arg-type]
+        import_latents(file, lambda origin: build_index(index, origin, options), keys=keys, model=card, metric=metric)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
+    with open_index(index) as opened:
+        info = opened.info()
     say(
-        f"{index}: {manifest.items} latents of {manifest.latent_dim} floats, model {manifest.model.name}, recall@10 "
-        f"{manifest.recall:.3f} at effort {manifest.effort}"
+        f"{index}: {info.latents} latents of {info.latent_dim} floats, model {info.model.name}, recall@10 "
+        f"{info.recall:.3f} at effort {info.effort}"
     )

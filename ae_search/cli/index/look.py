@@ -9,29 +9,28 @@ import typer
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say, say_json
 from ae_search.errors import ConfigurationError
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index, verify_index
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def info(index: IndexPath, as_json: AsJson = False) -> None:
     """Print what the index holds, and whether it is time to compact it."""
-    from ae_search.index.upkeep.info import info as figures_of
-
-    with LatentIndex.open(index) as opened:
-        figures = figures_of(index, opened.snapshot())
+    with open_index(index) as opened:
+        figures = opened.info()
     if as_json:
         say_json(json.dumps(asdict(figures), indent=2))
         return
     model = figures.model
     shape = " x ".join(map(str, figures.image_shape)) if figures.image_shape else "a shape not known"
+    options = ", ".join(f"{name} {value}" for name, value in figures.engine_options.items())
     rows = {
-        "index": f"{figures.path}, {figures.generation}, {figures.bytes / 1e6:.1f} MB",
-        "items": f"{figures.items}: {figures.in_forest} in the forest, {figures.added} added, "
+        "index": f"{figures.place}, {figures.generation}, {figures.bytes / 1e6:.1f} MB",
+        "items": f"{figures.items}: {figures.in_base} in the base, {figures.added} added, "
         f"{figures.removed} removed since",
         "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}, takes images of {shape}",
         "latents": f"{figures.latent_dim} floats, {figures.metric}",
-        "forest": f"{figures.n_trees} trees, built {figures.created}",
+        "engine": f"{figures.engine}, {options}, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
     }
@@ -42,14 +41,12 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
 
 
 def verify(index: IndexPath, as_json: AsJson = False) -> None:
-    """Check every digest, both databases, all counts, and a sample of latents against the forest.
+    """Check every digest, both databases, all counts, and a sample of latents against the base.
 
-    What was added since the forest was built has no digest until it is compacted: there, a flipped bit within a text or
+    What was added since the index was built has no digest until it is compacted: there, a flipped bit within a text or
     a latent can go unnoticed.
     """
-    from ae_search.index.upkeep.verify import verify as check
-
-    checks = check(index)
+    checks = verify_index(index)
     if as_json:
         say_json(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -71,12 +68,10 @@ def duplicates(
     as_json: AsJson = False,
 ) -> None:
     """List groups of items that are almost the same image, the largest first."""
-    from ae_search.index.upkeep.duplicates import find_duplicates
-
     if not 0 < similarity <= 1:
         raise ConfigurationError(f"--similarity must be above 0 and at most 1. Received: {similarity}.")
-    with LatentIndex.open(index) as opened, progress("searching", len(opened)) as advance:
-        groups = find_duplicates(opened.snapshot(), similarity, on_progress=advance)
+    with open_index(index) as opened, progress("searching", len(opened)) as advance:
+        groups = opened.duplicates(similarity, on_progress=advance)
     if as_json:
         say_json(json.dumps([asdict(group) for group in groups], indent=2))
         return

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ae_search.cli.terminal import say
+from ae_search.contract import ALL_CORES, Resources
 from ae_search.data import FolderSource, Source, open_source
 from ae_search.errors import ConfigurationError
 
@@ -14,43 +15,43 @@ SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data
 Wait = Annotated[
     float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Wait so long while another process writes DIR.")
 ]
-Details = Annotated[
+MetadataLines = Annotated[
     Path | None,
     typer.Option(
         "--metadata", metavar="JSONL", help='Lines {"key": ..., "label": ..., "metadata": {...}} for the images.'
     ),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Threads that grow the forest; all cores unless given.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Threads that build the index; all cores unless given.")]
 Deterministic = Annotated[
     bool,
     typer.Option(
         "--deterministic",
-        help="The same forest from the same items each time: one thread, so about as many times slower as there are "
-        "cores.",
+        help="Build the same file from the same items each time, with one thread: about as many times slower as there "
+        "are cores.",
     ),
 ]
 OnDisk = Annotated[
     bool | None,
     typer.Option(
         "--on-disk/--in-memory",
-        help="Grow the forest within its file, or in memory. Unless given: on disk what would take more than half of "
-        "the free memory.",
+        help="Build within the file, or in memory. Unless given: on disk what would take more than half of the free "
+        "memory.",
     ),
 ]
 Recall = Annotated[float, typer.Option(help="Recall@10 that queries are tuned to, above 0 and up to 1.")]
 
 
-def forest_options(jobs: int | None, deterministic: bool, on_disk: bool | None) -> dict[str, Any]:
-    """Return how to grow a forest, as the options of `IndexBuilder`.
+def resources_of(jobs: int | None, deterministic: bool, on_disk: bool | None) -> Resources:
+    """Return what a build may use of the machine.
 
     Raises:
-        ConfigurationError: Several threads were asked for, and the same forest each time.
+        ConfigurationError: Several threads were asked for, and the same base each time.
     """
     if deterministic and jobs not in (None, 1):
         raise ConfigurationError(f"--deterministic is for one thread. Received: --jobs {jobs}.")
     if deterministic:
-        say("deterministic: growing the forest with one thread, which takes longer", err=True)
-    return {"jobs": 1 if deterministic else jobs or -1, "on_disk": on_disk}
+        say("deterministic: building with one thread, which takes longer", err=True)
+    return Resources(1 if deterministic else jobs or ALL_CORES, on_disk)
 
 
 def check_recall(recall: float | None) -> None:

@@ -1,15 +1,15 @@
-"""The catalogue: keys, labels, metadata and thumbnails of a forest's items, in one SQLite file that never changes."""
+"""The catalogue: keys, labels, metadata and thumbnails of a base's items, in one SQLite file that never changes."""
 
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ae_search.contract import Items
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.items.checking import Items
+from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
 from ae_search.index.search.comparing import Ids
-from ae_search.index.search.where import Condition
 from ae_search.index.sqlite.database import Database, blocks
 from ae_search.index.sqlite.gate import within_sqlite
 
@@ -19,7 +19,7 @@ _PER_BLOCK = 4096
 _CONDITIONS_KEPT = 8
 
 _SCHEMA = """
-CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT);
+CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT, digest TEXT);
 CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, jpeg BLOB);
 """
 # Made after the rows, when it is one sort.
@@ -66,6 +66,18 @@ class Catalogue:
             )
         )
 
+    def digests(self, ids: Sequence[int]) -> dict[int, str]:
+        """Return the digest of each id that has one."""
+        found: dict[int, str] = {}
+        for block in blocks(ids):
+            marks = ",".join("?" * len(block))
+            found.update(
+                self._database.query(
+                    f"SELECT id, digest FROM items WHERE id IN ({marks}) AND typeof(digest) = 'text'", block
+                )
+            )
+        return found
+
     def ids_of(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the id of each key that is known."""
         found: dict[str, int] = {}
@@ -75,7 +87,7 @@ class Catalogue:
             found.update(self._database.query(f"SELECT key, id FROM items WHERE key IN ({marks})", block))
         return found
 
-    def matching(self, condition: Condition) -> Ids:
+    def matching(self, condition: SqlCondition) -> Ids:
         """Return the ids that meet a condition, ascending; those of the last few conditions are kept."""
         sql, values = condition
         name = json.dumps(condition)
@@ -88,7 +100,7 @@ class Catalogue:
             self._matching.pop(old, None)
         return found
 
-    def matching_among(self, condition: Condition, ids: Sequence[int]) -> set[int]:
+    def matching_among(self, condition: SqlCondition, ids: Sequence[int]) -> set[int]:
         """Return those of some ids that meet a condition."""
         sql, values = condition
         found: set[int] = set()
@@ -146,8 +158,8 @@ class CatalogueWriter:
         execute = self._connection.execute
         execute("SAVEPOINT block")
         try:
-            rows = zip(ids, items.keys, items.labels, items.metadata, strict=True)
-            self._connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+            rows = zip(ids, items.keys, items.labels, items.metadata, items.digests, strict=True)
+            self._connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
             pictures = ((item, jpeg) for item, jpeg in zip(ids, items.thumbnails, strict=True) if jpeg is not None)
             self._connection.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
         except BaseException as error:

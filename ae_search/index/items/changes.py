@@ -1,11 +1,11 @@
-"""What has changed since the forest was built: items added, and ids removed, in one small SQLite file."""
+"""What has changed since the base was built: items added, and ids removed, in one small SQLite file."""
 
 import hashlib
 import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ae_search.contract import Latents
+from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, metadata_json, metadata_of
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.items.checking import Items
+from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
 from ae_search.index.search.comparing import Ids, first_bad_row
 from ae_search.index.search.exact import Rough
-from ae_search.index.search.where import Condition
 from ae_search.index.sqlite.database import Database, blocks, connect, damage_named, ids_array
 from ae_search.index.sqlite.gate import within_sqlite
 from ae_search.index.sqlite.side_files import check_written
@@ -33,10 +32,11 @@ CHANGES_FORMAT = 1
 _SCHEMA = f"""
 CREATE TABLE added (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT,
-    latent BLOB NOT NULL, jpeg BLOB
+    latents BLOB NOT NULL, jpeg BLOB, digest TEXT
 );
 CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE sources (name TEXT PRIMARY KEY);
+CREATE TABLE calibration (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE base (files TEXT NOT NULL);
 PRAGMA user_version = {CHANGES_FORMAT};
 """
@@ -47,18 +47,22 @@ class Delta:
     """The changes as one search sees them; it never changes itself.
 
     Attributes:
-        ids: Ids `[m]` of the added items, ascending.
-        rough: Their latents, prepared for exact search.
-        names: Key, label and metadata by id.
+        ids: Ids `[m]` of the items that the added latents belong to, ascending.
+        rough: These latents, prepared for exact search.
+        most_latents: Most latents that an added item has.
+        names: Key, label and metadata by id, ascending.
+        digests: Digests by id, of those that have one.
         keys: Ids by key.
-        removed: One byte for each item of the forest, 1 where it is removed; empty while none is.
-        removed_count: How many of the forest's items are removed.
+        removed: One byte for each item of the base, 1 where it is removed; empty while none is.
+        removed_count: How many of the base's items are removed.
         last_added: Largest id seen.
         last_removed: Largest removal seen.
     """
 
     ids: Ids
     rough: Rough
+    most_latents: int = 1
+    digests: dict[int, str] = field(default_factory=dict)
     names: dict[int, Name] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
     removed: bytearray = field(default_factory=bytearray)
@@ -68,9 +72,9 @@ class Delta:
     _table_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.names)
 
-    def matching(self, condition: Condition) -> Ids:
+    def matching(self, condition: SqlCondition) -> Ids:
         """Return the ids of added items that meet a condition, ascending."""
         sql, values = condition
         with self._table_lock, within_sqlite:
@@ -126,7 +130,8 @@ class Changes:
         """Return all changes, reading only those that came after some that were seen."""
         with self._database.reading() as connection:
             added = connection.execute(
-                "SELECT id, key, label, metadata, latent FROM added WHERE id > ? ORDER BY id", (seen.last_added,)
+                "SELECT id, key, label, metadata, digest, latents FROM added WHERE id > ? ORDER BY id",
+                (seen.last_added,),
             ).fetchall()
             gone = connection.execute(
                 "SELECT number, id FROM removed WHERE number > ? ORDER BY number", (seen.last_removed,)
@@ -143,6 +148,13 @@ class Changes:
     def sources(self) -> list[str]:
         """Return the names of the sources that items were added from."""
         return [name for (name,) in self._database.query("SELECT name FROM sources ORDER BY rowid")]
+
+    def calibration(self) -> dict[str, dict[str, Any]]:
+        """Return what was measured about the latents, by name."""
+        rows = self._database.query("SELECT name, json FROM calibration ORDER BY name")
+        if not all(isinstance(name, str) and isinstance(text, str) for name, text in rows):
+            raise self._damaged("calibration that is no text")
+        return {name: metadata_of(text) for name, text in rows}
 
     def check(self) -> None:
         """Let SQLite check the whole file.
@@ -165,20 +177,26 @@ class Changes:
                 continue
             count += 1 - removed[item]
             removed[item] = 1
-        names, keys = dict(seen.names), dict(seen.keys)
+        names, keys, digests = dict(seen.names), dict(seen.keys), dict(seen.digests)
         for item in dead & names.keys():
             del keys[names.pop(item)[0]]
-        for item, key, label, metadata, _ in added:
+            digests.pop(item, None)
+        for item, key, label, metadata, digest, _ in added:
             if item not in dead:
                 names[item], keys[key] = (key, label, metadata), item
+                if digest is not None:
+                    digests[item] = digest
         rough = seen.rough.joined(Rough.of(self._latents(added), self._metric))
-        ids = np.concatenate([seen.ids, ids_array([row[:1] for row in added])])
+        counts = [len(row[-1]) // (4 * self._dim) for row in added]
+        ids = np.concatenate([seen.ids, np.repeat(ids_array([row[:1] for row in added]), counts)])
         if dead:
             alive = np.flatnonzero(~np.isin(ids, list(dead)))
             rough, ids = rough.rows(alive), ids[alive]
         return Delta(
             ids,
             rough,
+            max([seen.most_latents, *counts]),
+            digests,
             names,
             keys,
             removed,
@@ -188,13 +206,14 @@ class Changes:
         )
 
     def _latents(self, added: list[Any]) -> Latents:
-        for item, key, label, metadata, blob in added:
-            is_text = isinstance(key, str) and isinstance(label, str | None) and _is_metadata(metadata)
-            if not is_text or not isinstance(blob, bytes) or len(blob) != 4 * self._dim:
+        sizes = range(4 * self._dim, 4 * self._dim * MAX_LATENTS_PER_ITEM + 1, 4 * self._dim)
+        for item, key, label, metadata, digest, blob in added:
+            is_text = isinstance(key, str) and isinstance(label, str | None) and isinstance(digest, str | None)
+            if not is_text or not _is_metadata(metadata) or not isinstance(blob, bytes) or len(blob) not in sizes:
                 raise self._damaged(f"item {item}")
-        latents: Latents = np.frombuffer(b"".join(row[4] for row in added), "<f4").reshape(-1, self._dim)
+        latents: Latents = np.frombuffer(b"".join(row[-1] for row in added), "<f4").reshape(-1, self._dim)
         if (row := first_bad_row(latents)) is not None:
-            raise self._damaged(f"the latent of {added[row][1]!r}")
+            raise self._damaged(f"latent {row} of the added ones")
         return latents
 
     def _damaged(self, what: str) -> IndexDamagedError:
@@ -210,18 +229,23 @@ def _is_metadata(text: object) -> bool:
         return False
 
 
-def create_changes(path: Path, items: int, files: Mapping[str, FileProof]) -> None:
+def create_changes(
+    path: Path, items: int, files: Mapping[str, FileProof], calibration: Mapping[str, Metadata] | None = None
+) -> None:
     """Write the file of a generation that nothing has changed yet.
 
     Args:
         path: Where it goes; it must not exist.
-        items: Items in the forest; added ones count on from there.
+        items: Items in the base; added ones count on from there.
         files: The generation's other files, which it will go with and no others.
+        calibration: What was measured about the latents, by name.
     """
+    rows = [(name, metadata_json(name, values)) for name, values in (calibration or {}).items()]
     with within_sqlite, closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
         connection.execute("INSERT INTO base VALUES (?)", (_digest_of(files),))
+        connection.executemany("INSERT INTO calibration VALUES (?, ?)", rows)
 
 
 def _digest_of(files: Mapping[str, FileProof]) -> str:
@@ -253,23 +277,23 @@ class ChangesWriter:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._end = stack.pop_all()
 
-    def add(self, items: Items, latents: Latents) -> None:
-        """Add items; their keys must be new.
+    def add(self, items: Items, latents: Iterable[Latents]) -> None:
+        """Add items with the latents `[r, d]` of each; their keys must be new.
 
         Raises:
             ConfigurationError: A key is there already.
         """
-        blobs = (row.tobytes() for row in latents.astype("<f4", copy=False))
-        rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, strict=True)
+        blobs = (own.astype("<f4", copy=False).tobytes() for own in latents)
+        rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, items.digests, strict=True)
         try:
             self._connection.executemany(
-                "INSERT INTO added (key, label, metadata, latent, jpeg) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT INTO added (key, label, metadata, latents, jpeg, digest) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
         except sqlite3.IntegrityError as error:
             raise ConfigurationError("A key is in the index already.") from error
 
     def remove(self, ids: Sequence[int]) -> None:
-        """Take items out, whether the forest holds them or they were added."""
+        """Take items out, whether the base holds them or they were added."""
         for block in blocks(ids):
             self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
         self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
@@ -277,6 +301,12 @@ class ChangesWriter:
     def add_source(self, name: str) -> None:
         """Note where items were added from."""
         self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
+
+    def calibrate(self, name: str, values: Metadata) -> None:
+        """Store something that was measured about the latents."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO calibration VALUES (?, ?)", (name, metadata_json(name, values))
+        )
 
     def commit(self) -> None:
         """Make the transaction durable."""

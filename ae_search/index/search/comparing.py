@@ -1,13 +1,13 @@
 """Latents checked, and compared one by one: exact to the last bit, so that equal ones come out equal."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents, Metric
+from ae_search.contract import MAX_LATENTS_PER_ITEM, Latents, Metric
 
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
@@ -27,13 +27,13 @@ class Query(NamedTuple):
     """One latent, ready to be compared.
 
     Attributes:
-        floats: The latent as d Python floats, which is what Annoy reads fastest.
-        latent: The same as float64 `[d]`.
+        latent: The latent, float32 `[d]`.
+        wide: The same as float64 `[d]`.
         square: Its squared norm.
     """
 
-    floats: list[float]
-    latent: Floats
+    latent: Latents
+    wide: Floats
     square: float
 
 
@@ -53,7 +53,7 @@ def queries(latents: npt.ArrayLike, latent_dim: int) -> list[Query]:
         square = float(_dot(wide, wide))
         if not square <= MAX_MAGNITUDE**2:
             check_finite(rows[np.newaxis])
-        return [Query(rows.tolist(), wide, square)]
+        return [Query(rows, wide, square)]
     if rows.ndim != 2 or rows.shape[1] != latent_dim:
         raise ValueError(f"Expected latents of shape [n, {latent_dim}]. Received: shape={np.shape(latents)}.")
     wide = rows.astype(np.float64)
@@ -61,7 +61,7 @@ def queries(latents: npt.ArrayLike, latent_dim: int) -> list[Query]:
     # A sum of squares within the bound vouches for each value; NaN fails the comparison.
     if not all(square <= MAX_MAGNITUDE**2 for square in squares):
         check_finite(rows)
-    return list(map(Query, rows.tolist(), wide, squares))
+    return list(map(Query, rows, wide, squares))
 
 
 def checked_latents(latents: npt.ArrayLike, latent_dim: int) -> Latents:
@@ -77,6 +77,43 @@ def checked_latents(latents: npt.ArrayLike, latent_dim: int) -> Latents:
         raise ValueError(f"Expected latents of shape [n, {latent_dim}]. Received: shape={np.shape(latents)}.")
     check_finite(array)
     return array
+
+
+def checked_rows(latents: npt.ArrayLike, keys: Sequence[str], latent_dim: int) -> Latents:
+    """Return the latents of some items as float32 `[n, r, d]`.
+
+    Args:
+        latents: `[n, d]`, or `[n, r, d]` for r latents of each item; one latent `[d]` is that of one item.
+        keys: The n keys.
+        latent_dim: d.
+
+    Raises:
+        ValueError: They have another size, or are not finite; the text names the key.
+    """
+    array = as_float32(latents)
+    if array.ndim == 3:
+        count, each, _ = array.shape
+        if not 1 <= each <= MAX_LATENTS_PER_ITEM:
+            raise ValueError(f"An item has 1 to {MAX_LATENTS_PER_ITEM} latents. Received: {each}.")
+        flat = array.reshape(count * each, -1)
+        if array.shape[2] != latent_dim or count != len(keys):
+            raise ValueError(
+                f"Expected latents of shape [{len(keys)}, r, {latent_dim}]. Received: shape={array.shape}."
+            )
+        checked_rows(flat, [key for key in keys for _ in range(each)], latent_dim)
+        return array
+    bad = first_bad_row(array) if array.ndim == 2 and len(array) == len(keys) else None
+    if bad is not None:
+        raise ValueError(
+            f"Expected finite latents, at most {MAX_MAGNITUDE:g} in magnitude. Received others for {keys[bad]!r}."
+        )
+    try:
+        rows = checked_latents(array, latent_dim)
+    except ValueError as error:
+        raise ValueError(f"{error} The block begins with key {keys[0] if keys else None!r}.") from None
+    if len(rows) != len(keys):
+        raise ValueError(f"Expected as many latents as keys. Received: {len(rows)}, {len(keys)}.")
+    return rows[:, np.newaxis]
 
 
 def as_float32(latents: npt.ArrayLike) -> Latents:
@@ -119,7 +156,7 @@ def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric:
         everything.
     """
     many = vectors.astype(np.float64)
-    dots: list[float] = _dot(many, query.latent).tolist()
+    dots: list[float] = _dot(many, query.wide).tolist()
     squares: list[float] = _dot(many, many).tolist()
     own = query.square
     found = []
@@ -134,7 +171,7 @@ def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric:
         found.append((_sqrt(2.0 - 2.0 * cosine), item, cosine))
     if metric == "angular":
         return found
-    many -= query.latent
+    many -= query.wide
     distances: list[float] = np.sqrt(_dot(many, many)).tolist()
     return [(distance, item, cosine) for distance, (_, item, cosine) in zip(distances, found, strict=True)]
 

@@ -87,7 +87,7 @@ def nearest(
     best: list[list[Found]] = []
     for start in range(0, len(rows), _QUERIES_PER_BLOCK):
         block = rows[start : start + _QUERIES_PER_BLOCK]
-        prepared = Rough.of(np.array([query.floats for query in block], np.float32), metric)
+        prepared = Rough.of(np.array([query.latent for query in block]), metric)
         found: list[list[Found]] = [[] for _ in block]
         for numbers, part in _parts(items, ids, metric):
             _merge_nearest(found, block, prepared, numbers, part, k, metric)

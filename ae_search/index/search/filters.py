@@ -1,18 +1,19 @@
 """A filter on one snapshot: which of its items count."""
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
+from ae_search.contract import Where, parse_where
 from ae_search.index.items.changes import Delta
+from ae_search.index.items.conditions import SqlCondition, compile_conditions
 from ae_search.index.search.comparing import Ids
 from ae_search.index.search.exact import Rough
-from ae_search.index.search.where import Condition, Where, compile_where
-from ae_search.index.store.generation import Generation, Snapshot
+from ae_search.index.store.generation import Generation
+from ae_search.index.store.snapshot import Snapshot
 
-# So many latents of 128 are compared exactly in about the time that the forest takes for one query.
+# So many latents of 128 are compared exactly in about the time that Annoy takes for one query.
 _NARROW = 5_000
 _KEPT = 8
 
@@ -23,31 +24,31 @@ class Filter:
     Args:
         generation: The snapshot's generation.
         delta: The snapshot's changes.
-        condition: What `compile_where` returned.
+        condition: What `compile_conditions` returned.
     """
 
-    def __init__(self, generation: Generation, delta: Delta, condition: Condition) -> None:
+    def __init__(self, generation: Generation, delta: Delta, condition: SqlCondition) -> None:
         # Not the snapshot, which holds its filters.
         self._generation, self._delta, self._condition = generation, delta, condition
 
     def among(self, ids: Sequence[int]) -> set[int]:
-        """Return those of some ids of the forest that count."""
+        """Return those of some ids of the base that count."""
         return self._generation.catalogue.matching_among(self._condition, ids)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it is known that few of the forest's items count."""
-        return "forest_ids" in vars(self) and len(self.forest_ids) <= _NARROW
+        """Whether it is known that few of the base's items count."""
+        return "base_ids" in vars(self) and len(self.base_ids) <= _NARROW
 
     @cached_property
-    def delta_items(self) -> tuple[Ids, Rough]:
-        """Ids and latents of the added items that count."""
-        ids = self._delta.matching(self._condition)
-        return ids, self._delta.rough.rows(np.searchsorted(self._delta.ids, ids))
+    def delta_latents(self) -> tuple[Ids, Rough]:
+        """The latents of the added items that count, and the ids of these items."""
+        chosen = np.flatnonzero(np.isin(self._delta.ids, self._delta.matching(self._condition)))
+        return self._delta.ids[chosen], self._delta.rough.rows(chosen)
 
     @cached_property
-    def forest_ids(self) -> Ids:
-        """Ids of the forest's items that count, ascending; removed ones are left out."""
+    def base_ids(self) -> Ids:
+        """Ids of the base's items that count, ascending; removed ones are left out."""
         ids = self._generation.catalogue.matching(self._condition)
         if not self._delta.removed:
             return ids
@@ -61,9 +62,11 @@ def filter_of(snapshot: Snapshot, where: Where) -> Filter:
     Raises:
         ValueError: A condition is malformed.
     """
-    condition = compile_where(where)
-    name = json.dumps(condition)
-    found = snapshot.filters.pop(name, None) or Filter(snapshot.generation, snapshot.delta, condition)
+    conditions = parse_where(where)
+    name = repr(conditions)  # 1, 1.0 and True are equal, and conditions of different meaning
+    found: Filter | None = snapshot.filters.pop(name, None)
+    if found is None:
+        found = Filter(snapshot.generation, snapshot.delta, compile_conditions(conditions))
     snapshot.filters[name] = found
     # Another thread may be at it as well; one filter more or less does no harm.
     for old in list(snapshot.filters)[:-_KEPT]:

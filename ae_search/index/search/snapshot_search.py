@@ -1,4 +1,4 @@
-"""Searching a snapshot: the forest, the changes since, and filters, one query or many."""
+"""Searching a snapshot: the base, the changes since, and filters, one query or many."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +10,11 @@ import numpy as np
 from ae_search.checked_json import MAX_COUNT
 from ae_search.contract import Latents
 from ae_search.cores import cores
-from ae_search.index.search.comparing import Found, Ids, Query, compare, queries
+from ae_search.index.search.comparing import Found, Ids, Query, compare, compare_many, queries
 from ae_search.index.search.exact import nearest
 from ae_search.index.search.filters import Filter
 from ae_search.index.search.tuning import TUNED_K
-from ae_search.index.store.generation import Snapshot
+from ae_search.index.store.snapshot import Snapshot
 
 Answer = TypeVar("Answer")
 
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 _SMALLEST_BLOCK = 32
 _LARGEST_BLOCK = 256
 _CENTRES = 16
-# How many times k the forest is asked for, where some of what it finds may not count.
+# How many times k the base is asked for, where some of what it finds may not count.
 _REMOVED_FACTOR = 2
 _FILTER_FACTOR = 4
 _WIDENING = 4
@@ -30,13 +30,13 @@ _WIDENING = 4
 _MAX_FILTER_FACTOR = 16
 
 
-class Search:
+class SnapshotSearch:
     """How to search a snapshot.
 
     Args:
         snapshot: What to search.
         k: Neighbours for each query, at least 1.
-        effort: Candidates to look at in the forest; None for what was tuned.
+        effort: Work to do in the base; None for what was tuned.
         exact: Whether to compare with every item instead.
         filter: Which items count; None for all.
     """
@@ -45,13 +45,17 @@ class Search:
         self, snapshot: Snapshot, k: int, effort: int | None, *, exact: bool = False, filter: Filter | None = None
     ) -> None:
         generation, self._delta = snapshot.generation, snapshot.delta
-        self._snapshot, self._forest, self._items = snapshot, generation.forest, generation.manifest.items
-        self._removed, self._live = self._delta.removed, self._items - self._delta.removed_count
+        manifest = generation.manifest
+        self._snapshot, self._base, self._owners = snapshot, generation.base, generation.owners
+        self._metric, self._latents, self._most = manifest.metric, manifest.latents, manifest.most_latents
+        self._removed, self._items = self._delta.removed, manifest.items
+        self._live = self._items - self._delta.removed_count
         self._k, self._wanted = k, min(k, self._live)
-        self._given, self._tuned = effort is not None, effort or generation.manifest.effort
+        self._given, self._tuned = effort is not None, effort or manifest.effort
         self._exact, self._filter = exact, filter
         self._base_effort = self._effort(self._wanted)
-        self._is_plain = self._live > 0 and not exact and filter is None and not self._removed
+        # Each candidate counts, so as many as are wanted suffice.
+        self._all_count = self._live > 0 and filter is None and not self._removed and self._owners is None
 
     def run(self, latents: Latents, finish: Callable[[list[Found]], Answer]) -> list[Answer]:
         """Search for checked latents `[n, d]`; many of them are searched on all cores.
@@ -72,26 +76,27 @@ class Search:
         order = _alike_together(latents)
         blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
         with ThreadPoolExecutor(threads) as pool:
-            # Annoy lets go of the interpreter while it searches.
+            # The engine lets go of the interpreter while it searches.
             answers = [answer for answers in pool.map(search, blocks) for answer in answers]
         return [answer for _, answer in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0))]
 
     def found(self, latents: Latents) -> list[list[Found]]:
         """Return the neighbours of checked latents `[n, d]`, the nearest first, equal distances by id."""
         delta = self._delta
-        if self._is_plain and not len(delta.ids) and len(latents):
-            return self._forest.nearest_many(latents, self._wanted, self._base_effort)
+        if self._all_count and not self._exact and not len(delta.ids) and len(latents):
+            numbers = [self._base.candidates(row, self._wanted, self._base_effort) for row in latents]
+            return compare_many(latents, numbers, self._base.vectors, self._metric)
         rows = queries(latents, latents.shape[1])
-        found = self._in_forest(rows)
+        found = self._in_base(rows)
         if not len(delta.ids):
             return found
-        ids, rough = delta.ids, delta.rough
-        if self._filter is not None:
-            ids, rough = self._filter.delta_items
-        added = nearest(rows, rough, self._k, self._forest.metric, ids)
+        ids, rough = (delta.ids, delta.rough) if self._filter is None else self._filter.delta_latents
+        added = nearest(rows, rough, self._k * delta.most_latents, self._metric, ids)
+        if delta.most_latents > 1:
+            added = [_by_nearest(one, self._k) for one in added]
         return [sorted(old + new)[: self._k] for old, new in zip(found, added, strict=True)]
 
-    def _in_forest(self, rows: list[Query]) -> list[list[Found]]:
+    def _in_base(self, rows: list[Query]) -> list[list[Found]]:
         if not self._live:
             return [[] for _ in rows]
         if self._exact or (self._filter is not None and self._filter.is_narrow):
@@ -102,48 +107,91 @@ class Search:
         return [next(exact) if answer is None else answer for answer in found]
 
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
-        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.forest_ids
-        return nearest(rows, self._forest.vectors, self._k, self._forest.metric, ids)
+        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.base_ids
+        if self._owners is None:
+            return nearest(rows, self._base.vectors, self._k, self._metric, ids)
+        numbers = None if ids is None else self._owners.latents_of(ids)
+        found = nearest(rows, self._base.vectors, self._k * self._most, self._metric, numbers)
+        return [self._items_of(one) for one in found]
 
     def _one(self, row: Query) -> list[Found] | None:
-        """Search the forest; None where a filter leaves too few of what it finds."""
-        if self._is_plain:
-            return self._forest.nearest(row, self._wanted, self._base_effort)
-        ids = self._candidates(row)
-        return None if ids is None else sorted(compare(row, ids, self._forest.vectors[ids], self._forest.metric))
+        """Search the base; None where a filter leaves too few of what it finds."""
+        if self._all_count:
+            numbers: Sequence[int] | None = self._base.candidates(row.latent, self._wanted, self._base_effort)
+        else:
+            numbers = self._candidates(row)
+        if numbers is None:
+            return None
+        found = sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))
+        return found if self._owners is None else self._items_of(found)
+
+    def _items_of(self, found: list[Found]) -> list[Found]:
+        """Return the items of latents of the base, the nearest first, each by its nearest latent."""
+        assert self._owners is not None
+        owners = self._owners.of([number for _, number, _ in found]).tolist()
+        items = [(distance, item, cosine) for (distance, _, cosine), item in zip(found, owners, strict=True)]
+        return _by_nearest(items, self._k)
 
     def _candidates(self, row: Query) -> list[int] | None:
-        forest, removed = self._forest, self._removed
-        items, k = self._items, self._wanted
+        """Return the numbers of latents near to a query, of as many items that count as are wanted."""
+        k = self._wanted
         # So many always suffice where nothing but removed items may not count.
-        most = items if self._filter is not None else min(items, k + self._delta.removed_count)
+        most = self._latents
+        if self._filter is None:
+            most = min(most, (k + self._delta.removed_count) * self._most)
         factor = _REMOVED_FACTOR if self._filter is None else _FILTER_FACTOR
         while True:
             fetch = min(factor * k, most)
-            ids: Sequence[int] = forest.candidates(row.floats, fetch, self._effort(fetch))
-            if removed:
-                ids = [item for item in ids if not removed[item]]
-            if self._filter is not None:
-                kept = self._filter.among(ids)
-                ids = [item for item in ids if item in kept]
-            if len(ids) >= k or fetch == most:
-                return list(ids[:k])
+            numbers, items = self._counting(self._base.candidates(row.latent, fetch, self._effort(fetch)))
+            if len(set(items)) >= k or fetch == most:
+                return numbers[: _enough(items, k)]
             if self._filter is not None and factor >= _MAX_FILTER_FACTOR:
                 return None
             factor *= _WIDENING
 
+    def _counting(self, numbers: list[int]) -> tuple[list[int], list[int]]:
+        """Return those of some latents whose items count, and these items."""
+        items = numbers if self._owners is None else self._owners.of(numbers).tolist()
+        pairs = list(zip(numbers, items, strict=True))
+        if removed := self._removed:
+            pairs = [pair for pair in pairs if not removed[pair[1]]]
+        if self._filter is not None:
+            kept = self._filter.among([item for _, item in pairs])
+            pairs = [pair for pair in pairs if pair[1] in kept]
+        return [number for number, _ in pairs], [item for _, item in pairs]
+
     def _effort(self, fetch: int) -> int:
-        """Return the candidates to look at for so many neighbours."""
+        """Return the work to do for so many candidates."""
         # Tuned for 10: with the same work, the recall of a longer list would fall, and removed items are no candidates.
         base = max(self._k, TUNED_K) if self._given else TUNED_K
         effort = self._tuned if fetch <= base else -(-self._tuned * fetch // base)
         return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
 
 
+def _enough(items: list[int], k: int) -> int:
+    """Return how many of the first items hold k different ones."""
+    seen: set[int] = set()
+    for at, item in enumerate(items, start=1):
+        seen.add(item)
+        if len(seen) == k:
+            return at
+    return len(items)
+
+
+def _by_nearest(found: list[Found], k: int) -> list[Found]:
+    """Return the first k different items of what was found in order."""
+    best: dict[int, Found] = {}
+    for one in found:
+        best.setdefault(one[1], one)
+        if len(best) == k:
+            break
+    return list(best.values())
+
+
 def _alike_together(latents: Latents) -> Ids:
     """Return an order in which queries that are alike follow each other.
 
-    They walk through the same parts of the forest, which the processor's caches still hold then: Annoy was seen to take
+    They walk through the same parts of the base, which the processor's caches still hold then: Annoy was seen to take
     a seventh less time.
     """
     centres = latents[:: -(-len(latents) // _CENTRES)]

@@ -1,4 +1,4 @@
-"""Choosing `effort`: the least work that finds the asked share of the true neighbours."""
+"""Choosing the effort of an engine: the least work that finds the asked share of the true neighbours."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ae_search.contract import RecallPoint
 from ae_search.cores import cores
-from ae_search.index.engine.annoy import Forest
+from ae_search.index.engine import Engine
+from ae_search.index.options import EngineOptions
 from ae_search.index.search.comparing import Query, compare, queries
 from ae_search.index.search.exact import nearest
-from ae_search.index.store.manifest import RecallPoint
 
 # Recall is measured for this many neighbours.
 TUNED_K = 10
@@ -23,12 +24,12 @@ _REFINEMENTS = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """Items that serve as queries, and how far their true neighbours are.
+    """Latents of a base that serve as queries, and how far their true neighbours are.
 
     Attributes:
-        ids: Ids of the q items.
-        queries: Their latents.
-        k: Neighbours that count, the item itself left out.
+        ids: Numbers of the q latents.
+        queries: The latents.
+        k: Neighbours that count, the latent itself left out.
         radii: Distance of the k-th true neighbour of each.
     """
 
@@ -38,18 +39,18 @@ class Sample:
     radii: list[float]
 
 
-def draw_sample(forest: Forest, seed: int) -> Sample:
-    """Draw up to 500 items and search their neighbours exactly; the forest must hold at least two."""
-    n, dim = forest.vectors.shape
+def draw_sample(base: Engine, seed: int) -> Sample:
+    """Draw up to 500 latents and search their neighbours exactly; the base must hold at least two."""
+    n, dim = base.vectors.shape
     ids = np.sort(np.random.default_rng(seed).choice(n, size=min(_QUERIES, n), replace=False))
     k = min(TUNED_K, n - 1)
-    rows = queries(forest.vectors[ids], dim)
-    # An item is among its own nearest, so the k-th of the others is the one after.
-    radii = [found[k][0] for found in nearest(rows, forest.vectors, k + 1, forest.metric)]
+    rows = queries(base.vectors[ids], dim)
+    # A latent is among its own nearest, so the k-th of the others is the one after.
+    radii = [found[k][0] for found in nearest(rows, base.vectors, k + 1, base.shape.metric)]
     return Sample(ids.tolist(), rows, k, radii)
 
 
-def measure_recall(forest: Forest, sample: Sample, effort: int) -> RecallPoint:
+def measure_recall(base: Engine, sample: Sample, effort: int) -> RecallPoint:
     """Measure recall and the median time of one query.
 
     A neighbour counts as true if it is no further away than the k-th true one, so that equally
@@ -58,9 +59,9 @@ def measure_recall(forest: Forest, sample: Sample, effort: int) -> RecallPoint:
 
     def share(at: int) -> float:
         query, item = sample.queries[at], sample.ids[at]
-        found = forest.candidates(query.floats, sample.k + 1, effort)
+        found = base.candidates(query.latent, sample.k + 1, effort)
         others = [other for other in found if other != item][: sample.k]
-        compared = compare(query, others, forest.vectors[others], forest.metric)
+        compared = compare(query, others, base.vectors[others], base.shape.metric)
         return sum(distance <= sample.radii[at] for distance, _, _ in compared) / sample.k
 
     with ThreadPoolExecutor(cores()) as pool:
@@ -68,7 +69,7 @@ def measure_recall(forest: Forest, sample: Sample, effort: int) -> RecallPoint:
     seconds = []
     for query in sample.queries[:_TIMED_QUERIES]:
         start = time.perf_counter()
-        forest.candidates(query.floats, sample.k, effort)
+        base.candidates(query.latent, sample.k, effort)
         seconds.append(time.perf_counter() - start)
     error = float(shares.std() / np.sqrt(len(shares)))
     return RecallPoint(effort, float(shares.mean()), round(error, 6), round(1e3 * float(np.median(seconds)), 4))
@@ -83,29 +84,31 @@ def meets(point: RecallPoint, recall: float) -> bool:
     return point.recall - point.error >= recall
 
 
-def tune(forest: Forest, *, recall: float, n_trees: int, seed: int) -> tuple[RecallPoint, tuple[RecallPoint, ...]]:
+def tune(
+    base: Engine, options: EngineOptions, *, recall: float, seed: int
+) -> tuple[RecallPoint, tuple[RecallPoint, ...]]:
     """Find the smallest measured `effort` that meets a recall.
 
     Args:
-        forest: The forest.
+        base: The engine's base.
+        options: What it was built with.
         recall: Asked recall in (0, 1].
-        n_trees: Its trees.
         seed: Seed of the sample.
 
     Returns:
         The point to use (the largest one, if none meets the recall) and all points by `effort`.
     """
-    if len(forest.vectors) < 2:
-        only = RecallPoint(forest.exhaustive_effort, 1.0, 0.0, 0.0)
+    if len(base.vectors) < 2:
+        only = RecallPoint(base.most_effort, 1.0, 0.0, 0.0)
         return only, (only,)
-    sample = draw_sample(forest, seed)
+    sample = draw_sample(base, seed)
     points: dict[int, RecallPoint] = {}
 
     def enough(effort: int) -> bool:
-        points[effort] = measure_recall(forest, sample, effort)
+        points[effort] = measure_recall(base, sample, effort)
         return meets(points[effort], recall)
 
-    _climb(enough, max(1, sample.k * n_trees // 4), forest.exhaustive_effort)
+    _climb(enough, base.first_effort(sample.k, options), base.most_effort)
     curve = tuple(points[effort] for effort in sorted(points))
     good = [point for point in curve if meets(point, recall)]
     return (good[0] if good else curve[-1]), curve

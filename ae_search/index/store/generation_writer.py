@@ -2,29 +2,32 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
-from ae_search.contract import Latents
+from ae_search.contract import Items, Latents, Metadata, Resources, checked_items
 from ae_search.errors import ConfigurationError
 from ae_search.files import new_folder
-from ae_search.index.engine.annoy import FOREST, Forest
+from ae_search.index.engine import engine_of
 from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
 from ae_search.index.items.changes import CHANGES, create_changes
-from ae_search.index.items.checking import Items
 from ae_search.index.items.names import NAMES, NamesWriter
+from ae_search.index.items.owners import OWNERS, write_owners
+from ae_search.index.options import BaseShape
+from ae_search.index.search.comparing import checked_rows
 from ae_search.index.search.tuning import tune
-from ae_search.index.store.manifest import Manifest, Recipe
+from ae_search.index.store.manifest import Manifest, Plan
 from ae_search.index.store.place import make_live, next_generation
-from ae_search.index.store.proof import PROVED_FILES, describe_file, prove_written
+from ae_search.index.store.proof import describe_file, prove_written, proved_files
 
 _SPILL = "latents.f32"
-ALL_CORES = -1
 
 
 class GenerationWriter:
@@ -33,20 +36,23 @@ class GenerationWriter:
     Args:
         index: The index folder, for messages.
         folder: The folder, which is there and empty.
-        recipe: What to build to.
-        jobs: Threads that grow the forest, -1 for all cores.
-        on_disk: Whether Annoy builds within the file; None where memory does not suffice.
+        plan: What to build to.
+        resources: What the build may use of the machine.
 
     Attributes:
         manifest: The manifest, once it is finished.
-        seconds: How long the stages "catalogue", "forest" and "tuning" took, in s.
+        calibration: What was measured about the latents, to be kept beside them.
+        seconds: How long the stages "catalogue", "base" and "tuning" took, in s.
     """
 
     manifest: Manifest
 
-    def __init__(self, index: Path, folder: Path, recipe: Recipe, *, jobs: int, on_disk: bool | None) -> None:
+    def __init__(self, index: Path, folder: Path, plan: Plan, resources: Resources) -> None:
         self.seconds: dict[str, float] = {"catalogue": 0.0}
-        self._index, self._folder, self._recipe, self._jobs, self._on_disk = index, folder, recipe, jobs, on_disk
+        self.calibration: dict[str, Metadata] = {}
+        self._index, self._folder, self._plan, self._resources = index, folder, plan, resources
+        # Items that came together and have as many latents: how many items, and how many latents each.
+        self._blocks: list[tuple[int, int]] = []
         self._items = 0
         self._is_broken = False
         self._catalogue: CatalogueWriter
@@ -68,8 +74,22 @@ class GenerationWriter:
             yield
             complete = True
 
-    def add(self, latents: Latents, items: Items) -> None:
-        """Append items, all of them or none; latents are float32 `[n, d]` and finite.
+    def add(
+        self,
+        latents: npt.ArrayLike,
+        keys: Sequence[str],
+        labels: Sequence[str | None] | None = None,
+        *,
+        metadata: Sequence[Metadata | None] | None = None,
+        thumbnails: Sequence[bytes | None] | None = None,
+        digests: Sequence[str | None] | None = None,
+    ) -> None:
+        """Add a block of items, all of them or none; see `IndexWriter.add`."""
+        rows = checked_rows(latents, keys, self._plan.latent_dim)
+        self.add_items(rows, checked_items(keys, labels, metadata, thumbnails, digests))
+
+    def add_items(self, latents: Latents, items: Items) -> None:
+        """Append checked items, all of them or none; latents are float32 `[n, r, d]` and finite.
 
         Raises:
             ConfigurationError: A key is there already, or the disk is full.
@@ -84,45 +104,53 @@ class GenerationWriter:
             except ConfigurationError:  # a key that is there already: nothing was written
                 self._is_broken = False
                 raise
-            self._names.add(items.names())
+            self._names.add(zip(items.keys, items.labels, items.metadata, strict=True))
             self.seconds["catalogue"] += time.perf_counter() - start
             self._spill.write(latents.tobytes())
         self._items += len(items)
+        self._blocks.append((len(items), latents.shape[1]))
         self._is_broken = False
 
     def finish(self) -> None:
-        """Grow and measure the forest, and write the manifest."""
+        """Grow and measure the base, and write the manifest."""
         if self._is_broken:
             raise ConfigurationError(f"Cannot write the index {self._index}: a write failed.")
-        folder, recipe = self._folder, self._recipe
-        rows = np.empty((0, recipe.latent_dim), np.float32)
-        if self._items:
-            rows = np.memmap(folder / _SPILL, np.float32, "r", shape=(self._items, recipe.latent_dim))
+        folder, plan = self._folder, self._plan
+        engine = engine_of(plan.engine)
+        shape = BaseShape(sum(count * each for count, each in self._blocks), plan.latent_dim, plan.metric)
+        rows = np.empty((0, plan.latent_dim), np.float32)
+        if shape.latents:
+            rows = np.memmap(folder / _SPILL, np.float32, "r", shape=(shape.latents, plan.latent_dim))
         start = time.perf_counter()
-        forest = Forest.grow(
-            folder / FOREST,
-            np.asarray(rows),
-            recipe.metric,
-            n_trees=recipe.n_trees,
-            seed=recipe.seed,
-            jobs=self._jobs,
-            on_disk=self._on_disk,
+        base = engine.grow(
+            folder / engine.file, np.asarray(rows), shape, plan.engine, seed=plan.seed, resources=self._resources
         )
         grown = time.perf_counter()
-        chosen, curve = tune(forest, recall=recipe.target_recall, n_trees=recipe.n_trees, seed=recipe.seed)
-        self.seconds |= {"forest": grown - start, "tuning": time.perf_counter() - grown}
+        chosen, curve = tune(base, plan.engine, recall=plan.target_recall, seed=plan.seed)
+        self.seconds |= {"base": grown - start, "tuning": time.perf_counter() - grown}
         (folder / _SPILL).unlink()
-        files = {name: describe_file(folder / name) for name in PROVED_FILES}
-        create_changes(folder / CHANGES, self._items, files)
-        self.manifest = Manifest(
-            **vars(recipe),
-            effort=chosen.effort,
-            recall=chosen.recall,
-            recall_curve=curve,
-            items=self._items,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            files=files,
+        most = max((each for _, each in self._blocks), default=1)
+        if most > 1:
+            write_owners(folder / OWNERS, self._blocks)
+        self._describe(
+            Manifest(
+                **vars(plan),
+                effort=chosen.effort,
+                recall=chosen.recall,
+                recall_curve=curve,
+                items=self._items,
+                latents=shape.latents,
+                most_latents=most,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
         )
+
+    def _describe(self, manifest: Manifest) -> None:
+        """Write the manifest, with the digests of all files."""
+        folder = self._folder
+        files = {name: describe_file(folder / name) for name in proved_files(manifest)}
+        create_changes(folder / CHANGES, self._items, files, self.calibration)
+        self.manifest = replace(manifest, files=files)
         self.manifest.write(folder)
         Manifest.read(folder)  # what cannot be read again must not go live
         # Open readers follow without reading all of it again first.
@@ -130,9 +158,7 @@ class GenerationWriter:
 
 
 @contextmanager
-def new_generation(
-    index: Path, recipe: Recipe, *, jobs: int = ALL_CORES, on_disk: bool | None = None
-) -> Iterator[GenerationWriter]:
+def new_generation(index: Path, plan: Plan, resources: Resources) -> Iterator[GenerationWriter]:
     """Yield a writer; when the block ends without an error, what it wrote becomes the live generation.
 
     The caller holds the index's lock.
@@ -144,7 +170,7 @@ def new_generation(
     try:
         folder = next_generation(index)
         with new_folder(folder) as temporary:
-            writer = GenerationWriter(index, temporary, recipe, jobs=jobs, on_disk=on_disk)
+            writer = GenerationWriter(index, temporary, plan, resources)
             with writer.inputs():
                 callers_turn = True
                 yield writer

@@ -1,4 +1,4 @@
-"""The manifest: everything an Annoy file does not say of itself, and where the live one is."""
+"""The manifest: all that an engine's file does not say of itself, and where the live one is."""
 
 import hashlib
 import json
@@ -10,42 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from ae_search.checked_json import MAX_COUNT, number_of, object_of, text_of, value_of, whole_of
-from ae_search.contract import METRICS, Metric, ModelRef
+from ae_search.checked_json import number_of, object_of, text_of, value_of, whole_of
+from ae_search.contract import MAX_ITEM_DIM, MAX_LATENTS_PER_ITEM, METRICS, Metric, ModelRef, RecallPoint
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import is_folder, open_regular, write_atomically
+from ae_search.index.options import ENGINE_OPTIONS, BaseShape, EngineOptions
 from ae_search.index.store.shortage import unreadable
 
-FORMAT = 2
+FORMAT = 3
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 GENERATION = re.compile(r"generation-(\d{6})", re.ASCII)
 
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_CURRENT_BYTES = 64
-MAX_LATENT_DIM = 1 << 16
-MAX_N_TREES = 10_000
-
-
-# Of latents that were imported and came without a word about their model; no model has this fingerprint.
-UNKNOWN_MODEL = ModelRef("unknown", 1, "unknown")
-
-
-@dataclass(frozen=True)
-class RecallPoint:
-    """One measurement of the forest.
-
-    Attributes:
-        effort: Candidates that Annoy looked at.
-        recall: Share in [0, 1] of the true neighbours that were found.
-        error: Standard error of that share.
-        latency_ms: Median of one query to Annoy, in ms.
-    """
-
-    effort: int
-    recall: float
-    error: float
-    latency_ms: float
 
 
 @dataclass(frozen=True)
@@ -62,17 +40,17 @@ class FileProof:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Plan:
     """What a generation is built to, and what the next one takes over.
 
     Attributes:
         model: The model whose latents it holds.
         image_shape: Height and width in px, channels, as that model takes them; None where it is not known.
         latent_dim: Floats in one latent.
-        metric: Annoy's name of the distance.
-        n_trees: Trees in the forest.
-        seed: Seed of the forest and of the measurement.
-        target_recall: Recall that `effort` was to reach, in (0, 1].
+        metric: Distance that latents are compared with.
+        engine: Options of the engine, whose class names the engine.
+        seed: Seed of the base and of the measurement.
+        target_recall: Recall that the effort was to reach, in (0, 1].
         sources: Names of the sources that the items came from.
     """
 
@@ -80,21 +58,23 @@ class Recipe:
     image_shape: tuple[int, int, int] | None
     latent_dim: int
     metric: Metric
-    n_trees: int
+    engine: EngineOptions
     seed: int
     target_recall: float
     sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Manifest(Recipe):
+class Manifest(Plan):
     """What one generation holds and how it was built.
 
     Attributes:
-        effort: Candidates to look at for up to 10 neighbours.
-        recall: Recall measured at that `effort`, in [0, 1].
-        recall_curve: Everything that was measured, by rising `effort`.
-        items: Count of latents in the forest.
+        effort: Work that the engine does for up to 10 neighbours.
+        recall: Recall measured at that effort, in [0, 1].
+        recall_curve: Everything that was measured, by rising effort.
+        items: Count of items in the base.
+        latents: Count of their latents.
+        most_latents: Latents of the item that has most of them.
         created: UTC time in ISO 8601.
         files: Size and digest of each file that does not change, by name.
         format: Version of this layout.
@@ -104,18 +84,24 @@ class Manifest(Recipe):
     recall: float = 1.0
     recall_curve: tuple[RecallPoint, ...] = ()
     items: int = 0
+    latents: int = 0
+    most_latents: int = 1
     created: str = ""
     files: Mapping[str, FileProof] = field(default_factory=dict)
     format: int = FORMAT
 
-    def recipe(self, **changes: Any) -> Recipe:
+    @property
+    def base_shape(self) -> BaseShape:
+        """What the engine's base holds."""
+        return BaseShape(self.latents, self.latent_dim, self.metric)
+
+    def plan(self, **changes: Any) -> Plan:
         """Return what the next generation is built to, with some fields changed."""
-        return replace(Recipe(**{f.name: getattr(self, f.name) for f in fields(Recipe)}), **changes)
+        return replace(Plan(**{f.name: getattr(self, f.name) for f in fields(Plan)}), **changes)
 
     def to_json(self) -> str:
         """Return the manifest with the digest of itself."""
-        raw = asdict(self)
-        return _with_digest(raw)
+        return _with_digest(asdict(self) | {"engine": {"name": self.engine.engine, **self.engine.to_json()}})
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into a generation."""
@@ -136,12 +122,10 @@ class Manifest(Recipe):
             if not isinstance(raw, dict):
                 raise ValueError("not a JSON object")
             _check_digest(raw, text)
-            found = whole_of(raw, "format", 1)
-            if found > FORMAT:
-                raise ConfigurationError(f"{path} has format {found}, newer than {FORMAT}; upgrade ae-search.")
-            if found < FORMAT:
+            if (found := whole_of(raw, "format", 1)) != FORMAT:
                 raise ConfigurationError(
-                    f"{path} has format {found}, of a release before {FORMAT}; build the index anew with --replace."
+                    f"{path} has format {found}, this ae-search reads format {FORMAT}; "
+                    + ("upgrade it." if found > FORMAT else "build the index anew with --replace.")
                 )
             return cls(**_fields(raw))
         except (ValueError, OverflowError, RecursionError) as error:
@@ -157,9 +141,7 @@ def _with_digest(raw: dict[str, Any]) -> str:
 
 def _check_digest(raw: dict[str, Any], text: str) -> None:
     """Check that a manifest is, byte for byte, what was written; this holds for later formats too."""
-    unsigned = {name: value for name, value in raw.items() if name != "sha256"}
-    # A file of format 1 has no digest.
-    if raw.get("format") != 1 and _with_digest(unsigned) != text:
+    if _with_digest({name: value for name, value in raw.items() if name != "sha256"}) != text:
         raise ValueError("its sha256 is another")
 
 
@@ -215,29 +197,38 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
     points, sources = value_of(raw, "recall_curve", list), value_of(raw, "sources", list)
     if not all(isinstance(point, dict) for point in points) or not all(isinstance(name, str) for name in sources):
         raise ValueError("'recall_curve' must hold objects and 'sources' texts")
+    engine, items = _engine(raw), whole_of(raw, "items", 0)
+    most = whole_of(raw, "most_latents", 1, MAX_LATENTS_PER_ITEM)
+    latents = whole_of(raw, "latents", items, most * items)
     return {
         "model": ModelRef(text_of(model, "name"), whole_of(model, "version", 1), text_of(model, "fingerprint")),
         "image_shape": _image_shape(raw),
-        "latent_dim": whole_of(raw, "latent_dim", 1, MAX_LATENT_DIM),
+        "latent_dim": whole_of(raw, "latent_dim", 1, MAX_ITEM_DIM),
         "metric": _metric(raw),
-        "n_trees": whole_of(raw, "n_trees", 1, MAX_N_TREES),
+        "engine": engine,
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
         "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
-        "effort": whole_of(raw, "effort", 1, _most_candidates(raw)),
+        "effort": whole_of(raw, "effort", 1, engine.most_effort(latents)),
         "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
-        "items": whole_of(raw, "items", 0),
+        "items": items,
+        "latents": latents,
+        "most_latents": most,
         "created": _created(raw),
         "files": {name: _proof(object_of(files, name)) for name in files},
     }
 
 
-def _most_candidates(raw: dict[str, Any]) -> int:
-    """Return the candidates that all trees hold."""
-    # In a small forest, Annoy counts each root twice, and a lone item as one more.
-    items, n_trees = whole_of(raw, "items", 0), whole_of(raw, "n_trees", 1, MAX_N_TREES)
-    return max(1, min(items * (2 * n_trees + 1), MAX_COUNT))
+def _engine(raw: dict[str, Any]) -> EngineOptions:
+    options = object_of(raw, "engine")
+    name = text_of(options, "name")
+    if name not in ENGINE_OPTIONS:
+        raise ConfigurationError(
+            f"The index was built with the engine {name[:60]!r}, this ae-search has {', '.join(ENGINE_OPTIONS)}; "
+            "upgrade it, or build the index anew with --replace."
+        )
+    return ENGINE_OPTIONS[name].from_json(options)
 
 
 def _recall_point(raw: dict[str, Any]) -> RecallPoint:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ae_search.errors import AeSearchError, ConfigurationError, IndexBusyError
 from ae_search.files import LEFTOVER, discard, locked, make_folder, open_regular, remove_leftovers, write_atomically
-from ae_search.index.store.epoch import EPOCH, changing
+from ae_search.index.store.following import EPOCH, changing
 from ae_search.index.store.manifest import CURRENT, GENERATION, Manifest, live_generation
 
 _LOCK = ".lock"

@@ -15,14 +15,12 @@ from pathlib import Path
 
 from ae_search.errors import IndexDamagedError
 from ae_search.files import open_regular, regular_stat, write_atomically
-from ae_search.index.engine.annoy import FOREST
-from ae_search.index.engine.annoy_nodes import Nodes
+from ae_search.index.engine import engine_of
 from ae_search.index.items.catalogue import CATALOGUE
 from ae_search.index.items.names import NAMES, Names
+from ae_search.index.items.owners import OWNERS, Owners
 from ae_search.index.store.manifest import FileProof, Manifest
 from ae_search.index.store.shortage import unreadable
-
-PROVED_FILES = (FOREST, CATALOGUE, NAMES)
 
 Identity = list[int | str]
 
@@ -31,6 +29,12 @@ _SETTLED_S = 2.0
 _MAX_PROOF_BYTES = 4096
 # Indexes whose proofs are kept, the last ones.
 _PROOFS_KEPT = 200
+
+
+def proved_files(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the files of a generation that never change."""
+    own = engine_of(manifest.engine).file
+    return (own, CATALOGUE, NAMES) if manifest.most_latents == 1 else (own, CATALOGUE, NAMES, OWNERS)
 
 
 def describe_file(path: Path) -> FileProof:
@@ -42,13 +46,13 @@ def describe_file(path: Path) -> FileProof:
 
 def prove_written(folder: Path, manifest: Manifest) -> None:
     """Take note that files are good; for the one who wrote and read them, before they are published."""
-    _note(folder, {name: _identity(folder, name, manifest) for name in PROVED_FILES})
+    _note(folder, {name: _identity(folder, name, manifest) for name in proved_files(manifest)})
 
 
 def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> None:
     """Check the files of a generation; those that were proved before and have not been touched since are taken as good.
 
-    Annoy itself checks nothing: a wrong or truncated file answers nonsense or kills the process.
+    An engine checks nothing: a wrong or truncated file answers nonsense or kills the process.
 
     Args:
         folder: The generation.
@@ -60,7 +64,7 @@ def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> Non
     """
     proved = {} if again else _remembered(folder)
     now: dict[str, Identity] = {}
-    for name in PROVED_FILES:
+    for name in proved_files(manifest):
         if name not in manifest.files:
             raise IndexDamagedError(
                 f"{folder}'s manifest does not describe {name}; restore it or build the index anew."
@@ -68,10 +72,7 @@ def check_files(folder: Path, manifest: Manifest, *, again: bool = False) -> Non
         now[name] = _identity(folder, name, manifest)
         if proved.get(name) != now[name]:
             _check_file(folder / name, manifest.files[name])
-            if name == FOREST and manifest.items:
-                Nodes(folder / name, manifest.latent_dim, manifest.metric).check(manifest.items, manifest.n_trees)
-            if name == NAMES:
-                Names(folder / name, manifest.items).check()
+            _check_structure(folder / name, manifest)
     newest_ns = max(int(identity[3]) for identity in now.values())
     if proved != now and time.time_ns() - newest_ns > _SETTLED_S * 1e9:
         _note(folder, now)
@@ -89,14 +90,26 @@ def _check_file(path: Path, proof: FileProof) -> None:
         raise _damaged(path, f"sha256 {proof.sha256}", digest)
 
 
+def _check_structure(path: Path, manifest: Manifest) -> None:
+    engine = engine_of(manifest.engine)
+    if path.name == engine.file:
+        engine.check(path, manifest.base_shape, manifest.engine)
+    elif path.name == NAMES:
+        Names(path, manifest.items).check()
+    elif path.name == OWNERS:
+        Owners(path, manifest.items, manifest.latents).check(manifest.most_latents)
+
+
 def _identity(folder: Path, name: str, manifest: Manifest) -> Identity:
     """Return what changes with each write (nobody can set the ctime), and what the file was proved to be."""
     try:
         found = regular_stat(folder / name)
     except OSError as error:
         raise unreadable(folder / name, error) from error
-    proved = manifest.files[name].sha256, manifest.items, manifest.n_trees, manifest.latent_dim, manifest.metric
-    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, *proved]
+    proved = (manifest.items, manifest.latents, manifest.most_latents, manifest.latent_dim, manifest.metric)
+    engine = json.dumps([manifest.engine.engine, manifest.engine.to_json()])
+    digest = manifest.files[name].sha256
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, digest, *proved, engine]
 
 
 def _remembered(folder: Path) -> Mapping[str, Identity]:

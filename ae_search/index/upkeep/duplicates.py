@@ -1,30 +1,15 @@
 """Groups of items that are almost the same image."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+from ae_search.contract import DuplicateGroup, OnItems, no_progress
 from ae_search.index.search.comparing import Found
-from ae_search.index.search.snapshot_search import Search
-from ae_search.index.store.generation import Snapshot
+from ae_search.index.search.snapshot_search import SnapshotSearch
+from ae_search.index.store.snapshot import Snapshot
 
 _FIRST_K = 10
 _WIDENING = 4
 _FOUND_AT_A_TIME = 100_000
 # Items so near to each other have the same neighbours.
 _SAME_DISTANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class DuplicateGroup:
-    """Items each of which is almost the same as another one of the group.
-
-    Attributes:
-        keys: Their keys, by id.
-        similarity: The least cosine similarity that ties the group together.
-    """
-
-    keys: list[str]
-    similarity: float
 
 
 class _Groups:
@@ -48,7 +33,7 @@ class _Groups:
 
 
 def find_duplicates(
-    snapshot: Snapshot, similarity: float, *, on_progress: Callable[[int], object] = lambda items: None
+    snapshot: Snapshot, similarity: float, *, on_progress: OnItems = no_progress
 ) -> list[DuplicateGroup]:
     """Find groups of items that are almost the same.
 
@@ -92,7 +77,7 @@ def find_duplicates(
 def _link(snapshot: Snapshot, ids: list[int], k: int, similarity: float, groups: _Groups, known: set[int]) -> list[int]:
     """Join each item with those like it; return the items that may have more of them than k."""
     unfinished = []
-    for item, found in zip(ids, Search(snapshot, k, None).run(snapshot.latents(ids), list), strict=True):
+    for item, found in zip(ids, SnapshotSearch(snapshot, k, None).run(snapshot.latents(ids), list), strict=True):
         if item in known:
             continue
         alike: list[Found] = [row for row in found if row[2] >= similarity]

@@ -1,35 +1,23 @@
 """Checking an index thoroughly: all that opening it takes on trust once it was proved."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ae_search.contract import Check
 from ae_search.errors import AeSearchError, IndexDamagedError
 from ae_search.index.items.changes import CHANGES
-from ae_search.index.search.comparing import queries
-from ae_search.index.store.generation import Generation, Snapshot
+from ae_search.index.search.comparing import compare, queries
+from ae_search.index.store.generation import Generation
 from ae_search.index.store.manifest import MANIFEST, live_generation
 from ae_search.index.store.proof import check_files
 from ae_search.index.store.shortage import ShortageError, shortage_named
+from ae_search.index.store.snapshot import Snapshot
 
 _SAMPLE = 200
-# Annoy picks the candidates by float32 distances, of which equal latents have up to about 5e-4.
+# An engine picks the candidates by float32 distances, of which equal latents have up to about 5e-4.
 _SAME_DISTANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked.
-
-    Attributes:
-        what: What.
-        fault: What is wrong, None where nothing is.
-    """
-
-    what: str
-    fault: str | None
 
 
 def verify(path: Path, seed: int = 0) -> list[Check]:
@@ -98,24 +86,26 @@ def _changes(snapshot: Snapshot, seed: int) -> None:
     snapshot.generation.changes.check()
     for key, item in snapshot.generation.catalogue.ids_of(list(snapshot.delta.keys)).items():
         if not snapshot.is_removed(item):
-            raise IndexDamagedError(f"{key!r} is in the forest and in {CHANGES}.")
+            raise IndexDamagedError(f"{key!r} is in the base and in {CHANGES}.")
 
 
 def _sample(snapshot: Snapshot, seed: int) -> None:
-    manifest, forest = snapshot.manifest, snapshot.generation.forest
-    chosen = np.random.default_rng(seed).permutation(manifest.items)[:_SAMPLE].tolist()
+    manifest, base = snapshot.manifest, snapshot.generation.base
+    chosen = np.random.default_rng(seed).permutation(manifest.latents)[:_SAMPLE].tolist()
     if not chosen:
         return
-    for item, query in zip(chosen, queries(forest.vectors[chosen], manifest.latent_dim), strict=True):
+    for number, query in zip(chosen, queries(base.vectors[chosen], manifest.latent_dim), strict=True):
         # A latent of zeros is near to nothing, not even to itself.
-        if query.square and forest.nearest(query, 1, manifest.effort)[0][0] > _SAME_DISTANCE:
-            raise IndexDamagedError(f"Searched by the latent of item {item}, the forest does not return that item.")
+        found = base.candidates(query.latent, 1, manifest.effort)
+        ((distance, _, _),) = compare(query, found, base.vectors[found], manifest.metric)
+        if query.square and distance > _SAME_DISTANCE:
+            raise IndexDamagedError(f"Searched by latent {number} of the base, the engine does not return it.")
 
 
 _STEPS: tuple[tuple[str, Callable[[Snapshot, int], None]], ...] = (
-    ("sha256 of the forest, the catalogue and the names", _digests),
+    ("sha256 of the base, the catalogue and the names", _digests),
     ("SQLite's integrity check of the catalogue, and its count", _catalogue),
     ("names against the catalogue", _names),
     ("SQLite's integrity check of the changes, and their keys", _changes),
-    ("a sample of latents against the forest", _sample),
+    ("a sample of latents against the base", _sample),
 )

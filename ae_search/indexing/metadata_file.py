@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ae_search.contract import metadata_json
 from ae_search.errors import ConfigurationError
-from ae_search.index.items.checking import metadata_json
 
 _MAX_LINE_BYTES = 2 << 20
 _FIELDS = {"key", "label", "metadata"}
 
 
-class Details:
+class MetadataFile:
     """What a file says of the items of an index.
 
     Each line is an object `{"key": ..., "label": ..., "metadata": {...}}`; label and metadata may be missing.

@@ -1,0 +1,81 @@
+"""What an engine does for an index, and where each one is."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy.typing as npt
+
+from ae_search.contract import Latents, Resources
+from ae_search.index.options import BaseShape, EngineOptions
+
+
+class Engine(Protocol):
+    """An immutable base of latents, mapped into memory for as long as anybody refers to it.
+
+    Attributes:
+        file: Name of the base's file within a generation.
+        shape: What the base holds.
+        vectors: The latents, float32 `[n, d]`, a view of the file.
+    """
+
+    file: ClassVar[str]
+    shape: BaseShape
+    vectors: Latents
+
+    @classmethod
+    def grow(
+        cls, path: Path, latents: Latents, shape: BaseShape, options: Any, *, seed: int, resources: Resources
+    ) -> Self:
+        """Build a base.
+
+        Args:
+            path: Where the file goes.
+            latents: Float32 `[n, d]`; may be a memory map, it is read once, by blocks.
+            shape: What the base will hold.
+            options: The engine's own options.
+            seed: Seed in [0, 2**32).
+            resources: What the build may use of the machine.
+
+        Raises:
+            ConfigurationError: The disk has no room for it.
+        """
+
+    @classmethod
+    def open(cls, path: Path, shape: BaseShape) -> Self:
+        """Map a base that was checked.
+
+        Raises:
+            IndexDamagedError: The library cannot map it, or finds other latents.
+        """
+
+    @classmethod
+    def check(cls, path: Path, shape: BaseShape, options: Any) -> None:
+        """Check a stranger's file before the library sees it, so that a search ends soon whatever it holds.
+
+        Raises:
+            IndexDamagedError: It is not what the engine writes.
+        """
+
+    @property
+    def most_effort(self) -> int:
+        """The effort that looks at every latent."""
+
+    def first_effort(self, k: int, options: Any) -> int:
+        """Return the effort to try first when it is tuned for k neighbours."""
+
+    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int) -> list[int]:
+        """Return the numbers of about the k nearest latents, the nearest first.
+
+        Args:
+            latent: Float32 `[d]`.
+            k: How many, in [1, n]; so many always come back.
+            effort: Work to do, at least 1; raised only while fewer than k come out.
+        """
+
+
+def engine_of(options: EngineOptions) -> type[Engine]:
+    """Return the engine that options belong to; its library is imported now."""
+    # There is one so far.
+    from ae_search.index.engine.annoy import AnnoyEngine
+
+    return {AnnoyEngine.name: AnnoyEngine}[options.engine]

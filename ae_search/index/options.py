@@ -1,0 +1,105 @@
+"""How an index is built, as values: the engine's options, what a build may use of the machine, and all of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+from ae_search.checked_json import MAX_COUNT, whole_of
+from ae_search.contract import Metric, Resources
+
+MAX_N_TREES = 10_000
+
+
+class EngineOptions(Protocol):
+    """What an engine builds its base with; kept in the manifest, and taken over by the next generation."""
+
+    engine: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Read and check options that a stranger may have written; a ValueError says what is wrong."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as they stand in the manifest."""
+
+    def most_effort(self, latents: int) -> int:
+        """Return the largest effort that there is a use for, with so many latents."""
+
+
+@dataclass(frozen=True)
+class AnnoyOptions:
+    """Options of Annoy.
+
+    Attributes:
+        n_trees: Trees in the forest, 1 to 10,000; more are more exact, slower to build and larger. Measured with 60,000
+            clustered latents of 128: 40 are built in 2 s on two cores, with recall 0.98 at 0.4 ms a query. 20 need more
+            effort for it, 80 take twice the time and half as much disk again.
+    """
+
+    engine: ClassVar[str] = "annoy"
+    n_trees: int = 40
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 1 <= self.n_trees <= MAX_N_TREES:
+            raise ValueError(f"Expected n_trees in [1, {MAX_N_TREES}]. Received: {self.n_trees}.")
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Read and check options that a stranger may have written; a ValueError says what is wrong."""
+        return cls(whole_of(raw, "n_trees", 1, MAX_N_TREES))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as they stand in the manifest."""
+        return {"n_trees": self.n_trees}
+
+    def most_effort(self, latents: int) -> int:
+        """Return the largest effort that there is a use for, with so many latents."""
+        # In a small forest, Annoy counts each root twice, and a lone item as one more.
+        return max(1, min(latents * (2 * self.n_trees + 1), MAX_COUNT))
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How an index is built.
+
+    Attributes:
+        engine: Options of the engine, whose class names the engine.
+        seed: Seed of the base and of the measurement, in [0, 2**32).
+        recall: Share of the 10 true neighbours that a query shall find, in (0, 1].
+        replace: Whether an existing index may be replaced.
+        resources: What the build may use of the machine.
+        wait_s: How long to wait for another writer of this index, in s.
+    """
+
+    engine: EngineOptions = field(default_factory=AnnoyOptions)
+    seed: int = 42
+    recall: float = 0.98
+    replace: bool = False
+    resources: Resources = field(default_factory=Resources)
+    wait_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.seed < 2**32 or not 0.0 < self.recall <= 1.0:
+            raise ValueError(
+                f"Expected seed in [0, 2**32) and recall in (0, 1]. Received: seed={self.seed}, recall={self.recall}."
+            )
+
+
+@dataclass(frozen=True)
+class BaseShape:
+    """What a base holds.
+
+    Attributes:
+        latents: How many latents.
+        latent_dim: Floats in one latent.
+        metric: Distance that they are compared with.
+    """
+
+    latents: int
+    latent_dim: int
+    metric: Metric
+
+
+ENGINE_OPTIONS: Mapping[str, type[AnnoyOptions]] = {AnnoyOptions.engine: AnnoyOptions}
