@@ -12,7 +12,7 @@ from ae_search.cli.terminal import say, say_json
 from ae_search.contract import Encoder, Index, ModelRef
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
 from ae_search.views import Pixels
 
@@ -65,7 +65,7 @@ def evaluate(
     """
     _check_can_be_written(report, projector)
     images = named_source(source, only)
-    with LatentIndex.open(index) as opened:
+    with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         places = _databases(opened, databases)
         load_tensorflow()
@@ -118,7 +118,7 @@ def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
         raise ConfigurationError(f"Cannot write the report {report}: {reason}.")
 
 
-def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, FirstKeySearch]":
+def _with_views(encoder: Encoder, index: Index) -> "dict[str, FirstKeySearch]":
     """Return the search that `query --views` does, by its name in the tables."""
     search, model = ImageSearch(encoder, index), index.model
 
