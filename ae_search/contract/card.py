@@ -23,7 +23,7 @@ MAX_IMAGE_VALUES = MAX_LATENT_DIM = 2**24
 # Cards that ae-search writes have about a kilobyte.
 MAX_CARD_BYTES = 2**20
 MAX_NAME_LENGTH = 255
-# Of `data` and `training`, which are for people; theirs have two.
+# Levels of `data` and `training`, which are for people; theirs have two.
 MAX_NESTING = 16
 # tensorflow_model_server's own default for --model_name.
 DEFAULT_MODEL_NAME = "default"

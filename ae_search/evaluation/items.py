@@ -112,7 +112,7 @@ def draw_queries(
         encoder: The index's.
         reader: Reads images in the model's shape.
         count: How many at most, at least 1; damaged ones are not made up for.
-        seed: Of the drawing; all are taken, in another order, where there are no more.
+        seed: Seed of the drawing; all are taken, in another order, where there are no more.
         shape: Shape of the pixels for the baselines.
 
     Raises:

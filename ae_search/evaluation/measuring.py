@@ -33,7 +33,7 @@ class Plan:
         queries: Queries at most, at least 1.
         reverse: Items to alter for the strict reverse search, 0 for none.
         baselines: Whether to compare with other representations.
-        seed: Of everything that is drawn, at least 0.
+        seed: Seed of everything that is drawn, at least 0.
 
     Raises:
         ValueError: A number is below what it may be.

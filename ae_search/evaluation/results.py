@@ -219,7 +219,7 @@ class Evaluation:
         retrieval: Ours first, then the baselines; empty where no query or no item has a label.
         reverse_search: Ours first, then the baselines; empty where it was not asked for or the images are nowhere.
         recall: The index's recall.
-        confusion: Of our neighbours; None where `retrieval` is empty.
+        confusion: Mix-ups of labels among our neighbours; None where `retrieval` is empty.
         examples: Queries to show; all lists are empty where `retrieval` is.
         latents: For the map of latents.
         reconstructions: None where no training run was named.

@@ -138,7 +138,7 @@ class ModelVersions:
             for version in missing:
                 self._note(VersionStatus(version, State.START))
             version = max(missing)
-            # Of several that `latest:N` wants, one that fails makes room for the next older one.
+            # One that fails, of several that `latest:N` wants, makes room for the next older one.
             self._load(version, found[version])
         wanted = self._policy.wanted(usable - self._failed)
         if wanted:

@@ -65,7 +65,7 @@ class Prepared:
         held_out = self.batches.held_out(self.held_out, self.config.batch_size)
         if self.images.pixels is not None:
             return {"validation_data": held_out}
-        # Of files Keras cannot know how many can be read; it wants steps, and rounds them up to whole executions.
+        # Keras cannot know how many files can be read; it wants steps, and rounds them up to whole executions.
         steps = math.ceil(len(self.held_out) / self.config.batch_size)
         return {"validation_data": held_out.repeat(), "validation_steps": steps}
 

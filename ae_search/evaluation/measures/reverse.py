@@ -43,7 +43,7 @@ def search_altered(
         keys: Keys of the items; those without a readable image are left out.
         images: Where their images are.
         shape: Shape of the copies that are returned.
-        seed: Of the alterations.
+        seed: Seed of the alterations.
 
     Returns:
         One row for each way to search, and the copies; no row and None where no image can be read.

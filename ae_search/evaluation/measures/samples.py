@@ -66,7 +66,7 @@ def examples(judged: Judged, queries: Queries, items: IndexedItems, pictures: Pi
         queries: The queries.
         items: The items.
         pictures: Pictures of the items.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
     shares = judged.precision(SHORT)
 
