@@ -18,8 +18,8 @@ def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     The change is folded into the encoder's last layer, and its inverse into those of the decoder that latents enter.
 
     Args:
-        autoencoder: Has the layers "encoder", which ends with a dense layer "latents", and "decoder", whose latents enter
-            dense layers "expand" and "straight". Its weights change.
+        autoencoder: Has the layers "encoder", whose last layer "latents" is dense, and "decoder", whose dense layers
+            "expand" and "straight" take the latents. Its weights change.
         latents: Float32 `[n, d]` of the images that it was trained on.
     """
     found = principal_axes(latents)
