@@ -220,7 +220,7 @@ def photograph(address: str, photo: Path, folder: Path) -> dict[str, float]:
 
 def make_photo_index(export: Path, photos: Path, folder: Path, items: int = 60_000) -> None:
     """Index photographs, and as many slightly moved copies of their latents as make up the number."""
-    from ae_search.index import IndexBuilder
+    from ae_search.index import BuildOptions, IndexBuilder
     from ae_search.model_server import LocalEncoder
 
     encoder = LocalEncoder(export)
@@ -228,7 +228,7 @@ def make_photo_index(export: Path, photos: Path, folder: Path, items: int = 60_0
     latents = encoder.encode_files(list(files))
     random = np.random.default_rng(0)
     spread = 0.1 * latents.std(axis=0)
-    with IndexBuilder(folder, encoder.describe(), build_options(replace=True)) as builder:
+    with IndexBuilder(folder, encoder.describe(), BuildOptions(replace=True)) as builder:
         for start in range(0, items, len(latents)):
             moved = latents + (random.normal(size=latents.shape) * spread if start else 0.0)
             keys = [f"{start // len(latents)}/{file.name}" for file in files]

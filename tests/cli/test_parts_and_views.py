@@ -45,7 +45,7 @@ def test_a_part_of_a_folder_is_indexed_another_added_and_all_of_it_rebuilt(run, 
     )
     assert len(keys()) == 13
     with LatentIndex.open("i") as index:
-        assert index.snapshot().sources() == (str((tmp_path / "photos").resolve()),)
+        assert index._snapshot().sources() == (str((tmp_path / "photos").resolve()),)
     # The images of the items are found again, and no others come in.
     before = keys()
     assert "13 images of tiny version 1" in run("index", "rebuild", "--index", "i", model=other_model(tmp_path))

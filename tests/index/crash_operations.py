@@ -8,12 +8,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from ae_search.index.upkeep.writing import rebuilding
-from build_options import build_options
 from index_fixtures import CARD, DIM
 from index_oracle import Oracle
 
-from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex, Resources
 
 KINDS = ("build", "add", "update", "remove", "compact", "tune", "rebuild")
 FINGERPRINTS = ("ab" * 32, "cd" * 32)
@@ -49,14 +47,15 @@ def perform(operation, path, before):
     plan = _plan(operation, before)
     if operation.kind == "build":
         card, arguments = card_of(plan["fingerprint"], before.metric), plan["arguments"]
-        with IndexBuilder(path, card, build_options(n_trees=2, jobs=1, replace=True)) as builder:
+        with IndexBuilder(path, card, BuildOptions(AnnoyOptions(2), replace=True, resources=Resources(1))) as builder:
             for cut in (slice(0, 2), slice(2, None)):
                 builder.add(**{name: values[cut] for name, values in arguments.items()})
     elif operation.kind == "rebuild":
         rows = iter(plan["latents"])
-        with rebuilding(path, card_of(plan["fingerprint"], before.metric), jobs=1) as (old, writer):
+        card = card_of(plan["fingerprint"], before.metric)
+        with LatentIndex.open(path) as old, old.rebuilding(card, Resources(1)) as writer:
             for latents, items in old.blocks():
-                writer.add(np.array([next(rows) for _ in latents]), items)
+                writer.add_items(np.array([next(rows) for _ in latents], np.float32)[:, np.newaxis], items)
     else:
         with LatentIndex.open(path) as index:
             getattr(index, operation.kind)(**plan["arguments"])
@@ -79,7 +78,7 @@ def _plan(operation, before):
         # Now and then everything.
         arguments = {"keys": held if rng.random() < 0.05 else held[: min(len(held) // 2, 12)]}
     elif operation.kind == "compact":
-        arguments = {"jobs": 1}
+        arguments = {"resources": Resources(1)}
     elif operation.kind == "tune":
         arguments = {"recall": float(rng.uniform(0.3, 1.0))}
     elif operation.kind == "rebuild":

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from ae_search.index.items.checking import Items
-from ae_search.index.store.epoch import changing
 
+from ae_search.contract import checked_items
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
 from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.store.following import changing
 from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 
@@ -52,7 +52,7 @@ def die(path, committed):
             changes._connection.execute("PRAGMA cache_size = 1")
             changes._connection.execute("BEGIN IMMEDIATE")
         count = 1 if committed else 500
-        changes.add(Items.checked([f"late-{i}" for i in range(count)]), np.ones((count, 8), np.float32))
+        changes.add(checked_items([f"late-{i}" for i in range(count)]), np.ones((count, 1, 8), np.float32))
         changes.remove([0])
         with changing(path):
             if committed:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_options import build_options
 from index_oracle import Oracle
 
 from ae_search.contract import ModelCard
-from ae_search.index import IndexBuilder
+from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, Resources
 from ae_search.index.items.changes import CHANGES, _digest_of
 from ae_search.index.store.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
@@ -24,6 +23,11 @@ DIM = 8
 CARD = ModelCard(name="tiny", version=1, fingerprint="ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM)
 
 
+def options_of(n_trees=4, *, jobs=-1, on_disk=None, **options):
+    """Return options in one call: this file is imported by child processes, which know this folder alone."""
+    return BuildOptions(AnnoyOptions(n_trees), resources=Resources(jobs, on_disk), **options)
+
+
 def clustered(count=600, dim=DIM, seed=7):
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(5, dim))
@@ -32,7 +36,7 @@ def clustered(count=600, dim=DIM, seed=7):
 
 def build_at(path, rows, model=CARD, **options):
     """Build an index whose keys are key-0, key-1 and so on, in five classes."""
-    with IndexBuilder(path, model, build_options(**{"n_trees": 4, **options})) as builder:
+    with IndexBuilder(path, model, options_of(**options)) as builder:
         builder.add(rows, [f"key-{i}" for i in range(len(rows))], [f"label-{i % 5}" for i in range(len(rows))])
     return path
 
@@ -111,7 +115,7 @@ def small_templates(tmp_path_factory):
     made = {}
     for name in ("angular", "euclidean"):
         path = tmp_path_factory.mktemp("small") / name
-        with IndexBuilder(path, replace(CARD, metric=name), build_options(n_trees=3)) as builder:
+        with IndexBuilder(path, replace(CARD, metric=name), options_of(3)) as builder:
             builder.add(**block)
         oracle = Oracle(name)
         oracle.add(**block)

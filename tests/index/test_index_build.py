@@ -9,7 +9,8 @@ from index_fixtures import *  # noqa: F403
 
 from ae_search.errors import ConfigurationError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.engine.annoy import Forest
+from ae_search.index.engine.annoy import AnnoyEngine
+from ae_search.index.options import AnnoyOptions, BaseShape, Resources
 from ae_search.index.search.tuning import draw_sample, meets
 
 LIVE = [".epoch", ".lock", "CURRENT"]
@@ -48,8 +49,8 @@ def test_the_builder_reports_what_it_built(tmp_path, card, latents):
         builder.add(np.empty((0, 8), np.float32), [])
         assert len(builder) == 600
     manifest = builder.manifest
-    assert (manifest.items, manifest.n_trees, manifest.seed) == (600, 3, 5)
-    assert set(builder.seconds) == {"catalogue", "forest", "tuning"}
+    assert (manifest.items, manifest.latents, manifest.engine, manifest.seed) == (600, 600, AnnoyOptions(3), 5)
+    assert set(builder.seconds) == {"catalogue", "base", "tuning"}
     assert min(builder.seconds.values()) > 0.0
     assert datetime.fromisoformat(manifest.created).tzinfo is not None
     with LatentIndex.open(tmp_path / "index") as index:
@@ -139,13 +140,13 @@ def test_a_failure_leaves_an_empty_folder_empty(tmp_path, card):
     assert list(tmp_path.iterdir()) == []
 
 
-WRITER = "generation_writer"
+WRITER = "store.generation_writer"
 STAGES = [
-    "forest.Forest.grow",
+    "engine.annoy.AnnoyEngine.grow",
     f"{WRITER}.tune",
     f"{WRITER}.create_changes",
     f"{WRITER}.describe_file",
-    "place.write_atomically",
+    "store.place.write_atomically",
 ]
 
 
@@ -210,7 +211,8 @@ def test_a_full_disk_is_noticed_before_annoy_dies_of_it(build, tmp_path, monkeyp
 
 
 def grow(path, rows):
-    return Forest.grow(path, rows, "euclidean", n_trees=20, seed=1, jobs=1, on_disk=False)
+    shape = BaseShape(*rows.shape, "euclidean")
+    return AnnoyEngine.grow(path, rows, shape, AnnoyOptions(20), seed=1, resources=Resources(1, False))
 
 
 def test_the_room_estimate_covers_the_forest(tmp_path, monkeypatch):
@@ -260,14 +262,14 @@ def test_options_out_of_range(tmp_path, card, options):
 def test_the_recall_curve_leaves_the_query_itself_out(build, card):
     rows = np.random.default_rng(2).normal(size=(800, 8)).astype(np.float32)
     with LatentIndex.open(build(rows=rows, model=replace(card, metric="euclidean"), recall=0.9)) as index:
-        forest = index._snapshot().generation.forest
-        ids = draw_sample(forest, 42).ids
+        base = index._snapshot().generation.base
+        ids = draw_sample(base, 42).ids
         assert len(set(ids)) == 500
         squares = ((rows[ids, None].astype(np.float64) - rows) ** 2).sum(axis=-1)
         squares[range(500), ids] = np.inf
         truth = np.argsort(squares, axis=1)[:, :10].tolist()
         for point in index.manifest.recall_curve:
-            found = [forest.candidates(row, 11, point.effort) for row in rows[ids].tolist()]
+            found = [base.candidates(row, 11, point.effort) for row in rows[ids]]
             hits = [len((set(a) - {i}) & set(t)) / 10 for a, i, t in zip(found, ids, truth, strict=True)]
             assert point.recall == pytest.approx(np.mean(hits), abs=0.002)
             assert point.error == pytest.approx(np.std(hits) / np.sqrt(500), rel=0.1, abs=1e-4)

@@ -159,7 +159,7 @@ def test_sources_of_additions_are_kept(small):
         index.add(**block(1), source="photos")
         index.add(**block(1, 1), source="more photos")
         index.add(**block(1, 2), source="photos")
-        assert index.snapshot().sources() == ("photos", "more photos")
+        assert index._snapshot().sources() == ("photos", "more photos")
         index.compact()
         assert index.manifest.sources == ("photos", "more photos")
 

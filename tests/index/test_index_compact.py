@@ -7,7 +7,7 @@ from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered, only_generation
 
-from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index import IndexBuilder, LatentIndex, Resources
 
 NEW = clustered(200, seed=41)
 
@@ -49,11 +49,11 @@ def test_the_same_items_and_the_same_exact_answers(opened):
     assert [[n._replace(id=0) for n in row] for row in after] == [[n._replace(id=0) for n in row] for row in before]
 
 
-def test_the_recipe_is_kept(opened):
+def test_the_plan_is_kept(opened):
     index, _ = opened
     old = index.manifest
-    index.compact(jobs=1)
-    assert index.manifest.recipe() == old.recipe()
+    index.compact(Resources(1))
+    assert index.manifest.plan() == old.plan()
     assert generation_of(index) == "generation-000002\n"
     assert only_generation(index.path).name == "generation-000002"
 
@@ -119,7 +119,7 @@ def test_everything_removed_is_an_empty_index_that_takes_additions(opened):
 
 
 def test_many_items_over_several_blocks(tmp_path, metric, monkeypatch):
-    monkeypatch.setattr("ae_search.index.store.generation._ITEMS_PER_BLOCK", 16)
+    monkeypatch.setattr("ae_search.index.store.snapshot._ITEMS_PER_BLOCK", 16)
     rows = clustered(100, seed=47)
     with IndexBuilder(tmp_path / "index", replace(CARD, metric=metric), build_options(n_trees=2)) as builder:
         builder.add(rows, [str(i) for i in range(100)], thumbnails=[b"%d" % i if i % 2 else None for i in range(100)])

@@ -129,12 +129,12 @@ def test_changes_of_a_newer_format(path, generation):
         "DROP TABLE removed",
         "INSERT INTO removed (id) VALUES (-1)",
         "INSERT INTO removed (id) VALUES ('x')",
-        "INSERT INTO added (key, latent) VALUES ('short', x'0000')",
-        "INSERT INTO added (key, latent) VALUES ('text', 'x')",
-        "INSERT INTO added (key, latent) VALUES (x'ff', zeroblob(32))",
-        "INSERT INTO added (key, label, latent) VALUES ('blob', x'ff', zeroblob(32))",
-        "INSERT INTO added (key, latent) VALUES (CAST(x'ff' AS TEXT), zeroblob(32))",
-        "INSERT INTO added (key, latent) VALUES ('nan', x'" + "0000c07f" * 8 + "')",
+        "INSERT INTO added (key, latents) VALUES ('short', x'0000')",
+        "INSERT INTO added (key, latents) VALUES ('text', 'x')",
+        "INSERT INTO added (key, latents) VALUES (x'ff', zeroblob(32))",
+        "INSERT INTO added (key, label, latents) VALUES ('blob', x'ff', zeroblob(32))",
+        "INSERT INTO added (key, latents) VALUES (CAST(x'ff' AS TEXT), zeroblob(32))",
+        "INSERT INTO added (key, latents) VALUES ('nan', x'" + "0000c07f" * 8 + "')",
     ],
 )
 def test_changes_that_no_writer_wrote(path, generation, statement):

@@ -18,7 +18,7 @@ import numpy as np
 from pathlib import Path
 from ae_search.contract import ModelCard
 from ae_search.errors import ConfigurationError
-from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex
 
 path, job, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 card = ModelCard("tiny", 1, "ab" * 32, (28, 28, 1), 8)
@@ -28,7 +28,7 @@ index = LatentIndex.open(path) if job != "build" else None
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     if job in ("build", "replace"):
-        with IndexBuilder(path, card, n_trees=4, replace=job == "replace") as builder:
+        with IndexBuilder(path, card, BuildOptions(AnnoyOptions(4), replace=job == "replace")) as builder:
             builder.add(rows, keys)
     elif job == "add":
         index.add(rows, keys)

@@ -7,7 +7,6 @@ import pytest
 from index_fixtures import *  # noqa: F403
 
 from ae_search.index import LatentIndex
-from ae_search.index.upkeep.duplicates import find_duplicates
 
 
 def components(latents, similarity):
@@ -48,7 +47,7 @@ def test_groups_are_those_of_all_pairs(build, card, rows, metric, similarity):
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)  # where both metrics have the same neighbours
     with LatentIndex.open(build(rows=rows, model=replace(card, metric=metric), recall=1.0)) as index:
         done = []
-        found = find_duplicates(index.snapshot(), similarity, on_progress=done.append)
+        found = index.duplicates(similarity, on_progress=done.append)
         assert sum(done) == 200
     expected = components(rows, min(similarity, 1 - 1e-9))
     assert [group.keys for group in found] == [[f"key-{at}" for at in group] for group in expected]
@@ -59,7 +58,7 @@ def test_added_and_removed_items_count_as_they_are(build, rows):
     with LatentIndex.open(build(rows=rows[:100])) as index:
         index.remove([f"key-{at}" for at in range(20, 59)])
         index.add(rows[[3, 150]], ["again", "single"])
-        found = find_duplicates(index.snapshot(), 0.9999)
+        found = index.duplicates(0.9999)
     assert [group.keys for group in found[1:2]] == [["key-3", "key-59", "again"]]
 
 
@@ -67,19 +66,19 @@ def test_many_equal_items_are_searched_for_a_few_at_a_time(build, monkeypatch):
     monkeypatch.setattr("ae_search.index.upkeep.duplicates._FOUND_AT_A_TIME", 100)
     rows = np.repeat(np.eye(2, 8, dtype=np.float32), 150, axis=0)
     with LatentIndex.open(build(rows=rows)) as index:
-        found = find_duplicates(index.snapshot(), 0.9)
+        found = index.duplicates(0.9)
     assert [len(group.keys) for group in found] == [150, 150]
 
 
 def test_an_index_without_copies_has_no_groups(build):
     rows = np.eye(8, dtype=np.float32)
     with LatentIndex.open(build(rows=rows)) as index:
-        assert find_duplicates(index.snapshot(), 0.5) == []
+        assert index.duplicates(0.5) == []
         index.remove(index.keys())
-        assert find_duplicates(index.snapshot(), 0.5) == []
+        assert index.duplicates(0.5) == []
 
 
 @pytest.mark.parametrize("similarity", [0.0, -1.0, 1.1, float("nan")])
 def test_similarity_out_of_range(build, similarity):
     with LatentIndex.open(build()) as index, pytest.raises(ValueError, match="similarity"):
-        find_duplicates(index.snapshot(), similarity)
+        index.duplicates(similarity)

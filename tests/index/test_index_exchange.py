@@ -66,7 +66,7 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ae_search.index.store.generation.Snapshot.blocks", fail)
+    monkeypatch.setattr("ae_search.index.store.snapshot.Snapshot.blocks", fail)
     with pytest.raises(ConfigurationError, match="No space left"):
         index.export(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"

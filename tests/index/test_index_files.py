@@ -13,7 +13,6 @@ from index_fixtures import only_generation
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import LatentIndex
-from ae_search.index.store.proof import PROVED_FILES
 
 
 def test_two_builds_with_one_thread_are_the_same_bytes(build, latents):
@@ -89,6 +88,7 @@ def opens(path, hashed):
     return sorted(hashed)
 
 
+PROVED_FILES = ("catalogue.sqlite", "forest.ann", "names.bin")
 ALL = sorted(PROVED_FILES)
 
 

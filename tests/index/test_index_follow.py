@@ -74,12 +74,12 @@ def test_tune_is_followed(opened, latents, ready, metric):
         tuned = writer.tune(0.5)
         assert (tuned.target_recall, old.target_recall) == (0.5, 0.98)
         assert tuned.effort < old.effort
-        assert reader.manifest == tuned
+        assert reader.info() == tuned
         assert reader.search(latents[:40], 10) == reader.search(latents[:40], 10, effort=tuned.effort)
         assert writer.tune().target_recall == 0.5
         back = writer.tune(0.98)
         assert (back.effort, back.recall) == (old.effort, old.recall)
-        assert reader.manifest == back
+        assert reader.info() == back
 
 
 @pytest.mark.parametrize("recall", [0.0, -1.0, 1.01, float("nan")])
@@ -117,15 +117,15 @@ def test_a_reader_in_another_process_follows(opened, metric):
 
 
 STEPS = [
-    "manifest._read_bounded",
-    "manifest.Manifest.read",
-    "generation.check_files",
-    "proof._identity",
-    "generation.Names",
-    "generation.Catalogue",
-    "generation.Changes",
-    "generation.Forest",
-    "forest.Nodes",
+    "store.manifest._read_bounded",
+    "store.manifest.Manifest.read",
+    "store.generation.check_files",
+    "store.proof._identity",
+    "store.generation.Names",
+    "store.generation.Catalogue",
+    "store.generation.Changes",
+    "engine.annoy.AnnoyEngine.open",
+    "engine.annoy.Nodes",
 ]
 
 
@@ -133,8 +133,8 @@ STEPS = [
 @pytest.mark.parametrize("step", STEPS)
 def test_a_generation_replaced_while_it_is_opened(small, monkeypatch, step, is_open):
     path, oracle = small
-    module, *inner, name = step.split(".")
-    owner = importlib.import_module(f"ae_search.index.{module}")
+    room, module, *inner, name = step.split(".")
+    owner = importlib.import_module(f"ae_search.index.{room}.{module}")
     for part in inner:
         owner = getattr(owner, part)
     original, calls, expected = getattr(owner, name), [], []
@@ -213,7 +213,7 @@ def test_without_a_usable_counter_readers_look_every_time(ready, latents, conten
 def test_a_counter_that_was_replaced_below_a_reader(ready, monkeypatch, how):
     """It looks for that after half a second only."""
     path = ready()
-    monkeypatch.setattr("ae_search.index.store.epoch._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("ae_search.index.store.following._LOOK_AGAIN_S", 0.0)
     with LatentIndex.open(path) as reader:
         assert len(reader) == 600
         if how == "counter removed":

@@ -46,7 +46,13 @@ def test_manifest_cut_short_anywhere(generation):
         ("latent_dim", 2**40),
         ("metric", "dot"),
         ("metric", ["angular"]),
-        ("n_trees", -1),
+        ("engine", "annoy"),
+        ("engine", {"n_trees": 4}),
+        ("engine", {"name": "annoy", "n_trees": -1}),
+        ("latents", 599),
+        ("latents", 601),
+        ("most_latents", 0),
+        ("most_latents", 65),
         ("seed", 1.5),
         ("effort", 0),
         ("effort", None),
@@ -98,15 +104,20 @@ def test_manifest_round_trip(generation, tmp_path):
 
 
 def test_manifest_of_a_newer_format(path, generation):
-    sign(generation, format=3, all="different")
-    with pytest.raises(ConfigurationError, match="format 3.*upgrade"):
+    sign(generation, format=4, all="different")
+    with pytest.raises(ConfigurationError, match="format 4.*upgrade"):
         LatentIndex.open(path)
 
 
 def test_manifest_of_an_older_format(path, generation):
-    """It came without a digest of itself."""
-    (generation / "manifest.json").write_text(json.dumps({"format": 1, "forest": {}}))
-    with pytest.raises(ConfigurationError, match="format 1.*--replace"):
+    sign(generation, format=2, all="different")
+    with pytest.raises(ConfigurationError, match="format 2.*--replace"):
+        LatentIndex.open(path)
+
+
+def test_manifest_that_names_another_engine(path, generation):
+    sign(generation, engine={"name": "hnsw", "m": 16})
+    with pytest.raises(ConfigurationError, match="engine 'hnsw', this ae-search has annoy; upgrade it"):
         LatentIndex.open(path)
 
 

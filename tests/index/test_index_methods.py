@@ -7,8 +7,8 @@ import pytest
 from index_fixtures import CARD, DIM, build_at, clustered
 
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index import LatentIndex
-from ae_search.index.upkeep.info import info
+from ae_search.index import BuildOptions, LatentIndex
+from ae_search.index.upkeep.info import info_of
 from ae_search.index.upkeep.verify import verify
 
 
@@ -20,7 +20,7 @@ def opened(tmp_path):
 
 def test_info_and_verify(opened):
     opened.remove(["key-3"])
-    assert opened.info() == info(opened.path, opened.snapshot())
+    assert opened.info() == info_of(opened.path)
     assert (opened.info().items, opened.info().removed) == (199, 1)
     assert opened.verify() == verify(opened.path)
     assert all(check.fault is None for check in opened.verify())
@@ -42,7 +42,7 @@ def test_export_and_import(opened, tmp_path):
         np.testing.assert_array_equal(again.latents(again.keys()), opened.latents(opened.keys()))
     with pytest.raises(ConfigurationError, match="replace"):
         LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again")
-    with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again", replace=True) as again:
+    with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again", BuildOptions(replace=True)) as again:
         assert len(again) == 200
 
 
@@ -51,8 +51,8 @@ def test_rebuild_with_another_model(opened):
     opened.update(["key-7"], labels=["renamed"])
     other = dataclasses.replace(CARD, version=2, fingerprint="cd" * 32)
     of = dict(zip(opened.keys(), -latents, strict=True))
-    manifest = opened.rebuild(other, lambda keys: np.stack([of[key] for key in keys]))
-    assert manifest.model.version == 2
+    info = opened.rebuild(other, lambda keys: np.stack([of[key] for key in keys]))
+    assert info.model.version == 2
     with pytest.raises(ModelMismatchError):
         opened.search(latents[0])
     with LatentIndex.open(opened.path) as after:

@@ -15,7 +15,7 @@ from index_fixtures import CARD
 from index_oracle import Oracle
 
 from ae_search.errors import ConfigurationError
-from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index import IndexBuilder, LatentIndex, Resources
 
 DIM = 3
 # Few keys, so that the same ones come and go.
@@ -97,7 +97,7 @@ class Changes(RuleBasedStateMachine):
 
     @rule()
     def compact(self):
-        self.writer.compact(jobs=1)
+        self.writer.compact(Resources(1))
 
     @rule(query=QUERIES, k=st.integers(1, 25))
     def search(self, query, k):

@@ -9,9 +9,9 @@ from build_options import build_options
 from index_fixtures import *  # noqa: F403
 from index_fixtures import CARD, clustered
 
+from ae_search.contract import MAX_METADATA_BYTES
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.items.names import MAX_METADATA_BYTES
 
 NEW = clustered(3, seed=29)
 
@@ -38,13 +38,22 @@ WRONG_ITEMS = {
     "beyond float32": ({"latents": with_value(1e300)}, ValueError, r"finite.*{1}"),
     "too short": ({"latents": NEW[:, :7]}, ValueError, r"\[n, 8\].*{0}"),
     "too long": ({"latents": np.ones((3, 9))}, ValueError, r"\[n, 8\].*{0}"),
-    "three axes": ({"latents": np.ones((3, 1, 8))}, ValueError, r"\[n, 8\].*{0}"),
+    "four axes": ({"latents": np.ones((3, 1, 1, 8))}, ValueError, r"\[n, 8\].*{0}"),
+    "no latents each": ({"latents": np.ones((3, 0, 8))}, ValueError, "1 to 64 latents.*0"),
+    "many latents each": ({"latents": np.ones((3, 65, 8))}, ValueError, "1 to 64 latents.*65"),
+    "fewer items of several latents": ({"latents": np.ones((2, 2, 8))}, ValueError, r"\[3, r, 8\].*\(2, 2, 8\)"),
+    "several that are too short": ({"latents": np.ones((3, 2, 7))}, ValueError, r"\[3, r, 8\].*\(3, 2, 7\)"),
+    "NaN in one of several": ({"latents": np.full((3, 2, 8), np.nan)}, ValueError, "finite.*{0}"),
+    "fewer digests": ({"digests": ["x"]}, ValueError, "3, 3, 3, 3, 1"),
+    "digest is bytes": ({"digests": [b"x", None, None]}, ValueError, "digest.*b'x'"),
+    "digest is too long": ({"digests": ["x" * 129, None, None]}, ValueError, "1 to 128"),
+    "digest with a space": ({"digests": ["a b", None, None]}, ValueError, "1 to 128"),
     "fewer latents": ({"latents": NEW[:2]}, ValueError, "2, 3"),
     "more latents": ({"latents": np.ones((4, 8))}, ValueError, "4, 3"),
-    "fewer labels": ({"labels": ["x", "y"]}, ValueError, "3, 2, 3, 3"),
-    "more labels": ({"labels": ["x"] * 4}, ValueError, "3, 4, 3, 3"),
-    "fewer metadata": ({"metadata": [None]}, ValueError, "3, 3, 1, 3"),
-    "fewer thumbnails": ({"thumbnails": []}, ValueError, "3, 3, 3, 0"),
+    "fewer labels": ({"labels": ["x", "y"]}, ValueError, "3, 2, 3, 3, 3"),
+    "more labels": ({"labels": ["x"] * 4}, ValueError, "3, 4, 3, 3, 3"),
+    "fewer metadata": ({"metadata": [None]}, ValueError, "3, 3, 1, 3, 3"),
+    "fewer thumbnails": ({"thumbnails": []}, ValueError, "3, 3, 3, 0, 3"),
     "label is a number": ({"labels": ["x", 3, None]}, TypeError, "3 of type int"),
     "label is bytes": ({"labels": ["x", b"y", None]}, TypeError, "b'y' of type bytes"),
     "NUL in a label": ({"labels": ["x", "a\0b", None]}, ConfigurationError, "NUL"),
@@ -185,7 +194,7 @@ def test_a_refused_block_changes_nothing(tmp_path, card, latents):
     broken = latents[:3].copy()
     broken[1, 2] = np.nan
     with IndexBuilder(tmp_path / "index", card) as builder:
-        builder.add(latents[:2], ["a", "b"], ["x", None], [b"1", None])
+        builder.add(latents[:2], ["a", "b"], ["x", None], thumbnails=[b"1", None])
         with pytest.raises(ConfigurationError, match="'a'"):
             builder.add(latents[2:4], ["c", "a"])
         with pytest.raises(ConfigurationError, match="'d'"):

@@ -164,7 +164,9 @@ def test_large_k_widens_the_search(build, latents):
 
 def test_thumbnails_and_unicode_keys(tmp_path, card, latents):
     with IndexBuilder(tmp_path / "ü ?#%", card) as builder:
-        builder.add(latents[:3], ["猫/ñ 1.jpg", 'it\'s "quoted"', ""], [None, "été", ""], [b"\xff\xd8one", None, b""])
+        builder.add(
+            latents[:3], ["猫/ñ 1.jpg", 'it\'s "quoted"', ""], [None, "été", ""], thumbnails=[b"\xff\xd8one", None, b""]
+        )
         builder.add(latents[3:4], ["plain"])
     with LatentIndex.open(str(tmp_path / "ü ?#%")) as index:
         (answers,) = index.search(latents[0], 4)

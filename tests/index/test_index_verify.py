@@ -10,7 +10,6 @@ from index_fixtures import sign
 from ae_search.errors import ConfigurationError
 from ae_search.index import LatentIndex
 from ae_search.index.engine.annoy_nodes import Nodes
-from ae_search.index.upkeep.info import info
 from ae_search.index.upkeep.verify import verify
 
 
@@ -71,7 +70,7 @@ def test_a_catalogue_of_fewer_items(path, generation):
 
 def test_a_key_that_is_there_twice(path, generation):
     latent = np.zeros(8, "<f4").tobytes().hex()
-    change(generation, f"INSERT INTO added (key, latent) VALUES ('key-9', x'{latent}')", "changes.sqlite")
+    change(generation, f"INSERT INTO added (key, latents) VALUES ('key-9', x'{latent}')", "changes.sqlite")
     assert any("'key-9'" in fault for fault in faults(path))
 
 
@@ -80,7 +79,7 @@ def test_a_forest_that_does_not_find_its_items(path, generation, latents):
     forest["vector"][:600] = latents[::-1]
     forest.flush()
     sign(generation)
-    assert any("does not return that item" in fault for fault in faults(path))
+    assert any("the engine does not return it" in fault for fault in faults(path))
 
 
 def test_a_file_that_is_missing_ends_the_checks(path, generation):
@@ -96,20 +95,20 @@ def test_what_is_no_index(tmp_path):
 
 def test_figures(path, generation):
     with LatentIndex.open(path) as index:
-        figures = info(path, index.snapshot())
-    assert (figures.items, figures.in_forest, figures.added, figures.removed) == (603, 600, 4, 1)
+        figures = index.info()
+    assert (figures.items, figures.in_base, figures.added, figures.removed) == (603, 600, 4, 1)
     assert figures.bytes == sum(file.stat().st_size for file in generation.iterdir())
     assert (figures.generation, figures.latent_dim, figures.compact_because) == ("generation-000001", 8, None)
 
 
 @pytest.mark.parametrize(
     ("added", "removed", "told"),
-    [(60, 0, None), (99, 59, None), (100, 0, "100 items were added"), (0, 100, "100 of the forest's 600 items")],
+    [(60, 0, None), (99, 59, None), (100, 0, "100 items were added"), (0, 100, "100 of the 600 items")],
 )
 def test_when_compacting_is_worth_it(build, latents, added, removed, told):
     path = build()
     with LatentIndex.open(path) as index:
         index.add(latents[:added] + 1, [f"new-{at}" for at in range(added)])
         index.remove([f"key-{at}" for at in range(removed)])
-        because = info(path, index.snapshot()).compact_because
+        because = index.info().compact_because
     assert because is None if told is None else told in because

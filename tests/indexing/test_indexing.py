@@ -58,7 +58,7 @@ def test_labels_and_metadata_come_from_a_file(tmp_path, pictures, encoder, caplo
         {"key": "dogs/0.png", "label": None},
         {"key": "cats/9.png"},
     )
-    index_source(open_source(str(pictures)), encoder, tmp_path / "index", build_options(n_trees=3), details=details)
+    index_source(open_source(str(pictures)), encoder, tmp_path / "index", build_options(n_trees=3), metadata=details)
     with LatentIndex.open(tmp_path / "index") as index:
         found = state(index)
     assert found["cats/1.png"] == ("tom", {"price": 3})
@@ -90,13 +90,13 @@ def test_labels_and_metadata_come_from_a_file(tmp_path, pictures, encoder, caplo
 def test_a_malformed_file_of_details_is_refused_by_line(tmp_path, pictures, encoder, text, told):
     (tmp_path / "details.jsonl").write_text(text)
     with pytest.raises(ConfigurationError, match=f"details.jsonl, {told}"):
-        index_source(open_source(str(pictures)), encoder, tmp_path / "index", details=tmp_path / "details.jsonl")
+        index_source(open_source(str(pictures)), encoder, tmp_path / "index", metadata=tmp_path / "details.jsonl")
     assert not (tmp_path / "index").exists()
 
 
 def test_a_missing_file_of_details_is_told(tmp_path, pictures, encoder):
     with pytest.raises(ConfigurationError, match="none.jsonl: No such file"):
-        index_source(open_source(str(pictures)), encoder, tmp_path / "index", details=tmp_path / "none.jsonl")
+        index_source(open_source(str(pictures)), encoder, tmp_path / "index", metadata=tmp_path / "none.jsonl")
 
 
 def test_only_new_images_are_added(path, pictures, encoder):
@@ -134,7 +134,7 @@ def test_changed_images_are_updated(path, pictures, encoder, tmp_path):
         for key in ("cats/3.png", "cats/5.png", "dogs/0.png"):
             np.testing.assert_array_equal(index.latents([key])[0], before[key])
         details = lines(tmp_path / "details.jsonl", {"key": "cats/1.png", "label": "mog", "metadata": {"price": 9}})
-        update_source(open_source(str(pictures)), encoder, index, details=details)
+        update_source(open_source(str(pictures)), encoder, index, metadata=details)
         assert state(index)["cats/1.png"] == ("mog", {"price": 9})
         assert state(index)["dogs/0.png"] == ("dogs", {})
 
@@ -143,7 +143,7 @@ def test_what_a_file_of_details_does_not_name_stays(path, pictures, encoder, tmp
     with LatentIndex.open(path) as index:
         index.update(["cats/1.png", "cats/3.png"], labels=["tom", "kitty"], metadata=[{"price": 3}, {"price": 4}])
         details = lines(tmp_path / "details.jsonl", {"key": "cats/3.png", "metadata": {"price": 9}})
-        update_source(open_source(str(pictures)), encoder, index, details=details)
+        update_source(open_source(str(pictures)), encoder, index, metadata=details)
         assert state(index)["cats/1.png"] == ("tom", {"price": 3})
         assert state(index)["cats/3.png"] == ("kitty", {"price": 9})
 
@@ -187,8 +187,8 @@ def test_an_index_is_rebuilt_with_another_model(path, pictures, tmp_path):
         before = state(index)
         sources = [open_source(name) for name in index._snapshot().sources()]
         done = []
-        report = rebuild(path, old, sources, on_progress=done.append)
-        assert (report.manifest.model.version, report.manifest.model.fingerprint) == (3, OTHER)
+        report = rebuild(index, old, sources, on_progress=done.append)
+        assert (report.info.model.version, report.info.model.fingerprint) == (3, OTHER)
         assert (report.damaged, sum(done)) == ({}, 6)
     with LatentIndex.open(path) as index:
         assert state(index) == before
@@ -203,10 +203,11 @@ def test_an_item_without_its_image_stops_a_rebuild_unless_told(path, pictures, l
     (pictures / "cats/3.png").unlink() if loss == "missing" else (pictures / "cats/3.png").write_bytes(b"\x89PNG no")
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
     encoder, sources = PixelEncoder(at(3, OTHER)), [open_source(str(pictures))]
+    index = LatentIndex.open(path)
     with pytest.raises(ConfigurationError, match="cats/3.png.*--drop-missing"):
-        rebuild(path, encoder, sources)
+        rebuild(index, encoder, sources)
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"} == before
-    report = rebuild(path, encoder, sources, drop_missing=True)
+    report = rebuild(index, encoder, sources, drop_missing=True)
     assert list(report.damaged) == ["cats/3.png"]
     with LatentIndex.open(path) as index:
         assert sorted(index.keys()) == ["cats/1.png", "cats/5.png", "dogs/0.png", "dogs/2.png", "dogs/4.png"]
@@ -215,8 +216,8 @@ def test_an_item_without_its_image_stops_a_rebuild_unless_told(path, pictures, l
 def test_a_rebuild_from_the_wrong_folder_does_not_empty_the_index(path, tmp_path):
     (tmp_path / "wrong").mkdir()
     coloured_picture(1).save(tmp_path / "wrong" / "one.png")
-    with pytest.raises(ConfigurationError, match="None of the 6 items"):
-        rebuild(path, PixelEncoder(at(3, OTHER)), [open_source(str(tmp_path / "wrong"))], drop_missing=True)
+    with LatentIndex.open(path) as index, pytest.raises(ConfigurationError, match="None of the 6 items"):
+        rebuild(index, PixelEncoder(at(3, OTHER)), [open_source(str(tmp_path / "wrong"))], drop_missing=True)
     with LatentIndex.open(path) as index:
         assert (len(index), index.model.version) == (6, 2)
 

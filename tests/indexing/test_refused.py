@@ -97,7 +97,7 @@ def test_a_first_shard_that_was_refused_as_a_whole(folder, encoder, tmp_path):
 def test_an_index_is_completed_by_adding_the_same_source(folder, encoder, tmp_path):
     source = open_source(str(folder))
     report = index_source(source, encoder, tmp_path / "index", build_options(n_trees=2))
-    assert (report.manifest.items, report.refused, list(report.damaged)) == (9, REFUSED, ["07.png"])
+    assert (report.info.items, report.refused, list(report.damaged)) == (9, REFUSED, ["07.png"])
     with LatentIndex.open(tmp_path / "index") as index:
         added = add_source(source, encoder, index)
         assert (added.changed, added.passed_over, added.refused) == (2, 9, {})
@@ -125,11 +125,11 @@ def test_a_rebuild_never_drops_what_was_refused(folder, encoder, tmp_path, drop_
     source = open_source(str(folder))
     index_source(source, encoder.at_version(2), tmp_path / "index", build_options(n_trees=2))
     Refusing.left = Counter({4: 1})
+    index = LatentIndex.open(tmp_path / "index")
     with pytest.raises(ImageRefusedError, match=r"stays as it is\. 04\.png"):
-        rebuild(tmp_path / "index", encoder, [source], drop_missing=drop_missing)
-    with LatentIndex.open(tmp_path / "index") as index:
-        assert (len(index), index.model.version) == (11, 2)
-    assert rebuild(tmp_path / "index", encoder, [source]).manifest.items == 11
+        rebuild(index, encoder, [source], drop_missing=drop_missing)
+    assert (len(index), index.model.version) == (11, 2)
+    assert rebuild(index, encoder, [source]).info.items == 11
 
 
 def test_the_commands_count_them_and_end_with_1(folder, encoder, tmp_path, monkeypatch):

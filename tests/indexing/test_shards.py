@@ -157,7 +157,7 @@ def test_a_shard_keeps_the_first_version_number_of_its_model(tmp_path):
     (out / "latents-00002.parquet").unlink()
     report = embed_source(source, PixelEncoder(at(5)), out, shard_items=10)
     assert (report.model.version, report.found) == (2, 2)
-    assert LatentIndex.import_(out, tmp_path / "index").items == 25
+    assert len(LatentIndex.import_(out, tmp_path / "index")) == 25
 
 
 def test_left_out_images_can_be_tried_again(folder, tmp_path):
@@ -187,7 +187,7 @@ def test_more_shards_than_a_process_may_open_files(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
     try:
-        assert LatentIndex.import_(out, tmp_path / "index").items == 300
+        assert len(LatentIndex.import_(out, tmp_path / "index")) == 300
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -232,9 +232,8 @@ def test_one_process_writes_at_a_time(tmp_path):
 def test_the_shards_make_an_index(tmp_path):
     source, out = source_of(), tmp_path / "out"
     embed_source(source, PixelEncoder(at(2)), out, shard_items=10)
-    manifest = LatentIndex.import_(out, tmp_path / "index")
-    assert (manifest.items, manifest.model.fingerprint) == (25, at(2)[2].fingerprint)
-    with LatentIndex.open(tmp_path / "index") as index:
+    with LatentIndex.import_(out, tmp_path / "index") as index:
+        assert (len(index), index.model.fingerprint) == (25, at(2)[2].fingerprint)
         assert index.search_by_key(source.key(3), k=1)[0].label in {"0", "1", "2"}
     embed_source(source, PixelEncoder(at(3, OTHER)), tmp_path / "other", shard_items=30)
     (tmp_path / "other" / "latents-00000.parquet").rename(out / "latents-00009.parquet")

@@ -73,7 +73,7 @@ def sign(folder: Path, **changes) -> None:
 def super_journal(victim: Path, *, header: int = 512, records: bytes = b"") -> bytes:
     """Return a hot journal that makes SQLite delete another file; `header` is the size of its sectors."""
     name = os.fsencode(victim)
-    head = MAGIC + (0).to_bytes(4) + b"\1\2\3\4" + (9).to_bytes(4) + header.to_bytes(4) + (4096).to_bytes(4)
+    head = MAGIC + (0).to_bytes(4) + b"\1\2\3\4" + (11).to_bytes(4) + header.to_bytes(4) + (4096).to_bytes(4)
     checksum = sum(byte - 256 * (byte > 127) for byte in name) % 2**32
     tail = (0x40000000 // 4096 + 1).to_bytes(4) + name + len(name).to_bytes(4) + checksum.to_bytes(4) + MAGIC
     return head.ljust(header, b"\0") + records + tail

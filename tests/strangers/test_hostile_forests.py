@@ -55,17 +55,17 @@ def many_roots(forest):
 
 def many_roots_within_the_manifests_bounds(forest):
     forest.write(forest.words, np.tile(root(forest), (20_000, 1)))
-    return {"effort": 10_000 * ITEMS, "n_trees": 10_000}
+    return {"effort": 10_000 * ITEMS, "engine": {"name": "annoy", "n_trees": 10_000}}
 
 
 def many_trees_that_share_all_but_their_roots(forest):
     trees = np.tile(root(forest), (10_000, 1))
     forest.write(forest.words[:-4], trees, trees)
-    return {"effort": 10_000 * ITEMS, "n_trees": 10_000}
+    return {"effort": 10_000 * ITEMS, "engine": {"name": "annoy", "n_trees": 10_000}}
 
 
 def more_trees_than_the_command_builds(forest):
-    return {"n_trees": 10_001}
+    return {"engine": {"name": "annoy", "n_trees": 10_001}}
 
 
 def two_trees_that_share_a_node(forest):

@@ -9,9 +9,9 @@ import pytest
 from bounded import run_bounded
 from forests import build_index, copied, sign
 
+from ae_search.contract import MAX_METADATA_BYTES, MAX_TEXT_BYTES, metadata_of
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import LatentIndex
-from ae_search.index.items.names import MAX_METADATA_BYTES, MAX_TEXT_BYTES, metadata_of
 
 ITEMS = 300
 # Python, NumPy and Annoy take about 60 MiB.

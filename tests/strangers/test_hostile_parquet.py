@@ -31,10 +31,10 @@ from parquet_bytes import (
     varint,
 )
 
+from ae_search.contract import MAX_TEXT_BYTES
 from ae_search.errors import ConfigurationError
 from ae_search.exchange.parquet_file import about_parquet
 from ae_search.index import LatentIndex
-from ae_search.index.items.names import MAX_TEXT_BYTES
 
 FLOATS = 300_000_000
 # pyarrow alone takes about 150 MiB.
