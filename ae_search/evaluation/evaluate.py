@@ -14,7 +14,8 @@ from ae_search.evaluation.measures.reverse import FirstKeySearch
 from ae_search.evaluation.measures.samples import Pictures, Reconstruct, examples, reconstructions, sample_latents
 from ae_search.evaluation.measuring import MAX_GALLERY_BYTES, Bench, Plan
 from ae_search.evaluation.reading import ItemImages, Reader
-from ae_search.evaluation.results import Evaluation, Examples, Retrieval
+from ae_search.evaluation.results import Evaluation, Retrieval
+from ae_search.evaluation.shown import Examples
 from ae_search.handshake import matching
 
 DEFAULT_PLAN = Plan()

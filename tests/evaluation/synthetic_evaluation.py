@@ -9,18 +9,14 @@ from PIL import Image
 
 from ae_search.contract import ModelRef
 from ae_search.evaluation.results import (
-    Answer,
     Confusion,
     Evaluation,
-    Examples,
     IndexRecall,
-    LatentSample,
-    QueryResult,
     RecallAtEffort,
-    Reconstructions,
     Retrieval,
     ReverseSearch,
 )
+from ae_search.evaluation.shown import Answer, Examples, LatentSample, QueryResult, Reconstructions
 
 LABELS = ("bag", "coat", "shirt")
 NAMES = ("ours version 3", "pixels", "gradients, PCA")

@@ -11,7 +11,7 @@ from ae_search.contract import Index, Latents
 from ae_search.evaluation.items import IndexedItems, Queries
 from ae_search.evaluation.measures.metrics import SHORT, Judged
 from ae_search.evaluation.reading import ItemImages, Reader
-from ae_search.evaluation.results import Answer, Examples, LatentSample, QueryResult, Reconstructions
+from ae_search.evaluation.shown import Answer, Examples, LatentSample, QueryResult, Reconstructions
 from ae_search.image_file import pixels_to_png
 from ae_search.nearest import NONE, Ids
 

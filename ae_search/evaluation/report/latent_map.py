@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ae_search.evaluation.report.charts import svg, text
 from ae_search.evaluation.report.markup import Attributes, Markup, element, key_text, label_text, shortened
 from ae_search.evaluation.report.pictures import Album
-from ae_search.evaluation.results import LatentSample
+from ae_search.evaluation.shown import LatentSample
 from ae_search.principal import fit_components
 
 MAX_POINTS = 1000
