@@ -26,9 +26,6 @@ NAMES = "names.bin"
 # Key, label, metadata as JSON text.
 Name = tuple[str, str | None, str | None]
 
-# About 20 MB of names; those with long metadata are not kept.
-_KEPT = 50_000
-_LONGEST_KEPT = 1024
 _OFFSETS_AT_A_TIME = 1 << 18
 _PADDED_TO = 8
 
@@ -56,7 +53,6 @@ class Names:
             raise IndexDamagedError(f"{path} does not hold {items} items; restore it or build the index anew.")
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        self._kept: dict[int, Name] = {}
 
     def check(self) -> None:
         """Check that the records lie one after another, from the first byte to the last, none too long for an item.
@@ -81,21 +77,6 @@ class Names:
             IndexDamagedError: A record is no record.
         """
         return list(map(self._read, ids))
-
-    def of_answers(self, ids: Iterable[int]) -> list[Name]:
-        """Do the same for ids that are likely to be asked for again: their names are kept, up to a number."""
-        kept = self._kept
-        if len(kept) > _KEPT:
-            kept.clear()
-        names: list[Name] = []
-        for item in ids:
-            name = kept.get(item)
-            if name is None:
-                name = self._read(item)
-                if len(name[2] or "") + len(name[0]) + len(name[1] or "") <= _LONGEST_KEPT:
-                    kept[item] = name
-            names.append(name)
-        return names
 
     def _read(self, item: int) -> Name:
         start, end = _bounds(self._map, self._offsets_at + 8 * item)

@@ -37,31 +37,10 @@ class Query(NamedTuple):
     square: float
 
 
-def queries(latents: npt.ArrayLike, latent_dim: int) -> list[Query]:
-    """Check latents and make each one ready.
-
-    Args:
-        latents: `[n, d]`, or one latent `[d]`.
-        latent_dim: d.
-
-    Raises:
-        ValueError: Wrong size, or a value that is not finite or beyond 1e7.
-    """
-    rows = latents if isinstance(latents, np.ndarray) and latents.dtype == np.float32 else as_float32(latents)
-    if rows.shape == (latent_dim,):
-        wide = rows.astype(np.float64)
-        square = float(_dot(wide, wide))
-        if not square <= MAX_MAGNITUDE**2:
-            check_finite(rows[np.newaxis])
-        return [Query(rows, wide, square)]
-    if rows.ndim != 2 or rows.shape[1] != latent_dim:
-        raise ValueError(f"Expected latents of shape [n, {latent_dim}]. Received: shape={np.shape(latents)}.")
-    wide = rows.astype(np.float64)
-    squares: list[float] = _dot(wide, wide).tolist()
-    # A sum of squares within the bound vouches for each value; NaN fails the comparison.
-    if not all(square <= MAX_MAGNITUDE**2 for square in squares):
-        check_finite(rows)
-    return list(map(Query, rows, wide, squares))
+def queries(latents: Latents) -> list[Query]:
+    """Make checked latents `[n, d]` ready."""
+    wide = latents.astype(np.float64)
+    return list(map(Query, latents, wide, _dot(wide, wide).tolist()))
 
 
 def checked_latents(latents: npt.ArrayLike, latent_dim: int) -> Latents:
@@ -118,6 +97,8 @@ def checked_rows(latents: npt.ArrayLike, keys: Sequence[str], latent_dim: int) -
 
 def as_float32(latents: npt.ArrayLike) -> Latents:
     """Return latents as float32, those too large for it as infinity."""
+    if isinstance(latents, np.ndarray) and latents.dtype == np.float32:
+        return latents
     with np.errstate(over="ignore"):
         return np.asarray(latents, dtype=np.float32)
 

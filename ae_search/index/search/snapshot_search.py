@@ -67,9 +67,8 @@ class SnapshotSearch:
         def search(rows: Latents) -> list[Answer]:
             return [finish(found) for found in self.found(rows)]
 
-        threads = cores()
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
-        if self._exact or threads == 1 or len(latents) < 2 * _SMALLEST_BLOCK:
+        if self._exact or len(latents) < 2 * _SMALLEST_BLOCK or (threads := cores()) == 1:
             return search(latents)
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
@@ -83,10 +82,10 @@ class SnapshotSearch:
     def found(self, latents: Latents) -> list[list[Found]]:
         """Return the neighbours of checked latents `[n, d]`, the nearest first, equal distances by id."""
         delta = self._delta
-        if self._all_count and not self._exact and not len(delta.ids) and len(latents):
+        if self._all_count and not self._exact and not len(delta.ids) and len(latents) > 1:
             numbers = [self._base.candidates(row, self._wanted, self._base_effort) for row in latents]
             return compare_many(latents, numbers, self._base.vectors, self._metric)
-        rows = queries(latents, latents.shape[1])
+        rows = queries(latents)
         found = self._in_base(rows)
         if not len(delta.ids):
             return found

@@ -41,10 +41,10 @@ class Sample:
 
 def draw_sample(base: Engine, seed: int) -> Sample:
     """Draw up to 500 latents and search their neighbours exactly; the base must hold at least two."""
-    n, dim = base.vectors.shape
+    n = len(base.vectors)
     ids = np.sort(np.random.default_rng(seed).choice(n, size=min(_QUERIES, n), replace=False))
     k = min(TUNED_K, n - 1)
-    rows = queries(base.vectors[ids], dim)
+    rows = queries(base.vectors[ids])
     # A latent is among its own nearest, so the k-th of the others is the one after.
     radii = [found[k][0] for found in nearest(rows, base.vectors, k + 1, base.shape.metric)]
     return Sample(ids.tolist(), rows, k, radii)

@@ -25,7 +25,6 @@ class Snapshot:
         delta: The changes.
         epoch: The index's counter at that moment; empty if it could not vouch for it.
         manifest: Manifest of the generation.
-        is_plain: Whether there is a base of one latent an item, and nothing beside it.
         filters: Filters that were used last, by their conditions.
     """
 
@@ -33,16 +32,9 @@ class Snapshot:
         self.generation, self.delta, self.epoch = generation, delta, epoch
         self.manifest = generation.manifest
         self.filters: dict[str, Any] = {}
-        self.is_plain = (
-            self.manifest.items > 0 and not len(delta) and not delta.removed_count and generation.owners is None
-        )
 
     def __len__(self) -> int:
         return self.manifest.items - self.delta.removed_count + len(self.delta)
-
-    def answer_names(self, ids: Sequence[int]) -> list[Name]:
-        """Return key, label and metadata of ids that a search has found, the frequent ones from memory."""
-        return self.names(ids) if self.delta.names else self.generation.names.of_answers(ids)
 
     def names(self, ids: Sequence[int]) -> list[Name]:
         """Return key, label and metadata of some ids."""

@@ -94,7 +94,7 @@ def _sample(snapshot: Snapshot, seed: int) -> None:
     chosen = np.random.default_rng(seed).permutation(manifest.latents)[:_SAMPLE].tolist()
     if not chosen:
         return
-    for number, query in zip(chosen, queries(base.vectors[chosen], manifest.latent_dim), strict=True):
+    for number, query in zip(chosen, queries(base.vectors[chosen]), strict=True):
         # A latent of zeros is near to nothing, not even to itself.
         found = base.candidates(query.latent, 1, manifest.effort)
         ((distance, _, _),) = compare(query, found, base.vectors[found], manifest.metric)
