@@ -40,7 +40,7 @@ def test_one_image_alone_is_its_own_partner():
     assert nearest_partners(images, [np.arange(1), np.arange(0)], seed=0).tolist() == [[0] * 5]
 
 
-def test_examples_ask_for_what_the_recipe_names():
+def test_batches_ask_for_what_the_recipe_names():
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
