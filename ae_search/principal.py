@@ -1,4 +1,4 @@
-"""Principal components of vectors that come in blocks, however many there are."""
+"""Principal components of vectors: all of those in memory, or the leading ones of blocks, however many there are."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ _PASSES = 4
 # The least share of the largest eigenvalue that is more than rounding.
 _LEAST_SHARE = 1e-7
 # Vectors that vary less than this are equal but for rounding, which is not to be scaled.
-LEAST_VARIANCE = 1e-12
+_LEAST_VARIANCE = 1e-12
+# Each component is scaled by its eigenvalue to this power: half way to whitening.
+HALF_WHITE = -0.25
 
 Blocks = Callable[[], Iterator[Latents]]
 Floats = npt.NDArray[np.float64]
@@ -24,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components, each scaled by its eigenvalue to the power of -1/4: half way to whitening.
+    """Principal components, each scaled by a power of its eigenvalue.
 
     Attributes:
         mean: float32 `[d]`.
@@ -39,13 +41,44 @@ class Components:
         return np.asarray((rows - self.mean) @ self.axes, np.float32)
 
 
-def fit_components(blocks: Blocks, count: int, *, seed: int) -> Components:
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """All d principal axes of vectors of d floats, the one of the largest variance first.
+
+    Attributes:
+        mean: float64 `[d]`.
+        values: Eigenvalues of the covariance, float64 `[d]`, falling.
+        axes: Unit vectors, float64 `[d, d]`, one a column.
+    """
+
+    mean: Floats
+    values: Floats
+    axes: Floats
+
+    def scales(self, least_share: float, power: float = HALF_WHITE) -> Floats:
+        """Return a power of each eigenvalue, float64 `[d]`.
+
+        Directions of a smaller share of the largest eigenvalue than `least_share` count like the least of the others.
+        """
+        least = self.values[self.values > least_share * self.values[0]].min(initial=self.values[0])
+        return _scales(np.maximum(self.values, least), power)
+
+
+def principal_axes(rows: Latents) -> PrincipalAxes:
+    """Return all principal axes of vectors `[n, d]` in memory, those along which they do not vary among them."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    values, axes = np.linalg.eigh(np.cov((rows - mean).T, bias=True).reshape(len(mean), len(mean)))
+    return PrincipalAxes(mean, values[::-1], axes[:, ::-1])
+
+
+def fit_components(blocks: Blocks, count: int, *, seed: int, power: float = HALF_WHITE) -> Components:
     """Find the leading principal components.
 
     Args:
         blocks: Yields all vectors, float32 `[some, d]` at a time, the same each time it is called.
         count: Components, at least 1; fewer come where the vectors span fewer, but at least 1.
-        seed: Of the starting point where d is large.
+        seed: Seed of the starting point where d is large.
+        power: Power of its eigenvalue that a component is scaled by; 0 leaves it as it is.
     """
     mean, vectors = _mean(blocks)
     dim = len(mean)
@@ -59,8 +92,13 @@ def fit_components(blocks: Blocks, count: int, *, seed: int) -> Components:
     values, axes = values[::-1][:count], axes[:, ::-1][:, :count]
     kept = values > _LEAST_SHARE * values[0]
     kept[0] = True
-    scales = values[kept] ** -0.25 if values[0] > LEAST_VARIANCE else np.ones(kept.sum())
-    return Components(mean.astype(np.float32), (axes[:, kept] * scales).astype(np.float32))
+    return Components(mean.astype(np.float32), (axes[:, kept] * _scales(values[kept], power)).astype(np.float32))
+
+
+def _scales(values: Floats, power: float) -> Floats:
+    """Return a power of eigenvalues, falling; 1 for each where the largest is nothing but rounding."""
+    scales: Floats = values**power if values[0] > _LEAST_VARIANCE else np.ones(len(values))
+    return scales
 
 
 def _mean(blocks: Blocks) -> tuple[Floats, int]:

@@ -158,13 +158,14 @@ def _make_fashion_mnist(folder: Path, told: dict[str, Any]) -> None:
     from ae_search.data import ArraySource, open_source
     from ae_search.export import export_encoder
     from ae_search.model_server import LocalEncoder
-    from ae_search.training import configure, load_autoencoder, train
+    from ae_search.training import TrainingOptions, configure, load_autoencoder, train
 
     source, test = open_source("fashion_mnist/train"), open_source("fashion_mnist/test")
     assert isinstance(source, ArraySource) and isinstance(test, ArraySource)
     source = replace(source, images=source.images[: told["items"]], labels=source.labels[: told["items"]])
     run = folder / "run"
-    trained = train(source, configure(source, epochs=told["epochs"], seed=told["seed"]), run, verbose=False)
+    options = TrainingOptions(epochs=told["epochs"], seed=told["seed"])
+    trained = train(source, configure(source, options), run, verbose=False)
     version = export_encoder(load_autoencoder(run).get_layer("encoder"), folder / "export")
     encoder = LocalEncoder(version)
     chosen = np.random.default_rng(told["seed"]).permutation(len(test))[: told["queries"]]

@@ -9,6 +9,7 @@ from typing import Any
 from ae_search.data import ArraySource, open_source
 from ae_search.training.config import configure
 from ae_search.training.fit import fit
+from ae_search.training.options import TrainingOptions
 from ae_search.training.preparation import Prepared, prepare
 from ae_search.training.run_folder import prepare_run
 
@@ -17,7 +18,7 @@ def prepare_fashion(options: Mapping[str, Any], items: int | None) -> tuple[Prep
     """Do what `train` does before `fit`, for the training images of Fashion-MNIST.
 
     Args:
-        options: What `configure` is told.
+        options: Fields of `TrainingOptions`.
         items: How many of the images, the first ones; None for all.
 
     Returns:
@@ -26,7 +27,7 @@ def prepare_fashion(options: Mapping[str, Any], items: int | None) -> tuple[Prep
     source = open_source("fashion_mnist/train")
     assert isinstance(source, ArraySource)
     source = replace(source, images=source.images[:items], labels=source.labels[:items])
-    config = configure(source, **options)
+    config = configure(source, TrainingOptions(**options))
     began = time.perf_counter()
     prepared = prepare(source, config)
     return prepared, time.perf_counter() - began

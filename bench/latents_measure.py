@@ -82,7 +82,7 @@ class Altered:
 
     def make(self) -> tuple[dict[str, Pixels], npt.NDArray[np.int64], Pixels]:
         """Return the copies by alteration, the numbers of the originals, and the images of all items."""
-        from ae_search.evaluation.alterations import ALTERATIONS, altered
+        from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
 
         pixels, _ = pictures(self.protocol.sources()[0], shape_of(self.protocol))
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: self.count])
@@ -149,7 +149,7 @@ def query_ms(altered: Altered, trained: Trained) -> dict[str, float]:
 
 def _baselines(pixels: Pixels) -> Iterator[tuple[str, Callable[[Pixels], Vectors]]]:
     """Yield the baselines of the package, and principal components as they are, not scaled."""
-    from ae_search.evaluation.baselines import fit_baselines
+    from ae_search.evaluation.measures.baselines import fit_baselines
     from ae_search.principal import fit_components
 
     def flat(images: Pixels) -> npt.NDArray[np.float32]:
@@ -164,11 +164,11 @@ def _baselines(pixels: Pixels) -> Iterator[tuple[str, Callable[[Pixels], Vectors
 
 def _judge(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str]) -> dict[str, float]:
     """Return precision and mean average precision by exact cosine search."""
-    from ae_search.evaluation.metrics import Judged, Labels
+    from ae_search.evaluation.measures.metrics import Judged, NumberedLabels
     from ae_search.nearest import NONE, top_k
 
     found = top_k(queries, items, min(DEPTH, len(items)), "angular")
-    judged = Judged.of(found, Labels.of(wanted, labels), np.full(len(queries), NONE))
+    judged = Judged.of(found, NumberedLabels.of(wanted, labels), np.full(len(queries), NONE))
     figures = {f"precision@{k}": float(judged.precision(k).mean()) for k in (1, 10, 100)}
     return figures | {"mAP@1000": float(judged.average_precision.mean())}
 

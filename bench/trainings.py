@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Training:
 
     Attributes:
         protocol: Whose database it is trained on.
-        options: What `configure` is told.
+        options: Fields of `TrainingOptions`.
         epochs: Epochs; None for the default.
         times: Factor that the epochs are multiplied by, above 0.
         labelled: Share of the images in [0, 1] whose label is told.
@@ -45,13 +45,15 @@ class Training:
 
     def configure(self, source: Any) -> Any:
         """Return the configuration for the images of a source."""
-        from ae_search.training import configure
+        from ae_search.training import TrainingOptions, configure
 
-        told = self.options if self.epochs is None else self.options | {"epochs": self.epochs}
-        config = configure(source, **told)
+        options = TrainingOptions(**self.options)
+        if self.epochs is not None:
+            options = replace(options, epochs=self.epochs)
+        config = configure(source, options)
         if self.times == 1.0:
             return config
-        return configure(source, **told | {"epochs": max(1, round(self.times * config.epochs))})
+        return configure(source, replace(options, epochs=max(1, round(self.times * config.epochs))))
 
     def key(self) -> str:
         """Return a name that changes with the training and with the code."""

@@ -17,7 +17,7 @@ GRPC = frozenset({"grpc", "grpc_health"})
 ANNOY = frozenset({"annoy"})
 FRONT_DOOR = "ae_search"
 # What every room may import, those of its own floor too.
-FOR_ALL = frozenset({"errors", "printable"})
+FOR_ALL = frozenset({"checked_json", "errors", "printable"})
 
 
 class Room(NamedTuple):
@@ -29,6 +29,7 @@ class Room(NamedTuple):
 
 ROOMS = {
     "errors": Room(0, frozenset(sys.stdlib_module_names) | TF | KERAS | GRPC | ANNOY),
+    "checked_json": Room(0, TF | KERAS | GRPC | ANNOY),
     "printable": Room(0, TF | KERAS | GRPC | ANNOY),
     "cores": Room(0, TF | KERAS | GRPC | ANNOY),
     "extras": Room(0, TF | KERAS | GRPC | ANNOY),
@@ -37,7 +38,9 @@ ROOMS = {
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),
     "handshake": Room(1, TF | KERAS | GRPC | ANNOY),
     "plan": Room(0, TF | KERAS | GRPC | ANNOY),
+    "version_folders": Room(0, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),
+    "precision": Room(1, TF | KERAS | GRPC | ANNOY),
     "principal": Room(1, TF | KERAS | GRPC | ANNOY),
     "views": Room(1, TF | KERAS | GRPC | ANNOY),
     "data": Room(2, GRPC | ANNOY),

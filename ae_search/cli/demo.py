@@ -97,8 +97,10 @@ def _train(name: str, run: Path, training_s: float) -> None:
     if (run / "summary.json").exists() and (run / "reconstructions.png").exists():
         say(f"reusing {run}", err=True)
         return
+    from ae_search.training import TrainingOptions
+
     # Far more epochs than fit: the time limit ends it.
-    run_training(name, run, epochs=40, time_limit_s=training_s)
+    run_training(name, run, TrainingOptions(epochs=40, time_limit_s=training_s))
 
 
 def _export(run: Path, export: Path) -> int:
@@ -202,7 +204,9 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
 
 def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
     """Write summary.json, and print the table and what to do next."""
-    run = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
+    from ae_search.training.run_folder import read_summary
+
+    run = read_summary(folder / "run")
     summary["epochs"], summary["loss"] = run["epochs"], round(run["loss"], 4)
     if summary["images_per_s"] is None and (folder / "summary.json").exists():
         # The index is the one of an earlier demo, and so is its speed.

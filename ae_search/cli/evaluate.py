@@ -9,17 +9,17 @@ from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source
 from ae_search.cli.options import IndexPath, Only, load_tensorflow
 from ae_search.cli.terminal import say, say_json
-from ae_search.contract import Encoder, ModelRef
+from ae_search.contract import Encoder, Index, ModelRef
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
 from ae_search.views import Pixels
 
 if TYPE_CHECKING:
     from ae_search.evaluation import Evaluation
-    from ae_search.evaluation.examples import Reconstruct
-    from ae_search.evaluation.reverse import Search
+    from ae_search.evaluation.measures.reverse import FirstKeySearch
+    from ae_search.evaluation.measures.samples import Reconstruct
 
 
 @with_connection
@@ -30,17 +30,19 @@ def evaluate(
     databases: Annotated[
         list[str] | None,
         typer.Option(
-            "--database", metavar="SOURCE", help="Where the indexed images are; unless given, where they came from."
+            "--database",
+            metavar="SOURCE",
+            help="Source of the indexed images; by default, where they came from.",
         ),
     ] = None,
     only: Only = None,
-    queries: Annotated[int, typer.Option(min=1, help="Queries at most, drawn by the seed.")] = 10_000,
-    reverse: Annotated[int, typer.Option(min=0, help="Indexed images to alter and search for; 0 for none.")] = 1_000,
+    queries: Annotated[int, typer.Option(min=1, help="Number of queries, at most; the seed draws them.")] = 10_000,
+    reverse: Annotated[int, typer.Option(min=0, help="Number of indexed images to alter; 0 for none.")] = 1_000,
     views: Annotated[
         bool,
         typer.Option(
             "--views/--no-views",
-            help="Measure the strict reverse search as `query --views` searches, too; takes minutes for 1,000 images.",
+            help="Measure the strict reverse search with `query --views` as well; this takes minutes for 1,000 images.",
         ),
     ] = False,
     baselines: Annotated[
@@ -48,22 +50,22 @@ def evaluate(
         typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
     ] = True,
     run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Training run of the model, for its reconstructions.")
+        Path | None, typer.Option(metavar="DIR", help="Run folder of the model's training; shows its reconstructions.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="HTML", help="Write a report with pictures.")] = None,
     projector: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write latents for TensorBoard's Embedding Projector.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for everything that is drawn.")] = 0,
 ) -> None:
     """Measure how good an index is for the images of SOURCE: retrieval by label, strict reverse search, recall.
 
-    A query that is an item of the index itself, by its key, is not counted as its own neighbour.
+    A query that the index holds under the same key does not count as its own neighbour.
     """
     _check_can_be_written(report, projector)
     images = named_source(source, only)
-    with LatentIndex.open(index) as opened:
+    with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         places = _databases(opened, databases)
         load_tensorflow()
@@ -99,7 +101,7 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
         write_report(result, report)
         say(f"wrote {report}", err=True)
     if projector is not None:
-        from ae_search.evaluation.projector import write_projector
+        from ae_search.evaluation.report.projector import write_projector
 
         write_projector(result, projector)
         say(f"wrote {projector}", err=True)
@@ -108,7 +110,7 @@ def _write(result: "Evaluation", report: Path | None, projector: Path | None) ->
 def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
     """Tell before the work, not after it."""
     if projector is not None:
-        from ae_search.evaluation.projector import check_free
+        from ae_search.evaluation.report.projector import check_free
 
         check_free(projector)
     if report is not None and (report.is_dir() or not report.absolute().parent.is_dir()):
@@ -116,7 +118,7 @@ def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
         raise ConfigurationError(f"Cannot write the report {report}: {reason}.")
 
 
-def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, Search]":
+def _with_views(encoder: Encoder, index: Index) -> "dict[str, FirstKeySearch]":
     """Return the search that `query --views` does, by its name in the tables."""
     search, model = ImageSearch(encoder, index), index.model  # type: ignore[arg-type, unused-ignore]
 
@@ -126,12 +128,12 @@ def _with_views(encoder: Encoder, index: LatentIndex) -> "dict[str, Search]":
     return {f"{model.name} version {model.version} with views": first_keys}
 
 
-def _databases(index: LatentIndex, named: list[str] | None) -> list[Source]:
+def _databases(index: Index, named: list[str] | None) -> list[Source]:
     """Open the sources of the indexed images; one that was not named by the user may be gone."""
     if named:
         return [named_source(name) for name in named]
     found: list[Source] = []
-    for name in index.snapshot().sources():
+    for name in index.info().sources:
         try:
             found.append(named_source(name))
         except ConfigurationError as error:

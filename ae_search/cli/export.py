@@ -4,39 +4,49 @@ import importlib
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ae_search.cli.options import load_tensorflow, parse_image_size
 from ae_search.cli.terminal import say
+from ae_search.contract import Metric
 from ae_search.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ae_search.export import InputRange
 
 CustomObjects = Annotated[
     list[str] | None,
     typer.Option(
         "--custom-objects",
         metavar="MODULE[:NAME]",
-        help="Imports and runs that Python module, which has a layer or model class of FILE; repeatable. NAME may be "
-        "left out where the module registers the class with Keras.",
+        help="Python module with a layer or model class of FILE, which is imported and run; repeatable. NAME may be "
+        "left out if the module registers the class with Keras.",
     ),
 ]
 
 
 def export(
-    to: Annotated[Path, typer.Option(metavar="EXPORT", help="Model base path, for example export/fashion.")],
+    to: Annotated[Path, typer.Option(metavar="EXPORT", help="Model base path, such as export/fashion.")],
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Run folder of `ae-search train`.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A .keras encoder of your own, in place of RUN.")
+        Path | None, typer.Option(metavar="FILE", help="Encoder of your own, a .keras file, in place of RUN.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="best or last weights of the run.")] = "best",
+    weights: Annotated[str, typer.Option(help="Weights of the run: best or last.")] = "best",
     metric: Annotated[str, typer.Option(help="Distance between latents: angular or euclidean.")] = "angular",
     image_size: Annotated[
-        str | None, typer.Option(metavar="HxW[xC]", help="For an encoder with an open shape; C is 3 unless given.")
+        str | None,
+        typer.Option(
+            metavar="HxW[xC]", help="Size of the images, for an encoder that leaves it open; C is 3 unless given."
+        ),
     ] = None,
     input_range: Annotated[
         str | None,
-        typer.Option(help="Values that the encoder wants: 0-1, 0-255 or -1-1. Else what its first layers say, or 0-1."),
+        typer.Option(
+            help="Range of pixel values that the encoder takes: 0-1, 0-255 or -1-1. By default, "
+            "what its first layers say, or else 0-1."
+        ),
     ] = None,
     custom_objects: CustomObjects = None,
 ) -> None:
@@ -55,30 +65,33 @@ def export(
         loaded, shape = _load(encoder, image_size, custom_objects or [])
         from ae_search.export import export_encoder
 
-        options: dict[str, Any] = {"image_shape": shape, "input_range": input_range, "metric": metric}
-        folder = export_encoder(loaded, to, **options)
+        folder = export_encoder(
+            loaded,
+            to,
+            image_shape=shape,
+            # What these two can be is checked by the export.
+            input_range=cast("InputRange | None", input_range),
+            metric=cast(Metric, metric),
+        )
     say(f"exported {folder}")
 
 
 def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angular") -> Path:
     """Export the encoder of a finished run; return the version folder."""
-    import json
-
     load_tensorflow()
     from ae_search.export import export_encoder
     from ae_search.training import load_autoencoder, read_config
+    from ae_search.training.run_folder import read_summary
 
     read_config(run)
-    if not (run / "summary.json").is_file():
-        raise ConfigurationError(f"The training in {run} has not ended; run its `ae-search train` command again.")
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_summary(run)
     encoder = load_autoencoder(run, weights).get_layer("encoder")
     figures = {name: summary[name] for name in ("epochs", "loss", "best_loss", "monitor", "images")}
     return export_encoder(
         encoder,
         to,
         input_range="0-1",
-        metric=metric,  # type: ignore[arg-type]
+        metric=cast(Metric, metric),
         data=summary["data"],
         training=figures,
     )

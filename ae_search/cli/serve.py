@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +17,7 @@ from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ae_search.model_server import Batching, ServerTls
+    from ae_search.model_server import Batching, Labels, ServerTls, VersionPolicy
 
 log = logging.getLogger(__name__)
 
@@ -28,69 +29,99 @@ class Backend(StrEnum):
     TENSORFLOW_SERVING = "tensorflow-serving"
 
 
+@dataclass(frozen=True)
+class ServeOptions:
+    """What a server is started with, whichever answers; `ModelServer` says what each option means.
+
+    None leaves an option to the server.
+    """
+
+    model_name: str | None
+    host: str
+    port: int
+    workers: int | None
+    enable_serialization_as_tensor_content: bool
+    version_policy: "VersionPolicy"
+    labels: "Labels"
+    batching: "Batching | None"
+    tls: "ServerTls | None"
+    max_message_mib: int | None
+    drain_s: float | None
+    metrics_port: int | None
+    trust: bool
+
+
 def serve(
     model: Annotated[Path, typer.Argument(help="Model base path: the folder with the version folders.")],
     port: Annotated[int, typer.Option(help="gRPC port; 0 picks a free one.", min=0, max=65535)] = 8500,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    name: Annotated[str | None, typer.Option(help="Model name; the folder's name when left out.")] = None,
-    backend: Annotated[Backend, typer.Option(help="What answers the requests.")] = Backend.EMBEDDED,
+    name: Annotated[str | None, typer.Option(help="Model name; by default, the name of the folder.")] = None,
+    backend: Annotated[Backend, typer.Option(help="Server that answers the requests.")] = Backend.EMBEDDED,
     enable_serialization_as_tensor_content: Annotated[
         bool,
         typer.Option(
-            "--enable-serialization-as-tensor-content", help="Answer in raw bytes, which clients read faster."
+            "--enable-serialization-as-tensor-content", help="Answer with raw bytes, which clients read faster."
         ),
     ] = False,
     version_policy: Annotated[
-        str, typer.Option(metavar="POLICY", help="Which versions are served: latest:N, all or specific:V,V.")
+        str, typer.Option(metavar="POLICY", help="Versions to serve: latest:N, all or specific:V,V.")
     ] = "latest:1",
     label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VERSION", help="Name for a version; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME=VERSION", help="Label for a version; repeatable.")
     ] = None,
     allow_version_labels_for_unavailable_models: Annotated[
         bool,
         typer.Option(
-            "--allow-version-labels-for-unavailable-models", help="Start even if a label's version is not available."
+            "--allow-version-labels-for-unavailable-models",
+            help="Start even if the version of a label is not available.",
         ),
     ] = False,
     grpc_max_threads: Annotated[
-        int | None, typer.Option(min=1, help="Predict requests run at a time; 4 for each core when left out.")
+        int | None, typer.Option(min=1, help="Number of Predict requests that run at a time; by default, 4 per core.")
     ] = None,
-    batching: Annotated[bool, typer.Option("--batching", help="Run requests that arrive together together.")] = False,
+    batching: Annotated[
+        bool, typer.Option("--batching", help="Join requests that arrive at about the same time into one run.")
+    ] = False,
     max_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="With --batching: rows of one joined run; 256 when left out.")
+        int | None, typer.Option(min=1, help="Rows of one joined run, at most; 256 by default. Needs --batching.")
     ] = None,
     batch_timeout_micros: Annotated[
         int | None,
         typer.Option(
-            min=0, help="With --batching: the longest that requests wait for others, microseconds; 2000 when left out."
+            min=0, help="Longest wait for other requests, in microseconds; 2000 by default. Needs --batching."
         ),
     ] = None,
     max_enqueued_batches: Annotated[
-        int | None, typer.Option(min=1, help="With --batching: full batches that may wait; 16 when left out.")
+        int | None, typer.Option(min=1, help="Number of full batches that may wait; 16 by default. Needs --batching.")
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve TLS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of --tls-cert, PEM.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM certificate chain; turns TLS on.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM private key of --tls-cert.")] = None,
     tls_client_ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Accept only clients with a certificate signed by these, PEM.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="PEM certificates; only clients with a certificate signed by one of them are accepted."
+        ),
     ] = None,
     max_message_mib: Annotated[
-        int | None, typer.Option(min=1, max=2047, help="MiB of the largest request and answer; 64 when left out.")
+        int | None, typer.Option(min=1, max=2047, help="Size of the largest request and answer, in MiB; 64 by default.")
     ] = None,
     drain_s: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds that requests under way have to end when told to stop; 10 when left out."),
+        typer.Option(
+            min=0, help="Seconds that running requests get to finish when the server is told to stop; 10 by default."
+        ),
     ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=65535,
-            help="Port for Prometheus; 0 picks a free one; none when left out. tensorflow-serving answers REST there "
-            "too, in plain text also with --tls-cert.",
+            help="Port for Prometheus; 0 picks a free one; by default, there is none. tensorflow-serving answers REST "
+            "on it, too, in plain text even with --tls-cert.",
         ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Serve models whatever their programs may do, as you know who made them.")
+        bool, typer.Option("--trust", help="Trust whoever made the models: serve them whatever their programs may do.")
     ] = False,
 ) -> None:
     """Serve the wanted versions of an exported model over gRPC, and newer ones as they appear."""
@@ -101,32 +132,48 @@ def serve(
     load_tensorflow()
     from ae_search.model_server import Labels, VersionPolicy
 
-    options = {
-        "model_name": name,
-        "host": host,
-        "port": port,
-        "workers": grpc_max_threads,
-        "enable_serialization_as_tensor_content": enable_serialization_as_tensor_content,
-        "version_policy": VersionPolicy.parse(version_policy),
-        "labels": Labels.parse(label or [], allow_unavailable=allow_version_labels_for_unavailable_models),
-        "batching": _batching(batching, max_batch_size, batch_timeout_micros, max_enqueued_batches),
-        "tls": _tls(tls_cert, tls_key, tls_client_ca),
-        "max_message_mib": max_message_mib,
-        "drain_s": drain_s,
-        "metrics_port": metrics_port,
-        "trust": trust,
-    }
-    options = {option: value for option, value in options.items() if value is not None}
+    options = ServeOptions(
+        model_name=name,
+        host=host,
+        port=port,
+        workers=grpc_max_threads,
+        enable_serialization_as_tensor_content=enable_serialization_as_tensor_content,
+        version_policy=VersionPolicy.parse(version_policy),
+        labels=Labels.parse(label or [], allow_unavailable=allow_version_labels_for_unavailable_models),
+        batching=_batching(batching, max_batch_size, batch_timeout_micros, max_enqueued_batches),
+        tls=_tls(tls_cert, tls_key, tls_client_ca),
+        max_message_mib=max_message_mib,
+        drain_s=drain_s,
+        metrics_port=metrics_port,
+        trust=trust,
+    )
     if backend is Backend.EMBEDDED:
         _serve_embedded(model, options, stopping)
     else:
         _become_tensorflow_serving(model, options)
 
 
-def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Event) -> None:
+def _serve_embedded(model: Path, options: ServeOptions, stopping: threading.Event) -> None:
     from ae_search.model_server import ModelServer
+    from ae_search.model_server.server import DRAIN_S, MAX_MESSAGE_MIB
 
-    with ModelServer(model, **options) as server:
+    server = ModelServer(
+        model,
+        model_name=options.model_name,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        enable_serialization_as_tensor_content=options.enable_serialization_as_tensor_content,
+        version_policy=options.version_policy,
+        labels=options.labels,
+        batching=options.batching,
+        tls=options.tls,
+        max_message_mib=MAX_MESSAGE_MIB if options.max_message_mib is None else options.max_message_mib,
+        drain_s=DRAIN_S if options.drain_s is None else options.drain_s,
+        metrics_port=options.metrics_port,
+        trust=options.trust,
+    )
+    with server:
         say(f"serving {server.model_name} version {server.version} on {server.address}")
         stopping.wait()
         log.info("stopping: waiting for the requests under way")
@@ -136,12 +183,26 @@ def _serve_embedded(model: Path, options: dict[str, Any], stopping: threading.Ev
     os._exit(0)
 
 
-def _become_tensorflow_serving(model: Path, options: dict[str, Any]) -> None:
+def _become_tensorflow_serving(model: Path, options: ServeOptions) -> None:
     from ae_search.model_server.tensorflow_serving import command
 
-    if "drain_s" in options:
+    if options.drain_s is not None:
         raise ConfigurationError("tensorflow_model_server has no option for --drain-s.")
-    arguments = command(model, **options)
+    arguments = command(
+        model,
+        model_name=options.model_name,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        enable_serialization_as_tensor_content=options.enable_serialization_as_tensor_content,
+        version_policy=options.version_policy,
+        labels=options.labels,
+        batching=options.batching,
+        tls=options.tls,
+        max_message_mib=options.max_message_mib,
+        metrics_port=options.metrics_port,
+        trust=options.trust,
+    )
     sys.stdout.flush()
     # In place of this process, so that signals and exit code are TensorFlow Serving's own.
     os.execv(arguments[0], arguments)

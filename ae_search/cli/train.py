@@ -2,77 +2,127 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ae_search.cli.options import Only, load_tensorflow, parse_image_size
 from ae_search.cli.terminal import say
 
-RECIPE = "Recipe (what is not given depends on the architecture)"
+if TYPE_CHECKING:
+    from ae_search.data.pipeline import Cache
+    from ae_search.model import Architecture
+    from ae_search.training import TrainingOptions
+    from ae_search.training.recipe import Partner, Schedule
+
+RECIPE = "Recipe (the defaults depend on the architecture)"
 
 
 def train(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")],
-    run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a killed training resumes from it.")],
-    architecture: Annotated[str, typer.Option(help="gradients, conv or tutorial.")] = "gradients",
-    epochs: Annotated[int | None, typer.Option(help="In all: 24 to 60 by the number of images; tutorial 20.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch: up to 256, tutorial 400.")] = None,
-    latent_dim: Annotated[int | None, typer.Option(help="Floats in a latent: 128; tutorial has its own.")] = None,
-    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="64x64 for folders.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 grey or 3 colour; the source's own, 3 for folders.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam: 0.003, or 0.001 for tutorial.")] = None,
-    validation: Annotated[float | None, typer.Option(help="Share held out: 0.05, or 0 for tutorial.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, shuffle and hold-out.")] = 42,
-    cache: Annotated[str, typer.Option(help="Decoded images in memory: auto (up to 1 GiB), memory, none.")] = "auto",
-    time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="End near so many seconds.")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist), or folder of images.")
+    ],
+    run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a training that was killed resumes from it.")],
+    architecture: Annotated[str, typer.Option(help="Architecture: gradients, conv or tutorial.")] = "gradients",
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of epochs: 24 to 60, fewer for more images; 20 for tutorial.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch: up to 256; 400 for tutorial.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the images in px: the source's own; 64x64 for folders.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels, 1 for grey or 3 for colour: the source's own; 3 for folders.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the images that is held out: 0.05; 0 for tutorial.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed for weights, shuffling and hold-out.")] = 42,
+    cache: Annotated[
+        str, typer.Option(help="Decoded images to keep in memory: auto (up to 1 GiB), memory or none.")
+    ] = "auto",
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Time limit for the training; the epoch that ends nearest to it is the last."
+        ),
+    ] = None,
     pixel_weight: Annotated[
-        float | None, typer.Option(help="Of the reconstruction of the pixels.", rich_help_panel=RECIPE)
+        float | None, typer.Option(help="Weight of the pixels' reconstruction.", rich_help_panel=RECIPE)
     ] = None,
     gradient_weight: Annotated[
-        float | None, typer.Option(help="Of a second decoder, for oriented gradients.", rich_help_panel=RECIPE)
+        float | None, typer.Option(help="Weight of a second decoder, for oriented gradients.", rich_help_panel=RECIPE)
     ] = None,
     colour_weight: Annotated[
-        float | None, typer.Option(help="Of a third decoder, for a histogram of colours.", rich_help_panel=RECIPE)
+        float | None,
+        typer.Option(help="Weight of a third decoder, for a histogram of colours.", rich_help_panel=RECIPE),
     ] = None,
     contrast_weight: Annotated[
-        float | None, typer.Option(help="Of likeness to a partner among others.", rich_help_panel=RECIPE)
+        float | None,
+        typer.Option(
+            help="Weight of the contrastive loss: each image must recognise its partner.", rich_help_panel=RECIPE
+        ),
     ] = None,
     partner: Annotated[
-        str | None, typer.Option(help="neighbour (images in memory), or view: itself.", rich_help_panel=RECIPE)
+        str | None,
+        typer.Option(
+            help="Partner of an image: neighbour (needs them in memory), or a view of itself.", rich_help_panel=RECIPE
+        ),
     ] = None,
     label_weight: Annotated[
-        float | None, typer.Option(help="Of a classification head, dropped at export.", rich_help_panel=RECIPE)
+        float | None,
+        typer.Option(help="Weight of a classification head, which the export drops.", rich_help_panel=RECIPE),
     ] = None,
     moved: Annotated[
-        float | None, typer.Option(help="Mirror, turn, zoom and shift partners, 0 to 1.", rich_help_panel=RECIPE)
+        float | None,
+        typer.Option(
+            help="Strength, 0 to 1, at which partners are mirrored, turned, zoomed and shifted.", rich_help_panel=RECIPE
+        ),
     ] = None,
     spoiled: Annotated[
-        float | None, typer.Option(help="Share blurred, darkened, noisy or with a spot.", rich_help_panel=RECIPE)
+        float | None,
+        typer.Option(
+            help="Share of images that are blurred, darkened, noisy or covered in part.", rich_help_panel=RECIPE
+        ),
     ] = None,
     from_components: Annotated[
         bool | None,
-        typer.Option("--from-components/--from-random", help="Begin at principal components.", rich_help_panel=RECIPE),
+        typer.Option(
+            "--from-components/--from-random",
+            help="Start the latents at principal components, or at random.",
+            rich_help_panel=RECIPE,
+        ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="Of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
+        str | None, typer.Option(help="Schedule of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
     ] = None,
     scaled: Annotated[
-        bool | None, typer.Option("--scaled/--not-scaled", help="Centre and scale latents.", rich_help_panel=RECIPE)
+        bool | None,
+        typer.Option(
+            "--scaled/--not-scaled", help="Centre and scale the latents after the training.", rich_help_panel=RECIPE
+        ),
     ] = None,
     only: Only = None,
     report_precision: Annotated[
-        bool, typer.Option("--report-precision", help="Add precision@10 of held-out images with labels.")
+        bool,
+        typer.Option("--report-precision", help="Report precision@10 of labelled, held-out images after each epoch."),
     ] = False,
 ) -> None:
-    """Train an autoencoder on SOURCE; the same command goes on where a killed one stopped."""
+    """Train an autoencoder on SOURCE. After a kill, the same command continues where the training stopped."""
     size = parse_image_size(image_size)
-    run_training(
-        source,
-        run,
-        only=only or (),
-        report_precision=report_precision,
-        architecture=architecture,
+    load_tensorflow()
+    from ae_search.training import TrainingOptions
+
+    options = TrainingOptions(
+        # What these four can be is checked with the rest, and told by the name of the option.
+        architecture=cast("Architecture", architecture),
+        cache=cast("Cache", cache),
+        partner=cast("Partner | None", partner),
+        schedule=cast("Schedule | None", schedule),
         epochs=epochs,
         batch_size=batch_size,
         latent_dim=latent_dim,
@@ -81,24 +131,22 @@ def train(
         learning_rate=learning_rate,
         validation=validation,
         seed=seed,
-        cache=cache,
         time_limit_s=time_limit,
         pixels=pixel_weight,
         gradients=gradient_weight,
         colours=colour_weight,
         contrast=contrast_weight,
-        partner=partner,
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,
         from_components=from_components,
-        schedule=schedule,
         scaled=scaled,
     )
+    run_training(source, run, options, only=only or (), report_precision=report_precision)
 
 
 def run_training(
-    source: str, run: Path, *, only: Sequence[str] = (), report_precision: bool = False, **options: object
+    source: str, run: Path, options: "TrainingOptions", *, only: Sequence[str] = (), report_precision: bool = False
 ) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
@@ -110,8 +158,7 @@ def run_training(
     images = open_source(source, only=only)
     if isinstance(images, FolderSource) and images.skipped:
         say(f"skipped {images.skipped} files that are no images", err=True)
-    config = configure(images, **options)  # type: ignore[arg-type]
-    summary = fit(images, config, run, report_precision=report_precision)
+    summary = fit(images, configure(images, options), run, report_precision=report_precision)
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
     say(

@@ -2,32 +2,33 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ae_search.contract import Encoder
+from ae_search.contract import Encoder, Index
 from ae_search.data import Source
-from ae_search.evaluation.examples import Pictures, Reconstruct, examples, reconstructions, sample_latents
-from ae_search.evaluation.items import Items, Queries
+from ae_search.evaluation.items import IndexedItems, Queries
+from ae_search.evaluation.measures.recall import measure_recall
+from ae_search.evaluation.measures.retrieval import LabelledQueries
+from ae_search.evaluation.measures.reverse import FirstKeySearch
+from ae_search.evaluation.measures.samples import Pictures, Reconstruct, examples, reconstructions, sample_latents
 from ae_search.evaluation.measuring import MAX_GALLERY_BYTES, Bench, Plan
 from ae_search.evaluation.reading import ItemImages, Reader
-from ae_search.evaluation.recall import measure_recall
-from ae_search.evaluation.results import Evaluation, Examples, Retrieval
-from ae_search.evaluation.retrieval import Task
-from ae_search.evaluation.reverse import Search
+from ae_search.evaluation.results import Evaluation, Retrieval
+from ae_search.evaluation.shown import Examples
 from ae_search.handshake import matching
-from ae_search.index import LatentIndex
 
 DEFAULT_PLAN = Plan()
 
 
 def evaluate(
-    index: LatentIndex,
+    index: Index,
     encoder: Encoder,
     source: Source,
     databases: Sequence[Source] = (),
     *,
     plan: Plan = DEFAULT_PLAN,
-    searches: Mapping[str, Search] | None = None,
+    searches: Mapping[str, FirstKeySearch] | None = None,
     reconstruct: Reconstruct | None = None,
 ) -> Evaluation:
     """Measure how good an index, and the latents in it, are for the images of a source.
@@ -49,15 +50,15 @@ def evaluate(
         ModelMismatchError: The encoder has no version with the index's fingerprint.
         ServerError: The encoder does not answer.
     """
-    pinned = matching(encoder, index.model, index.path)
+    pinned = matching(encoder, index.model, index.place)
     card = pinned.describe()
     images = ItemImages(databases, Reader(card.image_shape))
-    bench = Bench(index, pinned, card, Items.of(index), images, plan)
+    bench = Bench(index, pinned, card, IndexedItems.of(index), images, plan)
     queries = bench.draw(source)
-    task = Task.of(queries, bench.items)
-    ours, judged = _compared(bench, task)
+    labelled = LabelledQueries.of(queries, bench.items)
+    ours, judged = _compared(bench, labelled)
     searched, copies = bench.reverse(searches or {})
-    beside = list(bench.baselines(task, copies))
+    beside = list(bench.baselines(labelled, copies))
     return Evaluation(
         **_facts(bench, queries),
         **judged,
@@ -66,15 +67,15 @@ def evaluate(
         reverse_search=(*searched, *(row for _, row in beside if row)),
         recall=measure_recall(index, queries.latents, queries.keys),
         damaged=dict(images.reader.damaged),
-        notes=tuple(_notes(bench, queries, task)),
+        notes=tuple(_notes(bench, queries, labelled)),
     )
 
 
 def _facts(bench: Bench, queries: Queries) -> dict[str, Any]:
     return {
-        "index": bench.index.path.name,
+        "index": Path(bench.index.place).name,
         "model": bench.index.model,
-        "metric": bench.index.manifest.metric,
+        "metric": bench.index.metric,
         "latent_dim": bench.card.latent_dim,
         "image_shape": bench.card.image_shape,
         "items": len(bench.items.keys),
@@ -85,12 +86,12 @@ def _facts(bench: Bench, queries: Queries) -> dict[str, Any]:
     }
 
 
-def _compared(bench: Bench, task: Task | None) -> tuple[list[Retrieval], dict[str, Any]]:
+def _compared(bench: Bench, labelled: LabelledQueries | None) -> tuple[list[Retrieval], dict[str, Any]]:
     """Return our figures, and what else needs labels."""
-    if task is None:
+    if labelled is None:
         return [], {"confusion": None, "examples": Examples()}
-    judged = bench.judge(task)
-    shown = examples(judged, task.queries, bench.items, Pictures(bench.index, bench.images), seed=bench.plan.seed)
+    judged = bench.judge(labelled)
+    shown = examples(judged, labelled.queries, bench.items, Pictures(bench.index, bench.images), seed=bench.plan.seed)
     ours = judged.retrieval(bench.name, bench.card.latent_dim)
     return [ours], {"confusion": judged.confusion(), "examples": shown}
 
@@ -101,10 +102,10 @@ def _shown(bench: Bench, queries: Queries, reconstruct: Reconstruct | None) -> d
     return {"latents": sample_latents(bench.items, pictures, bench.plan.seed), "reconstructions": made}
 
 
-def _notes(bench: Bench, queries: Queries, task: Task | None) -> Iterator[str]:
+def _notes(bench: Bench, queries: Queries, labelled: LabelledQueries | None) -> Iterator[str]:
     """Yield what is to be known when the figures are read."""
     unlabelled = sum(label is None for label in queries.labels)
-    if task is None:
+    if labelled is None:
         which = "query" if unlabelled == len(queries) else "item of the index"
         yield f"No {which} has a label, so retrieval was not measured."
     elif unlabelled:

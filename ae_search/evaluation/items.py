@@ -4,27 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ae_search.contract import Encoder, Latents
+from ae_search.contract import Encoder, Index, Latents
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
-from ae_search.evaluation.alterations import Pixels
 from ae_search.evaluation.reading import BLOCK, ImageShape, Reader, shrunk
-from ae_search.index import LatentIndex
-from ae_search.nearest import NONE
-
-Ids = npt.NDArray[np.int64]
+from ae_search.nearest import NONE, Ids
+from ae_search.views import Pixels
 
 
 @dataclass(frozen=True)
-class Items:
+class IndexedItems:
     """What the index holds at one moment.
 
     Attributes:
         keys: n keys.
         labels: n labels, None where an item has none.
-        latents: float32 `[n, d]`, maybe a memory map.
+        latents: float32 `[n, r, d]`: the latents of each item, its first one again where others have more.
     """
 
     keys: list[str]
@@ -32,24 +28,41 @@ class Items:
     latents: Latents
 
     @classmethod
-    def of(cls, index: LatentIndex) -> "Items":
+    def of(cls, index: Index) -> "IndexedItems":
         """Read all items.
 
         Raises:
             ConfigurationError: There is none.
         """
-        snapshot = index.snapshot()
-        ids = [item for block in snapshot.live_ids() for item in block]
-        if not ids:
-            raise ConfigurationError(f"{index.path} holds no item; there is nothing to evaluate.")
-        names = [name for block in snapshot.live_ids() for name in snapshot.names(block)]
-        vectors = snapshot.generation.forest.vectors if snapshot.is_forest else snapshot.latents(ids)
-        return cls([name[0] for name in names], [name[1] for name in names], vectors)
+        keys: list[str] = []
+        labels: list[str | None] = []
+        latents: list[Latents] = []
+        for some, items in index.blocks(thumbnails=False):
+            keys += items.keys
+            labels += items.labels
+            latents.append(some)
+        if not keys:
+            raise ConfigurationError(f"{index.place} holds no item; there is nothing to evaluate.")
+        return cls(keys, labels, _stacked(latents))
 
     def ids_of(self, keys: Sequence[str]) -> Ids:
         """Return where some keys are, -1 for those that are not here."""
         place = {key: at for at, key in enumerate(self.keys)}
         return np.array([place.get(key, NONE) for key in keys], np.int64)
+
+
+def _stacked(blocks: list[Latents]) -> Latents:
+    """Join blocks `[n, r, d]`; where an item has fewer latents than another, its first one fills the places."""
+    most = max(block.shape[1] for block in blocks)
+    stacked = np.empty((sum(map(len, blocks)), most, blocks[0].shape[2]), np.float32)
+    start = 0
+    while blocks:  # each is let go of as soon as it is copied
+        block = blocks.pop(0)
+        part = stacked[start : start + len(block)]
+        part[:] = block[:, :1]
+        part[:, : block.shape[1]] = block
+        start += len(block)
+    return stacked
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ def draw_queries(
         encoder: The index's.
         reader: Reads images in the model's shape.
         count: How many at most, at least 1; damaged ones are not made up for.
-        seed: Of the drawing; all are taken, in another order, where there are no more.
+        seed: Seed of the drawing; all are taken, in another order, where there are no more.
         shape: Shape of the pixels for the baselines.
 
     Raises:

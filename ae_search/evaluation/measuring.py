@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ae_search.contract import Encoder, ModelCard
+from ae_search.contract import Encoder, Index, ModelCard
 from ae_search.data import Source
-from ae_search.evaluation.alterations import Pixels
-from ae_search.evaluation.baselines import MAX_SIDE_PX
-from ae_search.evaluation.items import Items, Queries, draw_queries
-from ae_search.evaluation.metrics import Judged
+from ae_search.evaluation.items import IndexedItems, Queries, draw_queries
+from ae_search.evaluation.measures.baselines import MAX_SIDE_PX
+from ae_search.evaluation.measures.metrics import Judged
+from ae_search.evaluation.measures.retrieval import Gallery, LabelledQueries, measure_baselines
+from ae_search.evaluation.measures.reverse import Copies, FirstKeySearch, search_altered
 from ae_search.evaluation.reading import ImageShape, ItemImages, small_shape
 from ae_search.evaluation.results import Retrieval, ReverseSearch
-from ae_search.evaluation.retrieval import Gallery, Task, measure_baselines
-from ae_search.evaluation.reverse import Copies, Search, search_altered
-from ae_search.index import LatentIndex
+from ae_search.views import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Plan:
         queries: Queries at most, at least 1.
         reverse: Items to alter for the strict reverse search, 0 for none.
         baselines: Whether to compare with other representations.
-        seed: Of everything that is drawn, at least 0.
+        seed: Seed of everything that is drawn, at least 0.
 
     Raises:
         ValueError: A number is below what it may be.
@@ -63,10 +62,10 @@ class Bench:
         plan: What to measure.
     """
 
-    index: LatentIndex
+    index: Index
     encoder: Encoder
     card: ModelCard
-    items: Items
+    items: IndexedItems
     images: ItemImages
     plan: Plan
 
@@ -91,12 +90,12 @@ class Bench:
         log.info("encoding up to %d of the %d images of %s", count, len(source), source.name)
         return draw_queries(source, self.encoder, self.images.reader, count=count, seed=seed, shape=self.small)
 
-    def judge(self, task: Task) -> Judged:
+    def judge(self, labelled: LabelledQueries) -> Judged:
         """Find and judge our neighbours of each query."""
-        log.info("comparing %d queries with %d items", len(task.queries), len(self.items.keys))
-        return task.judge(task.queries.latents, self.items.latents, self.index.manifest.metric)
+        log.info("comparing %d queries with %d items", len(labelled.queries), len(self.items.keys))
+        return labelled.judge(labelled.queries.latents, self.items.latents, self.index.metric)
 
-    def reverse(self, searches: Mapping[str, Search]) -> tuple[list[ReverseSearch], Copies | None]:
+    def reverse(self, searches: Mapping[str, FirstKeySearch]) -> tuple[list[ReverseSearch], Copies | None]:
         """Search with altered images of items, by our latents and in other ways; nothing where there are none."""
         count = min(self.plan.reverse, len(self.items.keys))
         if not count or not self.images.sources:
@@ -108,17 +107,17 @@ class Bench:
         return search_altered(ways, keys, self.images, shape=self.small, seed=self.plan.seed)
 
     def baselines(
-        self, task: Task | None, copies: Copies | None
+        self, labelled: LabelledQueries | None, copies: Copies | None
     ) -> Iterator[tuple[Retrieval | None, ReverseSearch | None]]:
         """Yield the figures of each baseline; nothing where there is nothing to compare."""
         wanted = self.plan.baselines and self.images.sources and not self.is_too_large
-        if not wanted or (task is None and copies is None):
+        if not wanted or (labelled is None and copies is None):
             return
         log.info("reading the images of %d items for the baselines", len(self.items.keys))
         gallery = Gallery.of(self.images, self.items, self.small)
         if len(gallery.at):
             yield from measure_baselines(
-                task, copies, self.items, gallery, latent_dim=self.card.latent_dim, seed=self.plan.seed
+                labelled, copies, self.items, gallery, latent_dim=self.card.latent_dim, seed=self.plan.seed
             )
 
     def _search(self, images: Pixels) -> list[str]:

@@ -14,8 +14,8 @@ from PIL import Image
 from ae_search.data import FolderSource, Source
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.errors import ImageError
-from ae_search.evaluation.alterations import Pixels
 from ae_search.image_file import read_image_file, thumbnail
+from ae_search.views import Pixels
 
 log = logging.getLogger(__name__)
 

@@ -43,6 +43,7 @@ from ae_search.export.parity import check_latents, check_parity
 from ae_search.export.warmup import write_warmup
 from ae_search.files import locked, make_folder, new_folder
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
+from ae_search.version_folders import next_version, version_folders
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def export_encoder(
     with _only_exporter(to):
         card = ModelCard(
             name=to.resolve().name,
-            version=max(versions(to), default=0) + 1,
+            version=next_version(to),
             fingerprint=fingerprint(encoder, adapted.image_shape, adapted.input_range),
             image_shape=adapted.image_shape,
             latent_dim=adapted.latent_dim,
@@ -129,12 +130,12 @@ def load_encoder(path: Path, *, custom_objects: Mapping[str, Any] | None = None)
 
 
 def versions(base: Path) -> list[int]:
-    """Return the version numbers below a model base path, as TensorFlow Serving sees them, ascending."""
-    if not base.is_dir():
-        return []
-    return sorted(
-        int(path.name) for path in base.iterdir() if path.is_dir() and re.fullmatch(r"[0-9]{1,18}", path.name)
-    )
+    """Return the version numbers below a model base path, as TensorFlow Serving sees them, ascending.
+
+    Raises:
+        ConfigurationError: The base path cannot be read.
+    """
+    return sorted(version_folders(base)) if base.is_dir() else []
 
 
 def fingerprint(encoder: Any, image_shape: tuple[int, int, int], input_range: InputRange = DEFAULT_RANGE) -> str:

@@ -13,7 +13,7 @@ LARGEST_MAP_PX = 8
 # Keras's 0.99 needs hundreds of batches to settle; a folder of 1,000 photographs has 8 an epoch.
 MOMENTUM = 0.9
 DECODER_UNITS = 512
-# Of each cell of the decoder's map.
+# Floats in each cell of the decoder's map.
 CELL_UNITS = 64
 
 

@@ -2,37 +2,91 @@
 
 import asyncio
 import functools
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 
 from ae_search.cores import cores
+from ae_search.model_server.joining import joined_inputs, rows_of, size_in_bytes, split_outputs
 from ae_search.model_server.options import Batching
-from ae_search.model_server.queueing import Queue, Task
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Inputs, Outputs, Servable
 
+# Share of the recent callers that are waited for. Fewer make smaller runs, which cost more than the waiting; the last
+# ones may be slow.
+COMPANY = 0.8
 MICROSECONDS = 1_000_000
 # Each of many rows may be a whole image file.
 MAX_WAITING_BYTES = 256 * 2**20
 STOPPED = "The server is stopping"
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
-# In the words of tensorflow_serving/batching/batching_session.cc.
-OTHER_SHAPES = (
-    "Tensors with name '{}' from different tasks have different shapes and padding is turned off.Set "
-    "pad_variable_length_inputs to true, or ensure that all tensors with the same namehave equal dimensions starting "
-    "with the first dim."
-)
-OTHER_ROWS = (
-    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors"
-)
-
 Result = Outputs | BaseException
+
+
+@dataclass(eq=False)
+class Task:
+    """One request that waits for its outputs."""
+
+    servable: Servable
+    signature: str
+    inputs: Inputs
+    rows: int
+    n_bytes: int
+    outputs: "asyncio.Future[Outputs]"
+
+
+@dataclass(eq=False)
+class Queue:
+    """The requests of one signature of one loaded version.
+
+    Attributes:
+        waiting: Requests in order of arrival.
+        rows: Their rows.
+        n_bytes: What their inputs take.
+        running: Runs under way.
+        unanswered: Requests that wait or run.
+        expected: The most that were unanswered at a time, of late.
+        timer: Ends the wait for company.
+    """
+
+    waiting: deque[Task] = field(default_factory=deque)
+    rows: int = 0
+    n_bytes: int = 0
+    running: int = 0
+    unanswered: int = 0
+    expected: float = 1.0
+    timer: asyncio.Handle | None = None
+
+    def add(self, task: Task) -> None:
+        """Take one more request."""
+        self.waiting.append(task)
+        self.rows += task.rows
+        self.n_bytes += task.n_bytes
+        self.unanswered += 1
+        self.expected = max(self.expected, self.unanswered)
+
+    def pop(self) -> None:
+        """Take the first request out."""
+        task = self.waiting.popleft()
+        self.rows -= task.rows
+        self.n_bytes -= task.n_bytes
+
+    def leave(self, task: Task) -> None:
+        """Forget a request whose caller has gone, if it still waits: its place is another's."""
+        if task in self.waiting:
+            self.waiting.remove(task)
+            self.rows -= task.rows
+            self.n_bytes -= task.n_bytes
+            self.unanswered -= 1
+
+    @property
+    def in_company(self) -> bool:
+        """Whether most of those that use to come are here."""
+        return len(self.waiting) >= COMPANY * self.expected
 
 
 class Batcher:
@@ -68,7 +122,7 @@ class Batcher:
         Raises:
             RequestRefused: It has too many rows, the queue is full, or the model refuses it.
         """
-        rows, n_bytes = _rows(inputs), sum(map(_bytes, inputs.values()))
+        rows, n_bytes = rows_of(inputs), sum(map(size_in_bytes, inputs.values()))
         if rows > (most := self._options.max_batch_size):
             raise RequestRefused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"Task size {rows} is larger than maximum input batch size {most}"
@@ -159,46 +213,6 @@ def _run_joined(batch: list[Task]) -> list[Result]:
     Raises:
         RequestRefused: The rows differ in shape, the model refuses one of them, or its outputs are no rows.
     """
-    inputs = {name: _joined(name, [task.inputs[name] for task in batch]) for name in batch[0].inputs}
-    return _split(batch[0].servable.execute(batch[0].signature, inputs), [task.rows for task in batch])
-
-
-def _joined(name: str, arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    if len(arrays) == 1:
-        return arrays[0]
-    if len({array.shape[1:] for array in arrays}) > 1:
-        raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, OTHER_SHAPES.format(name))
-    return np.concatenate(arrays)
-
-
-def _split(outputs: Outputs, rows: list[int]) -> list[Result]:
-    """Deal the rows of the outputs out to the requests."""
-    total = sum(rows)
-    for array in outputs.values():
-        if array.ndim == 0:
-            raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
-        if len(array) != total:
-            raise RequestRefused(grpc.StatusCode.FAILED_PRECONDITION, OTHER_ROWS)
-    ends = np.cumsum(rows).tolist()
-    return [
-        {name: array[end - count : end] for name, array in outputs.items()}
-        for end, count in zip(ends, rows, strict=True)
-    ]
-
-
-def _bytes(array: npt.NDArray[Any]) -> int:
-    return sum(map(len, array.ravel())) if array.dtype == object else array.nbytes
-
-
-def _rows(inputs: Inputs) -> int:
-    """Return the rows of a request.
-
-    Raises:
-        RequestRefused: Its inputs have different numbers of rows.
-    """
-    counts = {len(array) for array in inputs.values()}
-    if len(counts) != 1:
-        raise RequestRefused(
-            grpc.StatusCode.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size"
-        )
-    return counts.pop()
+    inputs = {name: joined_inputs(name, [task.inputs[name] for task in batch]) for name in batch[0].inputs}
+    outputs = batch[0].servable.execute(batch[0].signature, inputs)
+    return [*split_outputs(outputs, [task.rows for task in batch])]

@@ -7,11 +7,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from ae_search.model_server.registering import register
+from ae_search.model_server.servicers import MODEL_SERVICE, PREDICTION_SERVICE, register
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
 SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
 # Each is a call that does not end.
 MAX_WATCHES = 256

@@ -34,7 +34,7 @@ class Listening:
 
         Args:
             add_services: Adds the services to a `grpc.aio.Server`.
-            credentials: Of TLS, None for plain text.
+            credentials: Credentials for TLS, None for plain text.
             options: Options of gRPC.
             interceptors: The first one outermost.
             drain_s: Seconds that the calls of a server that has ended have to end.

@@ -27,9 +27,9 @@ from ae_search.contract import (
 )
 from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError, ServerError
 from ae_search.image_file import check_image, read_image_file
-from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Servable
+from ae_search.version_folders import SAVED_MODEL, require_version_folders, version_folders
 
 ROWS = 256
 FILES = 64

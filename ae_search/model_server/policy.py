@@ -1,11 +1,11 @@
 """Which versions are served, and the labels that name them."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from ae_search.errors import ConfigurationError
+from ae_search.version_folders import version_number
 
 LATEST = "latest"
 ALL = "all"
@@ -37,11 +37,11 @@ class VersionPolicy:
         kind, _, rest = text.partition(":")
         if text == ALL:
             return cls(latest=None)
-        if kind == LATEST and (text == LATEST or (_is_number(rest) and int(rest) > 0)):
+        if kind == LATEST and (text == LATEST or version_number(rest)):
             return cls(latest=int(rest or 1))
-        versions = rest.split(",")
-        if kind == SPECIFIC and all(map(_is_number, versions)):
-            return cls(latest=None, specific=frozenset(map(int, versions)))
+        versions = [version_number(one) for one in rest.split(",")]
+        if kind == SPECIFIC and None not in versions:
+            return cls(latest=None, specific=frozenset(one for one in versions if one is not None))
         raise ConfigurationError(
             f"A version policy is latest:N, all or specific:V,V, for example latest:2. Received: {text!r}."
         )
@@ -80,11 +80,12 @@ class Labels:
         versions: dict[str, int] = {}
         for text in texts:
             label, _, number = text.rpartition("=")
-            if not label or not _is_number(number):
+            version = version_number(number)
+            if not label or version is None:
                 raise ConfigurationError(f"A label is NAME=VERSION, for example stable=1. Received: {text!r}.")
             if label in versions:
                 raise ConfigurationError(f"The label {label!r} is given twice; it can name one version.")
-            versions[label] = int(number)
+            versions[label] = version
         return cls(versions, allow_unavailable)
 
     def check(self, available: Collection[int]) -> None:
@@ -100,7 +101,3 @@ class Labels:
                     f"{', '.join(map(str, sorted(available)))}. Choose a --version-policy that loads it, or allow it "
                     "with --allow-version-labels-for-unavailable-models."
                 )
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,18}", text) is not None

@@ -18,8 +18,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
 from ae_search.errors import ExportError
-from ae_search.model_server.folders import SAVED_MODEL
 from ae_search.model_server.operations import ALLOWED, RESTORING, SAVING
+from ae_search.version_folders import SAVED_MODEL
 
 # Weights lie in variables/; MobileNetV3's graph has 1 MiB. A parsed one takes up to forty times as much memory.
 MAX_GRAPH_BYTES = 32 * 2**20

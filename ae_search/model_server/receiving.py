@@ -15,7 +15,7 @@ import grpc
 
 from ae_search.model_server.options import Limits
 from ae_search.model_server.refusal import EXHAUSTED, NO_MESSAGE, RequestRefused
-from ae_search.model_server.registering import SMALL_BYTES
+from ae_search.model_server.servicers import SMALL_BYTES
 
 # What is sent in this time is bounded by the network; gRPC does not say how much it is.
 QUICK_S = 0.25

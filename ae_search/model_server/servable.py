@@ -16,10 +16,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ae_search.contract import IMAGE_BYTES, SIGNATURE_DESCRIBE, SIGNATURE_FLOAT
 from ae_search.errors import ExportError
 from ae_search.model_server.decoding import ROOM, runs
-from ae_search.model_server.folders import SAVED_MODEL
 from ae_search.model_server.program import check_program
 from ae_search.model_server.refusal import RequestRefused, refused_by_tensorflow, short_text
 from ae_search.model_server.tensors import decode_tensor, dtype_of, shape_of
+from ae_search.version_folders import SAVED_MODEL
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 MAX_MESSAGE_MIB = 64
+DRAIN_S = 10.0
 # gRPC takes the number of bytes as int32, and a port of 70000 for one of 4464.
 MAX_MAX_MESSAGE_MIB = 2047
 MAX_PORT = 65535
@@ -56,7 +57,7 @@ class ModelServer:
         batching: Batching | None = None,
         tls: ServerTls | None = None,
         max_message_mib: int = MAX_MESSAGE_MIB,
-        drain_s: float = 10.0,
+        drain_s: float = DRAIN_S,
         metrics_port: int | None = None,
         limits: Limits | None = None,
         interceptors: Sequence[Any] = (),

@@ -1,13 +1,18 @@
-"""TensorFlow Serving's two gRPC services over the embedded server's versions; its texts, as seen on 2.20."""
+"""TensorFlow Serving's two gRPC services over the embedded server's versions; its texts, as seen on 2.20.
+
+Methods learn of requests that are no message, or one that is not worth reading.
+"""
 
 import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isasyncgenfunction
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -18,17 +23,64 @@ from tensorflow_serving.apis import (
 
 from ae_search.contract import SIGNATURE_FLOAT
 from ae_search.model_server.failures import unforeseen
-from ae_search.model_server.health import MODEL_SERVICE, PREDICTION_SERVICE
 from ae_search.model_server.metrics import ServerMetrics
 from ae_search.model_server.predicting import Predicting
-from ae_search.model_server.refusal import RequestRefused
-from ae_search.model_server.registering import register
+from ae_search.model_server.refusal import NO_MESSAGE, RequestRefused
 from ae_search.model_server.served_model import ServedModel
+from ae_search.model_server.structure import check_predict_request
 from ae_search.model_server.versions import VersionStatus
 
 log = logging.getLogger(__name__)
 
 SIGNATURE_DEF = "signature_def"
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+# What is read in a moment whatever it holds; the requests of all methods but Predict are below it.
+SMALL_BYTES = 64 * 2**10
+
+
+def register(server: Any, service: str, methods: Mapping[Callable[..., Any], Any]) -> None:
+    """Add methods of a service to a server; the others of that service are UNIMPLEMENTED.
+
+    What is generated for a service raises when it cannot read a request, and gRPC logs a traceback each time: a
+    stranger can fill the log.
+
+    Args:
+        server: A `grpc.aio.Server`.
+        service: Full name of the service.
+        methods: Class of the request by method, which takes request and context, and is an asynchronous generator where
+            it answers with a stream. The request is a `RequestRefused` where it cannot be read.
+    """
+    handlers = {}
+    for method, request in methods.items():
+        kind = (
+            grpc.unary_stream_rpc_method_handler if isasyncgenfunction(method) else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.__name__] = kind(method, functools.partial(_read, request), _written)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+
+
+def _read(request: Any, data: bytes) -> Any:
+    try:
+        if len(data) > SMALL_BYTES:
+            _check(request, data)
+        return request.FromString(data)
+    except DecodeError:
+        return RequestRefused(grpc.StatusCode.INTERNAL, NO_MESSAGE)
+    except RequestRefused as refused:
+        return refused
+
+
+def _check(request: Any, data: bytes) -> None:
+    if request is predict_pb2.PredictRequest:
+        check_predict_request(data)
+    else:
+        text = f"The request has {len(data)} bytes; at most {SMALL_BYTES} are accepted for this method."
+        raise RequestRefused(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def _written(response: Any) -> Any:
+    return response.SerializeToString()
 
 
 class _Measured(Protocol):

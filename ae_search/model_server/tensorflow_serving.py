@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ae_search.cores import cores
 from ae_search.errors import ConfigurationError
-from ae_search.model_server.folders import require_version_folders
 from ae_search.model_server.options import Batching, ServerTls
 from ae_search.model_server.policy import Labels, VersionPolicy
 from ae_search.model_server.program import check_program
+from ae_search.version_folders import require_version_folders
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import grpc
 
 from ae_search.errors import AeSearchError, ConfigurationError, ExportError
 from ae_search.model_server.failures import unforeseen
-from ae_search.model_server.folders import SAVED_MODEL, require_version_folders, version_folders
 from ae_search.model_server.policy import VersionPolicy
 from ae_search.model_server.servable import Servable
 from ae_search.printable import printable
+from ae_search.version_folders import SAVED_MODEL, require_version_folders, version_folders
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ModelVersions:
             for version in missing:
                 self._note(VersionStatus(version, State.START))
             version = max(missing)
-            # Of several that `latest:N` wants, one that fails makes room for the next older one.
+            # One that fails, of several that `latest:N` wants, makes room for the next older one.
             self._load(version, found[version])
         wanted = self._policy.wanted(usable - self._failed)
         if wanted:

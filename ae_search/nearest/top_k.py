@@ -22,7 +22,8 @@ def top_k(queries: Rows, items: Rows, k: int, metric: Metric, *, skip: Ids | Non
 
     Args:
         queries: q vectors `[q, d]` of any real dtype.
-        items: n vectors `[n, d]`, maybe a memory map: they are read by blocks.
+        items: n vectors `[n, d]`, or n items of r vectors `[n, r, d]`, of which the nearest counts; maybe a memory map:
+            they are read by blocks.
         k: Neighbours, at least 1.
         metric: "angular", by cosine similarity, or "euclidean".
         skip: For each query the id `[q]` of an item that must not be found, because it is the query, or -1.
@@ -31,17 +32,18 @@ def top_k(queries: Rows, items: Rows, k: int, metric: Metric, *, skip: Ids | Non
         Ids `[q, k]`, the nearest first, equal ones by id; -1 after the last where there are fewer than k items. Where
         several items are equally near at the k-th place, any of them may be left out.
     """
+    vectors = 1 if items.ndim == 2 else items.shape[1]
     centre = _centre(items, metric)
     prepared = _prepared(queries, metric, centre)
     own = np.full(len(queries), NONE) if skip is None else skip
     scores = np.full((len(queries), k), -np.inf, np.float32)
     ids = np.full((len(queries), k), NONE, np.int64)
-    size = int(np.clip(_BLOCK_FLOATS // max(1, items.shape[1]), 256, _BLOCK_ITEMS))
-    rows = max(1, _BLOCK_FLOATS // (size + k))
+    size = -(-int(np.clip(_BLOCK_FLOATS // max(1, items.shape[-1]), 256, _BLOCK_ITEMS)) // vectors)
+    rows = max(1, _BLOCK_FLOATS // (size * vectors + k))
     # Written again and again: fresh memory would take longer than the products.
-    products = np.empty((min(rows, len(queries)), size), np.float32)
+    products = np.empty((min(rows, len(queries)), size * vectors), np.float32)
     for start in range(0, len(items), size):
-        block = _prepared(items[start : start + size], metric, centre)
+        block = _prepared(items[start : start + size].reshape(-1, items.shape[-1]), metric, centre)
         # An item's squared norm counts against it; all unit vectors have the same.
         penalty = np.vecdot(block, block) / 2 if metric == "euclidean" else None
         for first in range(0, len(queries), rows):
@@ -49,6 +51,8 @@ def top_k(queries: Rows, items: Rows, k: int, metric: Metric, *, skip: Ids | Non
             found = np.matmul(prepared[part], block.T, out=products[: len(queries[part]), : len(block)])
             if penalty is not None:
                 found -= penalty
+            if vectors > 1:
+                found = found.reshape(len(found), -1, vectors).max(axis=2)
             _hide(found, own[part] - start)
             _keep_best(scores[part], ids[part], found, start)
     return _in_order(scores, ids)
@@ -57,8 +61,8 @@ def top_k(queries: Rows, items: Rows, k: int, metric: Metric, *, skip: Ids | Non
 def _centre(items: Rows, metric: Metric) -> npt.NDArray[np.float32]:
     """Return what to subtract: distances stay as they are, and float32 keeps more of their digits."""
     if metric == "angular":
-        return np.zeros(items.shape[1], np.float32)
-    return np.asarray(items[:4096].astype(np.float64).mean(axis=0), np.float32)
+        return np.zeros(items.shape[-1], np.float32)
+    return np.asarray(items[:4096].reshape(-1, items.shape[-1]).astype(np.float64).mean(axis=0), np.float32)
 
 
 def _prepared(rows: Rows, metric: Metric, centre: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

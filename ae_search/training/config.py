@@ -2,16 +2,21 @@
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.pipeline import CACHES, Cache, images_at_once, kept_in_memory
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
+from ae_search.training.options import TrainingOptions
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
 
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
+DEFAULTS = TrainingOptions()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,9 @@ class TrainingConfig:
         latent_dim: Floats in a latent.
         epochs: Epochs in all.
         batch_size: Images a batch.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam, at the beginning.
         validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
-        seed: Of weights, shuffle and hold-out.
+        seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         recipe: What the encoder is trained to.
@@ -47,22 +52,7 @@ class TrainingConfig:
     recipe: Recipe = field(default_factory=Recipe)
 
 
-def configure(
-    source: Source,
-    *,
-    architecture: Architecture = "gradients",
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    latent_dim: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    validation: float | None = None,
-    seed: int = 42,
-    cache: Cache = "auto",
-    time_limit_s: float | None = None,
-    **ingredients: object,
-) -> TrainingConfig:
+def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingConfig:
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
@@ -70,33 +60,19 @@ def configure(
     more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
     colour. Where images are not kept in memory, the partner of each is a view of itself.
 
+    Args:
+        source: The images.
+        options: What is asked for.
+
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
     """
-    height, width, depth = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
-    if image_size is not None:
-        height, width = image_size
-    image_shape = (height, width, channels if channels is not None else depth)
-    tutorial = architecture == "tutorial"
-    config = TrainingConfig(
-        source=source.name,
-        image_shape=image_shape,
-        architecture=architecture,
-        latent_dim=_latent_dim(image_shape, architecture, latent_dim),
-        epochs=epochs if epochs is not None else (20 if tutorial else default_epochs(len(source))),
-        batch_size=batch_size if batch_size is not None else (400 if tutorial else images_at_once(image_shape)),
-        learning_rate=learning_rate if learning_rate is not None else (1e-3 if tutorial else 3e-3),
-        validation=validation if validation is not None else (0.0 if tutorial else 0.05),
-        seed=seed,
-        cache=cache,
-        time_limit_s=time_limit_s,
-        recipe=_recipe(source, architecture, image_shape, ingredients),
-    )
+    config = _filled_in(source, options)
     check(config)
     if config.recipe.contrast and config.recipe.partner == "neighbour" and not _kept(source, config):
-        if ingredients.get("partner") == "neighbour":
+        if options.partner == "neighbour":
             raise ConfigurationError(
-                f"--partner neighbour needs the images in memory (--cache memory). Received: --cache {cache}."
+                f"--partner neighbour needs the images in memory (--cache memory). Received: --cache {config.cache}."
             )
         config = replace(config, recipe=replace(config.recipe, partner="view"))
     if config.recipe.labels and not class_counts(source):
@@ -104,33 +80,59 @@ def configure(
     return config
 
 
+def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
+    image_shape, tutorial = _image_shape(source, options), options.architecture == "tutorial"
+    return TrainingConfig(
+        source=source.name,
+        image_shape=image_shape,
+        architecture=options.architecture,
+        latent_dim=_latent_dim(image_shape, options),
+        epochs=_or(options.epochs, 20 if tutorial else default_epochs(len(source))),
+        batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
+        learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
+        validation=_or(options.validation, 0.0 if tutorial else 0.05),
+        seed=options.seed,
+        cache=options.cache,
+        time_limit_s=options.time_limit_s,
+        recipe=_recipe(source, image_shape, options),
+    )
+
+
+def _or(asked: T | None, default: T) -> T:
+    return default if asked is None else asked
+
+
+def _image_shape(source: Source, options: TrainingOptions) -> tuple[int, int, int]:
+    height, width, channels = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
+    if options.image_size is not None:
+        height, width = options.image_size
+    return height, width, _or(options.channels, channels)
+
+
 def _kept(source: Source, config: TrainingConfig) -> bool:
     return kept_in_memory(source, config.image_shape, config.cache)
 
 
-def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, latent_dim: int | None) -> int:
-    if architecture not in ARCHITECTURES:
-        raise ConfigurationError(f"--architecture must be one of {', '.join(ARCHITECTURES)}. Received: {architecture}.")
+def _latent_dim(image_shape: tuple[int, int, int], options: TrainingOptions) -> int:
+    if options.architecture not in ARCHITECTURES:
+        raise ConfigurationError(
+            f"--architecture must be one of {', '.join(ARCHITECTURES)}. Received: {options.architecture}."
+        )
     try:
-        return latent_dim_of(image_shape, architecture, latent_dim)
+        return latent_dim_of(image_shape, options.architecture, options.latent_dim)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
 
 
-def _recipe(
-    source: Source, architecture: Architecture, image_shape: tuple[int, int, int], asked: dict[str, object]
-) -> Recipe:
+def _recipe(source: Source, image_shape: tuple[int, int, int], options: TrainingOptions) -> Recipe:
     """Return the recipe of the architecture for these images, with what was asked for instead."""
-    unknown = asked.keys() - {one.name for one in fields(Recipe)}
-    if unknown:
-        raise TypeError(f"Expected ingredients of {[one.name for one in fields(Recipe)]}. Received: {sorted(unknown)}.")
-    wanted = {name: value for name, value in asked.items() if value is not None}
-    recipe = Recipe() if architecture == "tutorial" else default_recipe(len(source), image_shape)
-    if architecture != "gradients":
+    recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
+    if options.architecture != "gradients":
         recipe = replace(recipe, from_components=False)
-    if wanted.get("contrast") == 0:
+    if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
-    return replace(recipe, **wanted)  # type: ignore[arg-type]
+    asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
+    return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
 
 
 def check(config: TrainingConfig) -> None:
@@ -162,7 +164,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
         ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
         ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
         (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),
-        ("time_limit_s must be above 0", limit, limit is None or limit > 0),
+        ("time_limit_s must be above 0 and finite", limit, limit is None or 0 < limit < math.inf),
     ]
 
 

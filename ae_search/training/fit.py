@@ -17,7 +17,7 @@ from ae_search.files import write_atomically
 from ae_search.model.heads import PIXELS
 from ae_search.training.callbacks import EPOCHS, callbacks_for
 from ae_search.training.config import TrainingConfig
-from ae_search.training.precision import PrecisionOfSample, check_labels
+from ae_search.training.precision_callback import PrecisionOfSample, check_labels
 from ae_search.training.preparation import Prepared, prepare
 from ae_search.training.run_folder import prepare_run
 from ae_search.training.scaling import scale_latents

@@ -23,7 +23,7 @@ def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> n
     Args:
         images: The images.
         groups: Positions that are each other's neighbours: those trained on, and those held out.
-        seed: Of the parts that a group of more than 65,536 images is divided into.
+        seed: Seed of the parts that a group of more than 65,536 images is divided into.
 
     Returns:
         int32 `[len(source), 5]`: positions of the neighbours at the position of each image.

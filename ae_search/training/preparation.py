@@ -14,8 +14,8 @@ from ae_search.data.sources import class_counts
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
 from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
+from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.config import TrainingConfig
-from ae_search.training.examples import NO_CLASS, Examples
 from ae_search.training.partners import nearest_partners
 from ae_search.training.starting import start_from_components
 
@@ -32,7 +32,7 @@ class Prepared:
         images: The images.
         kept: Positions trained on.
         held_out: Positions held out.
-        examples: Makes the datasets.
+        batches: Makes the datasets.
         autoencoder: Encoder and decoder.
         trainer: The compiled model that is trained; it holds the autoencoder and what only the training needs.
         steps: Batches an epoch.
@@ -43,7 +43,7 @@ class Prepared:
     images: Images
     kept: Positions
     held_out: Positions
-    examples: Examples
+    batches: Batches
     autoencoder: Any
     trainer: Any
     steps: int
@@ -56,18 +56,18 @@ class Prepared:
 
     def dataset(self) -> Any:
         """Return the dataset that is trained on, without end."""
-        return self.examples.training(self.kept, self.batch_size, seed=self.config.seed)
+        return self.batches.training(self.kept, self.batch_size, seed=self.config.seed)
 
     def validation(self) -> dict[str, Any]:
         """Return what `fit` is told about validation."""
         if not len(self.held_out):
             return {}
-        batches = self.examples.held_out(self.held_out, self.config.batch_size)
+        held_out = self.batches.held_out(self.held_out, self.config.batch_size)
         if self.images.pixels is not None:
-            return {"validation_data": batches}
-        # Of files Keras cannot know how many can be read; it wants steps, and rounds them up to whole executions.
+            return {"validation_data": held_out}
+        # Keras cannot know how many files can be read; it wants steps, and rounds them up to whole executions.
         steps = math.ceil(len(self.held_out) / self.config.batch_size)
-        return {"validation_data": batches.repeat(), "validation_steps": steps}
+        return {"validation_data": held_out.repeat(), "validation_steps": steps}
 
 
 def prepare(source: Source, config: TrainingConfig) -> Prepared:
@@ -79,13 +79,13 @@ def prepare(source: Source, config: TrainingConfig) -> Prepared:
     keras.utils.set_random_seed(config.seed)
     images = readable_images(source, config.image_shape, cache=config.cache)
     kept, held_out = _split(images, config)
-    examples = _examples(images, kept, held_out, config)
+    batches = _batches(images, kept, held_out, config)
     autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
     if config.recipe.from_components:
         start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
     steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
     compile_trainer(trainer, config, at_once)
-    return Prepared(config, images, kept, held_out, examples, autoencoder, trainer, steps, at_once)
+    return Prepared(config, images, kept, held_out, batches, autoencoder, trainer, steps, at_once)
 
 
 def whole_executions(steps: int) -> tuple[int, int]:
@@ -148,11 +148,11 @@ def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions
     return np.sort(shuffled[count:]), np.sort(shuffled[:count])
 
 
-def _examples(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Examples:
+def _batches(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Batches:
     recipe = config.recipe
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
         partners = nearest_partners(images, [kept, held_out], seed=config.seed)
     number = {label: at for at, label in enumerate(class_counts(images.source))}
     classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
-    return Examples(images, recipe, partners, classes)
+    return Batches(images, recipe, partners, classes)

@@ -30,7 +30,7 @@ class Recipe:
             are to give back what was there before.
         from_components: Whether the linear part of the latents begins, before the training, as the principal components
             of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
-        schedule: Of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
+        schedule: Schedule of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
     """

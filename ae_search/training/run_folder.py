@@ -19,10 +19,26 @@ from typing import Any
 
 import keras
 
+from ae_search.checked_json import (
+    MAX_WHOLE,
+    number_of,
+    object_of,
+    one_of,
+    parsed_object,
+    value_of,
+    whole_of,
+    wholes_of,
+)
+from ae_search.data.pipeline import CACHES
 from ae_search.errors import ConfigurationError
 from ae_search.files import check_one_name, is_folder, make_folder, regular_stat, write_atomically
+from ae_search.model import ARCHITECTURES
 from ae_search.training.config import TrainingConfig, check
-from ae_search.training.recipe import Recipe
+from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
+
+MAX_CONFIG_BYTES = 2**20
+# It names each image that could not be read.
+MAX_SUMMARY_BYTES = 2**26
 
 
 def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
@@ -51,7 +67,7 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
         told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
     if (run / "summary.json").exists():
-        finished: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        finished = read_summary(run)
         # A training that ended at its time limit is as finished as one that ran all its epochs.
         if finished["epochs"] >= config.epochs or config.time_limit_s == finished["time_limit_s"] is not None:
             return finished
@@ -82,16 +98,76 @@ def read_config(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if set(raw["recipe"]) != {one.name for one in fields(Recipe)}:
-            raise ConfigurationError(f"{run} is of another version of ae-search; train into another --run folder.")
-        height, width, channels = raw["image_shape"]
-        raw |= {"image_shape": (height, width, channels), "recipe": Recipe(**raw["recipe"])}
-        config = TrainingConfig(**raw)
+        raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
+        recipe = object_of(raw, "recipe")
+        for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
+            if found.keys() != {one.name for one in fields(kind)}:
+                raise ConfigurationError(f"{run} is of another version of ae-search; train into another --run folder.")
+        config = _config(raw, _recipe(recipe))
         check(config)
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} is damaged ({error}).") from error
     return config
+
+
+def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
+    height, width, channels = wholes_of(raw, "image_shape", 3)
+    return TrainingConfig(
+        source=value_of(raw, "source", str),
+        image_shape=(height, width, channels),
+        architecture=one_of(raw, "architecture", ARCHITECTURES),
+        latent_dim=whole_of(raw, "latent_dim", 1),
+        epochs=whole_of(raw, "epochs", 1),
+        batch_size=whole_of(raw, "batch_size", 1),
+        learning_rate=number_of(raw, "learning_rate"),
+        validation=number_of(raw, "validation"),
+        seed=whole_of(raw, "seed", 0, MAX_WHOLE),
+        cache=one_of(raw, "cache", CACHES),
+        time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
+        recipe=recipe,
+    )
+
+
+def _recipe(raw: dict[str, Any]) -> Recipe:
+    return Recipe(
+        pixels=number_of(raw, "pixels"),
+        gradients=number_of(raw, "gradients"),
+        colours=number_of(raw, "colours"),
+        contrast=number_of(raw, "contrast"),
+        partner=one_of(raw, "partner", PARTNERS),
+        labels=number_of(raw, "labels"),
+        moved=number_of(raw, "moved"),
+        spoiled=number_of(raw, "spoiled"),
+        from_components=value_of(raw, "from_components", bool),
+        schedule=one_of(raw, "schedule", SCHEDULES),
+        scaled=value_of(raw, "scaled", bool),
+    )
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return the figures of a finished training, as `train` returned them.
+
+    Raises:
+        ConfigurationError: The training has not ended, or its summary.json is damaged.
+    """
+    path = run / "summary.json"
+    if not path.is_file():
+        raise ConfigurationError(f"The training in {run} has not ended; run its `ae-search train` command again.")
+    try:
+        # A loss that grew beyond all bounds is a figure as well.
+        raw = parsed_object(path.read_bytes(), max_bytes=MAX_SUMMARY_BYTES, finite=False)
+        for name in ("epochs", "images", "held_out"):
+            whole_of(raw, name, 0)
+        for name in ("seconds", "loss", "best_loss"):
+            value_of(raw, name, float)
+        for name in ("damaged", "data"):
+            object_of(raw, name)
+        one_of(raw, "monitor", ("loss", "val_loss"))
+        if raw["time_limit_s"] is not None:
+            number_of(raw, "time_limit_s")
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path} is damaged ({error!r}); train the run again.") from error
+    return raw
 
 
 def load_autoencoder(run: Path, which: str = "best") -> Any:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.principal import LEAST_VARIANCE
+from ae_search.principal import principal_axes
 
-POWER = -0.25
 # Directions of a smaller share of the largest eigenvalue hardly vary: they count like the least of the others, for few
 # images leave some without any variance, and blown up, those would outweigh all else in images that come later.
 LEAST_SHARE = 1e-6
@@ -19,15 +18,12 @@ def scale_latents(autoencoder: Any, latents: npt.NDArray[np.float32]) -> None:
     The change is folded into the encoder's last layer, and its inverse into those of the decoder that latents enter.
 
     Args:
-        autoencoder: Of layers "encoder", which ends with a dense layer "latents", and "decoder", whose latents enter
-            dense layers "expand" and "straight". Its weights change.
+        autoencoder: Has the layers "encoder", whose last layer "latents" is dense, and "decoder", whose dense layers
+            "expand" and "straight" take the latents. Its weights change.
         latents: Float32 `[n, d]` of the images that it was trained on.
     """
-    mean = latents.mean(axis=0, dtype=np.float64)
-    values, axes = np.linalg.eigh(np.cov((latents - mean).T, bias=True).reshape(len(mean), len(mean)))
-    values, axes = values[::-1], axes[:, ::-1]
-    least = values[values > LEAST_SHARE * values[0]].min(initial=values[0])
-    scales = np.maximum(values, least) ** POWER if values[0] > LEAST_VARIANCE else np.ones(len(mean))
+    found = principal_axes(latents)
+    mean, axes, scales = found.mean, found.axes, found.scales(LEAST_SHARE)
     there, back = axes * scales, (axes / scales).T
     last = autoencoder.get_layer("encoder").get_layer("latents")
     kernel, bias = last.get_weights()

@@ -17,10 +17,10 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
     """Let an encoder's linear way from what it measures to its latents be their scaled principal components.
 
     Args:
-        encoder: Of architecture "gradients": its weights change. Others measure nothing, and stay as they are.
+        encoder: Its weights change if its architecture is "gradients"; others measure nothing, and stay as they are.
         images: The images.
         positions: Which of them to learn the components from; of more than 20,000, some at random.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
     if MEASURED not in [layer.name for layer in encoder.layers]:
         return

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ae_search.data.alterations import moved, spoiled
+from ae_search.data.random_alterations import moved, spoiled
 
 
 @pytest.fixture

@@ -9,22 +9,22 @@ from PIL import Image
 
 from ae_search.contract import ModelRef
 from ae_search.evaluation.results import (
-    Answer,
     Confusion,
     Evaluation,
-    Examples,
     IndexRecall,
-    LatentSample,
-    QueryResult,
-    Reconstructions,
+    RecallAtEffort,
     Retrieval,
     ReverseSearch,
 )
-from ae_search.index.store.manifest import RecallPoint
+from ae_search.evaluation.shown import Answer, Examples, LatentSample, QueryResult, Reconstructions
 
 LABELS = ("bag", "coat", "shirt")
 NAMES = ("ours version 3", "pixels", "gradients, PCA")
-CURVE = (RecallPoint(100, 0.7, 0.01, 0.05), RecallPoint(200, 0.9, 0.01, 0.1), RecallPoint(400, 0.98, 0.01, 0.2))
+CURVE = (
+    RecallAtEffort(100, 0.7, 0.01, 0.05),
+    RecallAtEffort(200, 0.9, 0.01, 0.1),
+    RecallAtEffort(400, 0.98, 0.01, 0.2),
+)
 
 
 def picture(seed=0, form="PNG", size=(28, 28)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_search.evaluation.alterations import ALTERATIONS, altered
+from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
 
 SHAPES = [(28, 28, 1), (64, 48, 3), (8, 8, 1), (2, 2, 1), (1, 1, 3)]
 

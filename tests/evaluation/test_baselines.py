@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ae_search import principal
-from ae_search.evaluation.baselines import fit_baselines, gradients, random_encoder
+from ae_search.evaluation.measures.baselines import fit_baselines, gradients, random_encoder
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
 

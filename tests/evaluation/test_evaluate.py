@@ -11,8 +11,8 @@ from pixel_encoder import OTHER, PixelEncoder, at
 
 from ae_search.data import ArraySource, open_source
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.evaluation.alterations import ALTERATIONS
 from ae_search.evaluation.evaluate import evaluate
+from ae_search.evaluation.measures.copy_alterations import ALTERATIONS
 from ae_search.evaluation.measuring import Plan
 from ae_search.index import IndexBuilder, LatentIndex
 
@@ -72,6 +72,25 @@ def test_it_says_what_was_measured(result):
     assert result.labels == ("left", "top")
     assert result.damaged == {}
     assert result.notes == ()
+
+
+def test_an_item_of_several_latents_counts_by_the_nearest(result, database, tmp_path):
+    encoder, keys = PixelEncoder(at(2)), [database.key(place) for place in range(len(database))]
+    latents = encoder.encode(database.images)
+    with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=10, recall=1.0)) as builder:
+        builder.add(latents[:20], keys[:20], database.labels[:20])
+        # Brightness is above 0, so that nothing is near to what is below.
+        several = np.stack([-latents[20:], latents[20:], -latents[20:]], axis=1)
+        builder.add(several, keys[20:], database.labels[20:])
+    with LatentIndex.open(tmp_path / "index") as opened:
+        found = evaluate(opened, encoder, source("made/test", 40, 1), [database], plan=PLAN)
+    assert found.retrieval == result.retrieval
+    assert found.reverse_search[0].found_first == result.reverse_search[0].found_first
+    assert found.recall.recall_at_10 == 1.0
+    for ours, other in zip(found.examples.worst, result.examples.worst, strict=True):
+        assert [(one.key, one.similarity) for one in ours.neighbours] == [
+            (one.key, pytest.approx(one.similarity)) for one in other.neighbours
+        ]
 
 
 def test_our_latents_are_the_pixels_so_both_rows_agree(result):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ae_search.nearest as nearest_room
-from ae_search.evaluation.metrics import Judged, Labels, average_precision
+from ae_search.evaluation.measures.metrics import Judged, NumberedLabels, average_precision
 from ae_search.nearest import NONE, top_k
 from ae_search.nearest.comparing import queries as as_queries
 from ae_search.nearest.exact import nearest
@@ -38,8 +38,20 @@ def test_the_neighbours_are_those_of_a_plain_sort(small_blocks, metric, k):
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
 def test_they_are_those_of_the_indexs_own_exact_search(small_blocks, metric):
     queries, items = vectors(20, seed=1), vectors(600)
-    theirs = [[item for _, item, _ in row] for row in nearest(as_queries(queries, 7), items, 10, metric)]
+    theirs = [[item for _, item, _ in row] for row in nearest(as_queries(queries), items, 10, metric)]
     assert top_k(queries, items, 10, metric).tolist() == theirs
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+@pytest.mark.parametrize("k", [1, 10])
+def test_an_item_of_several_vectors_counts_by_its_nearest(small_blocks, metric, k):
+    queries, rows = vectors(40, seed=1), vectors(2100).reshape(700, 3, 7)
+    every = np.argsort([top_k(queries, rows.reshape(-1, 7), 2100, metric)], axis=2)[0]
+    # The rank of an item is that of its best vector.
+    expected = np.argsort(every.reshape(40, 700, 3).min(axis=2), axis=1)[:, :k]
+    assert top_k(queries, rows, k, metric).tolist() == expected.tolist()
+    own = expected[:, 0]
+    assert not (top_k(queries, rows, k, metric, skip=own) == own[:, np.newaxis]).any()
 
 
 def test_equal_items_come_by_id_and_far_offsets_do_not_blur_distances(small_blocks):
@@ -95,7 +107,7 @@ def test_average_precision_by_hand(relevant, total, expected):
 
 @pytest.fixture
 def judged():
-    labels = Labels.of(["b", "a", "b"], ["a", "b", None, "b", "c"])
+    labels = NumberedLabels.of(["b", "a", "b"], ["a", "b", None, "b", "c"])
     # The second query is item 0 itself.
     return Judged.of(np.array([[1, 0, 3, 2], [2, 4, 1, NONE], [3, 1, 0, 4]]), labels, np.array([NONE, 0, NONE]))
 
@@ -126,7 +138,7 @@ def test_means_worst_label_and_confusion(judged):
 
 
 def test_a_query_that_is_an_item_is_not_counted_among_what_could_be_found():
-    labels = Labels.of(["a"], ["a", "a", "b"])
+    labels = NumberedLabels.of(["a"], ["a", "a", "b"])
     neighbours = top_k(vectors(3)[:1], vectors(3), 1000, "angular", skip=np.array([0]))
     judged = Judged.of(neighbours, labels, np.array([0]))
     place = neighbours[0].tolist().index(1)

@@ -11,8 +11,8 @@ from PIL import Image
 from synthetic_evaluation import bomb, evaluation, picture, sample
 
 from ae_search.errors import ConfigurationError
-from ae_search.evaluation.projector import write_projector
-from ae_search.evaluation.results import LatentSample
+from ae_search.evaluation.report.projector import write_projector
+from ae_search.evaluation.shown import LatentSample
 
 FILES = {"latents.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt"}
 

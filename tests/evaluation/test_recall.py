@@ -7,7 +7,7 @@ import pytest
 from build_options import build_options
 from pixel_encoder import CARD
 
-from ae_search.evaluation.recall import measure_recall
+from ae_search.evaluation.measures.recall import measure_recall
 from ae_search.index import IndexBuilder, LatentIndex
 
 DIM = 16
@@ -37,14 +37,14 @@ def distances(queries, items, metric):
 def test_recall_is_the_share_of_true_neighbours(index, latents):
     queries = np.random.default_rng(1).normal(size=(60, DIM)).astype(np.float32)
     result = measure_recall(index, queries, [f"query {at}" for at in range(60)])
-    true = np.argsort(distances(queries, latents, index.manifest.metric), axis=1)[:, :10]
+    true = np.argsort(distances(queries, latents, index.metric), axis=1)[:, :10]
     for point in result.curve:
         rows = index.search(queries, 10, effort=point.effort)
         shares = [len({n.id for n in row} & set(ids)) / 10 for row, ids in zip(rows, true.tolist(), strict=True)]
         assert point.recall == pytest.approx(np.mean(shares))
         assert point.error == pytest.approx(np.std(shares) / np.sqrt(60), abs=1e-5)
     assert result.queries == 60
-    assert result.effort == index.manifest.effort
+    assert result.effort == index.info().effort
     assert 0.3 < result.recall_at_10 < 1.0
     assert result.recall_at_10 == next(p.recall for p in result.curve if p.effort == result.effort)
     assert 0 < result.median_ms <= result.p99_ms
@@ -59,7 +59,7 @@ def test_an_item_that_is_the_query_is_no_neighbour(index, latents):
     chosen = list(range(40))
     keys = [f"item {at}" for at in chosen]
     result = measure_recall(index, latents[chosen], keys)
-    between = distances(latents[chosen], latents, index.manifest.metric)
+    between = distances(latents[chosen], latents, index.metric)
     between[chosen, chosen] = np.inf
     true = np.argsort(between, axis=1)[:, :10]
     rows = index.search(latents[chosen], 11, effort=result.effort)

@@ -9,7 +9,8 @@ from synthetic_evaluation import CURVE, NAMES, evaluation, query, sample
 
 from ae_search.errors import ConfigurationError
 from ae_search.evaluation.report import write_report
-from ae_search.evaluation.results import Confusion, Examples, IndexRecall, LatentSample, Retrieval
+from ae_search.evaluation.results import Confusion, IndexRecall, Retrieval
+from ae_search.evaluation.shown import Examples, LatentSample
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from synthetic_evaluation import bomb, evaluation, picture, query, sample
 from ae_search.evaluation.report import write_report
 from ae_search.evaluation.report.page import page as page_of
 from ae_search.evaluation.report.pictures import Album, reencoded
-from ae_search.evaluation.results import Examples
+from ae_search.evaluation.shown import Examples
 
 HOSTILE = (
     "<script>alert(1)</script>",

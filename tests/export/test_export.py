@@ -157,6 +157,16 @@ def test_versions_count_up_and_nothing_is_overwritten(tiny_encoder, tmp_path):
     assert {path.name for path in base.iterdir()} == {"7", "8", "v9", ".lock"}
 
 
+def test_the_next_version_is_above_the_newest_that_a_server_sees(tiny_encoder, tmp_path):
+    base = tmp_path / "tiny"
+    (base / "1000000000000000000").mkdir(parents=True)
+    (base / "99999999999999999999").mkdir()  # no server counts so far
+    assert export_encoder(tiny_encoder, base).name == "1000000000000000001"
+    (base / str(2**63 - 1)).mkdir()
+    with pytest.raises(ConfigurationError, match="no number is higher"):
+        export_encoder(tiny_encoder, base)
+
+
 def test_a_failed_export_leaves_nothing(tiny_encoder, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")

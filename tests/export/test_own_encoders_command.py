@@ -192,4 +192,4 @@ def test_options_of_own_encoders_do_not_go_with_a_run(option, tmp_path):
 
 
 def test_the_help_says_that_a_module_is_run():
-    assert "Imports and runs" in " ".join(invoke("--help").output.replace("│", " ").split())
+    assert "which is imported and run" in " ".join(invoke("--help").output.replace("│", " ").split())

@@ -52,6 +52,7 @@ def break_version(folder):
         ("all", {1, 2, 3}, {1, 2, 3}),
         ("specific:1,3", {1, 2, 3}, {1, 3}),
         ("specific:007", {7, 8}, {7}),
+        ("specific:9223372036854775807", {7, 2**63 - 1}, {2**63 - 1}),
         ("specific:5", {1}, set()),
         ("latest:1", set(), set()),
     ],
@@ -63,7 +64,20 @@ def test_policies(text, versions, wanted):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "latest:0", "latest:", "latest:-1", "latest:x", "all:1", "specific", "specific:", "specific:1,", "new"]
+    "text",
+    [
+        "",
+        "latest:0",
+        "latest:",
+        "latest:-1",
+        "latest:x",
+        "all:1",
+        "specific",
+        "specific:",
+        "specific:1,",
+        "specific:9223372036854775808",
+        "new",
+    ],
 )
 def test_wrong_policies(text):
     with pytest.raises(ConfigurationError, match="latest:N, all or specific:V"):

@@ -9,7 +9,7 @@ from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.gradients import HIDDEN_UNITS
 from ae_search.model.histograms import cell_means, colour_histogram, oriented_gradients
 from ae_search.principal import fit_components
-from ae_search.training import configure
+from ae_search.training import TrainingOptions, configure
 from ae_search.training.scaling import scale_latents
 from ae_search.training.starting import start_from_components
 
@@ -80,7 +80,7 @@ def test_latents_begin_as_components_of_what_is_measured(latent_dim, channels):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_few_images_begin_with_the_components_that_they_span(digits, count):
-    config = configure(digits, latent_dim=16)
+    config = configure(digits, TrainingOptions(latent_dim=16))
     images = readable_images(digits, config.image_shape)
     encoder = build_encoder(config.image_shape, architecture="gradients", latent_dim=16)
     before = encoder.get_layer("latents").kernel.numpy()

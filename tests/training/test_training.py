@@ -14,7 +14,7 @@ import pytest
 
 from ae_search.data import open_source
 from ae_search.errors import ConfigurationError
-from ae_search.training import configure, load_autoencoder, read_config, train
+from ae_search.training import TrainingOptions, configure, load_autoencoder, read_config, train
 from ae_search.training.callbacks import _mend_backup, _TimeLimit
 from ae_search.training.recipe import Recipe, default_epochs
 
@@ -26,7 +26,7 @@ def rows_of(run):
 
 def test_a_run_leaves_what_it_promises_and_goes_on_when_more_is_asked(digits, tmp_path):
     run = tmp_path / "run"
-    config = configure(digits, epochs=2, latent_dim=4, validation=0.25)
+    config = configure(digits, TrainingOptions(epochs=2, latent_dim=4, validation=0.25))
     summary = train(digits, config, run, verbose=False)
     assert summary["epochs"] == 2
     assert (summary["images"], summary["held_out"]) == (270, 90)
@@ -36,7 +36,9 @@ def test_a_run_leaves_what_it_promises_and_goes_on_when_more_is_asked(digits, tm
     before = load_autoencoder(run, "last").get_weights()
 
     assert train(digits, config, run, verbose=False) == summary
-    more = train(digits, configure(digits, epochs=3, latent_dim=4, validation=0.25), run, verbose=False)
+    more = train(
+        digits, configure(digits, TrainingOptions(epochs=3, latent_dim=4, validation=0.25)), run, verbose=False
+    )
     assert more["epochs"] == 3
     assert [row["epoch"] for row in rows_of(run)] == ["0", "1", "2"]
     assert more["loss"] < summary["loss"]
@@ -44,11 +46,11 @@ def test_a_run_leaves_what_it_promises_and_goes_on_when_more_is_asked(digits, tm
     assert load_autoencoder(run).get_layer("encoder").output_shape == (None, 4)
 
     with pytest.raises(ConfigurationError, match="latent_dim=4"):
-        train(digits, configure(digits, epochs=3, latent_dim=5, validation=0.25), run)
+        train(digits, configure(digits, TrainingOptions(epochs=3, latent_dim=5, validation=0.25)), run)
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(digits, tmp_path):
-    config = configure(digits, epochs=3, latent_dim=4, validation=0.25)
+    config = configure(digits, TrainingOptions(epochs=3, latent_dim=4, validation=0.25))
     summary = train(digits, config, tmp_path / "run", verbose=False)
     losses = [float(row["val_loss"]) for row in rows_of(tmp_path / "run")]
     assert summary["best_loss"] == min(losses)
@@ -59,9 +61,9 @@ KILLED = """
 import sys
 from pathlib import Path
 from ae_search.data import open_source
-from ae_search.training import configure, train
+from ae_search.training import TrainingOptions, configure, train
 source = open_source("digits/test")
-train(source, configure(source, epochs=400, latent_dim=4), Path(sys.argv[1]), verbose=False)
+train(source, configure(source, TrainingOptions(epochs=400, latent_dim=4)), Path(sys.argv[1]), verbose=False)
 """
 
 
@@ -79,7 +81,7 @@ def test_a_killed_training_resumes_at_its_last_epoch(digits, tmp_path):
     assert done >= 2
     for name in ("best.keras", "last.keras"):
         keras.models.load_model(run / "epochs" / name, compile=False)
-    summary = train(digits, configure(digits, epochs=done + 2, latent_dim=4), run, verbose=False)
+    summary = train(digits, configure(digits, TrainingOptions(epochs=done + 2, latent_dim=4)), run, verbose=False)
     assert summary["epochs"] == done + 2
     assert [int(row["epoch"]) for row in rows_of(run)] == list(range(done + 2))
     losses = [float(row["loss"]) for row in rows_of(run)]
@@ -110,11 +112,11 @@ def test_metadata_cut_short_falls_back_to_the_epoch_before(tmp_path):
 )  # fmt: skip
 def test_wrong_options_fail_before_any_work(digits, option, value):
     with pytest.raises(ConfigurationError):
-        configure(digits, **{option: value})
+        configure(digits, TrainingOptions(**{option: value}))
 
 
 def test_defaults_follow_the_architecture(digits, photos):
-    tutorial = configure(digits, architecture="tutorial")
+    tutorial = configure(digits, TrainingOptions(architecture="tutorial"))
     assert (tutorial.batch_size, tutorial.validation, tutorial.latent_dim) == (400, 0.0, 8)
     assert (tutorial.epochs, tutorial.learning_rate, tutorial.recipe) == (20, 1e-3, Recipe())
     default = configure(digits)
@@ -123,7 +125,7 @@ def test_defaults_follow_the_architecture(digits, photos):
     folder = configure(open_source(str(photos)))
     assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 256, 0.05)
     with pytest.raises(ConfigurationError, match="8 floats"):
-        configure(digits, architecture="tutorial", latent_dim=128)
+        configure(digits, TrainingOptions(architecture="tutorial", latent_dim=128))
 
 
 def test_a_folder_that_is_no_run_is_refused(digits, tmp_path):
@@ -136,7 +138,9 @@ def test_a_folder_that_is_no_run_is_refused(digits, tmp_path):
 
 def test_photographs_train_with_damaged_ones_left_out(photos, tmp_path):
     source = open_source(str(photos))
-    config = configure(source, epochs=1, image_size=(16, 16), latent_dim=4, batch_size=8, validation=0.1)
+    config = configure(
+        source, TrainingOptions(epochs=1, image_size=(16, 16), latent_dim=4, batch_size=8, validation=0.1)
+    )
     summary = train(source, config, tmp_path / "run", verbose=False)
     assert set(summary["damaged"]) == {"cats/text.jpg", "cats/truncated.jpg"}
     assert np.isfinite(summary["loss"])

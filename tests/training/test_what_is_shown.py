@@ -9,8 +9,8 @@ from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
 from ae_search.model.histograms import colour_histogram, oriented_gradients
-from ae_search.training import configure, train
-from ae_search.training.examples import Examples
+from ae_search.training import TrainingOptions, configure, train
+from ae_search.training.batches import Batches
 from ae_search.training.partners import nearest_partners
 from ae_search.training.recipe import Recipe
 
@@ -40,14 +40,14 @@ def test_one_image_alone_is_its_own_partner():
     assert nearest_partners(images, [np.arange(1), np.arange(0)], seed=0).tolist() == [[0] * 5]
 
 
-def test_examples_ask_for_what_the_recipe_names():
+def test_batches_ask_for_what_the_recipe_names():
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
     recipe = Recipe(gradients=1, colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
-    examples = Examples(images, recipe, partners, np.arange(9, dtype=np.int32))
-    inputs, targets = next(examples.held_out(np.arange(9), 9).as_numpy_iterator())
+    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32))
+    inputs, targets = next(batches.held_out(np.arange(9), 9).as_numpy_iterator())
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
     np.testing.assert_allclose(inputs[PARTNER], pixels[::-1], atol=1e-6)
@@ -55,7 +55,7 @@ def test_examples_ask_for_what_the_recipe_names():
     np.testing.assert_allclose(targets[COLOURS], colour_histogram(pixels), atol=1e-4)
     assert targets[PARTNERS].tolist() == targets[CLASSES].tolist() == list(range(9))
     assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, PARTNERS, CLASSES}
-    altered, clean = next(examples.training(np.arange(9), 9, seed=0).as_numpy_iterator())
+    altered, clean = next(batches.training(np.arange(9), 9, seed=0).as_numpy_iterator())
     order = clean[CLASSES]
     np.testing.assert_allclose(clean[PIXELS], pixels[order], atol=1e-6)
     # About half are spoiled; all partners are moved.
@@ -65,8 +65,8 @@ def test_examples_ask_for_what_the_recipe_names():
 
 def test_spoiled_images_are_to_be_given_back_as_they_were():
     images = readable_images(grey_source(30), (8, 8, 1))
-    examples = Examples(images, Recipe(spoiled=1.0), None, np.zeros(30, np.int32))
-    inputs, targets = next(examples.training(np.arange(30), 30, seed=0).as_numpy_iterator())
+    batches = Batches(images, Recipe(spoiled=1.0), None, np.zeros(30, np.int32))
+    inputs, targets = next(batches.training(np.arange(30), 30, seed=0).as_numpy_iterator())
     known = {row.tobytes() for row in (images.pixels / np.float32(255))}
     assert {row.tobytes() for row in targets[PIXELS]} == known
     assert not known & {row.tobytes() for row in inputs[IMAGE]}
@@ -75,24 +75,24 @@ def test_spoiled_images_are_to_be_given_back_as_they_were():
 def test_the_graph_holds_no_copy_of_the_images():
     images = readable_images(grey_source(500), (8, 8, 1))
     partners = nearest_partners(images, [images.positions], seed=0)
-    examples = Examples(images, Recipe(contrast=1.0), partners, np.zeros(500, np.int32))
-    captured = examples.held_out(images.positions, 10)._input_dataset._map_func.function.graph.as_graph_def()
+    batches = Batches(images, Recipe(contrast=1.0), partners, np.zeros(500, np.int32))
+    captured = batches.held_out(images.positions, 10)._input_dataset._map_func.function.graph.as_graph_def()
     assert captured.ByteSize() < images.pixels.nbytes
 
 
 def test_without_memory_an_image_is_its_own_partner(photos, tmp_path):
     source = open_source(str(photos))
     options = {"epochs": 1, "image_size": (16, 16), "latent_dim": 4, "batch_size": 8, "cache": "none"}
-    config = configure(source, **options)
+    config = configure(source, TrainingOptions(**options))
     assert config.recipe.partner == "view"
     assert np.isfinite(train(source, config, tmp_path / "run", verbose=False)["loss"])
     with pytest.raises(ConfigurationError, match="--partner neighbour needs the images in memory"):
-        configure(source, partner="neighbour", **options)
+        configure(source, TrainingOptions(partner="neighbour", **options))
 
 
 def test_held_out_images_are_beside_the_same_partner_each_time(digits):
     images = readable_images(digits, digits.image_shape)
     partners = nearest_partners(images, [images.positions], seed=0)
-    examples = Examples(images, Recipe(contrast=1.0, moved=0.5), partners, np.zeros(len(digits), np.int32))
-    inputs, _ = next(examples.held_out(np.arange(50), 50).as_numpy_iterator())
+    batches = Batches(images, Recipe(contrast=1.0, moved=0.5), partners, np.zeros(len(digits), np.int32))
+    inputs, _ = next(batches.held_out(np.arange(50), 50).as_numpy_iterator())
     np.testing.assert_allclose(inputs[PARTNER], digits.images[partners[:50, 0]] / np.float32(255), atol=1e-6)

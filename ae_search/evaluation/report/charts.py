@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ae_search.evaluation.report.markup import Attributes, Markup, decimal, element, shortened
-from ae_search.evaluation.results import IndexRecall
-from ae_search.index.store.manifest import RecallPoint
+from ae_search.evaluation.results import IndexRecall, RecallAtEffort
 
 _BAR_WIDTH, _BAR_STEP, _BAR_HEIGHT = 320, 40, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 640, 380
@@ -59,7 +58,7 @@ def recall_curve(recall: IndexRecall) -> Markup:
     y_ticks = nice_ticks(lowest - 0.02 if lowest < 1 else 0.9, 1.0)
     x_from, x_to, y_from, y_to = x_ticks[0], x_ticks[-1], max(0.0, y_ticks[0]), 1.0
 
-    def place(one: RecallPoint) -> tuple[float, float]:
+    def place(one: RecallAtEffort) -> tuple[float, float]:
         right = (one.latency_ms - x_from) / (x_to - x_from)
         up = (one.recall - y_from) / (y_to - y_from)
         return (
@@ -75,7 +74,7 @@ def recall_curve(recall: IndexRecall) -> Markup:
     return svg(_CURVE_WIDTH, _CURVE_HEIGHT, told, *axes, line, *marks, cls="curve")
 
 
-def _mark(one: RecallPoint, x: float, y: float, tuned: bool) -> list[Markup]:
+def _mark(one: RecallAtEffort, x: float, y: float, tuned: bool) -> list[Markup]:
     told = f"effort {one.effort}: recall {decimal(one.recall)}, {decimal(one.latency_ms)} ms"
     middle = {"cx": f"{x:.1f}", "cy": f"{y:.1f}"}
     dot = element("circle", element("title", told), cls="spot", attributes={**middle, "r": 5})

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ae_search.evaluation.report.charts import svg, text
 from ae_search.evaluation.report.markup import Attributes, Markup, element, key_text, label_text, shortened
 from ae_search.evaluation.report.pictures import Album
-from ae_search.evaluation.results import LatentSample
+from ae_search.evaluation.shown import LatentSample
+from ae_search.principal import fit_components
 
 MAX_POINTS = 1000
 MAX_PICTURES = 300
@@ -60,7 +61,7 @@ def project(sample: LatentSample, *, angular: bool, seed: int) -> LatentMap:
         latents /= np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-12)
     places = _tsne(latents, seed)
     method = "PCA" if places is None else "t-SNE"
-    return LatentMap(method, rows, _to_px(_pca(latents) if places is None else places))
+    return LatentMap(method, rows, _to_px(_pca(latents, seed) if places is None else places))
 
 
 def _tsne(latents: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64] | None:
@@ -79,13 +80,13 @@ def _tsne(latents: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64
     return places if np.isfinite(places).all() else None
 
 
-def _pca(latents: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if not len(latents):
-        return np.zeros((0, 2))
-    centred = latents - latents.mean(axis=0)
-    _, _, components = np.linalg.svd(centred, full_matrices=False)
+def _pca(latents: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+    """Return the first two principal components `[n, 2]`; 0 where there is no second one."""
     plane = np.zeros((len(latents), 2))
-    plane[:, : min(2, len(components))] = centred @ components[:2].T
+    if len(latents):
+        rows = latents.astype(np.float32)
+        found = fit_components(lambda: iter([rows]), 2, seed=seed, power=0.0).of(rows)
+        plane[:, : found.shape[1]] = found
     return plane
 
 

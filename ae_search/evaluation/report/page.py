@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
-from ae_search.evaluation.report import examples, latent_map, tables
+from ae_search.evaluation.report import latent_map, picture_rows, tables
 from ae_search.evaluation.report.charts import recall_curve
 from ae_search.evaluation.report.markup import (
     SENTENCE_CHARACTERS,
@@ -59,11 +59,11 @@ def _sections(evaluation: Evaluation, album: Album) -> dict[str, Markup]:
         found["Altered images"] = tables.altered(evaluation.reverse_search)
     shown = evaluation.examples
     if shown.hits or shown.misses or shown.worst:
-        found["Neighbours"] = examples.neighbours(shown, album)
+        found["Neighbours"] = picture_rows.neighbours(shown, album)
     if evaluation.confusion is not None and evaluation.confusion.shares.any():
         found["Mix-ups"] = tables.confusion(evaluation.confusion)
     if evaluation.reconstructions is not None and len(evaluation.reconstructions.originals):
-        found["Reconstructions"] = examples.reconstructions(evaluation.reconstructions, album)
+        found["Reconstructions"] = picture_rows.reconstructions(evaluation.reconstructions, album)
     if len(evaluation.latents.latents):
         found["Map"] = _map(evaluation, album)
     found["Index"] = _index(evaluation)

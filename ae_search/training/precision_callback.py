@@ -10,6 +10,7 @@ from ae_search.data.pipeline import Images, Positions
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.nearest import top_k
+from ae_search.precision import precision
 from ae_search.training.config import TrainingConfig
 
 DATABASE = 5_000
@@ -63,7 +64,7 @@ class PrecisionOfSample(keras.callbacks.Callback):
         items, queries = (self.images.encoded(self.encoder, part) for part in self.positions)
         found = top_k(queries, items, min(K, len(items)), "angular")
         hits = self.labels[0][found] == self.labels[1][:, None]
-        (logs if logs is not None else {})["val_precision_at_10"] = float(hits.mean())
+        (logs if logs is not None else {})["val_precision_at_10"] = float(precision(hits).mean())
 
 
 def _labelled(positions: Positions, labels: Any) -> Positions:

@@ -1,4 +1,4 @@
-"""From batches of images to what the trainer takes and what it has to give back."""
+"""Batches of images, as the trainer takes them and has to give them back."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ae_search.data.alterations import moved, spoiled
 from ae_search.data.pipeline import Images, Positions
+from ae_search.data.random_alterations import moved, spoiled
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
 from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.training.recipe import Recipe
@@ -23,8 +23,8 @@ PREFETCHED = 2
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Makes the examples of one training.
+class Batches:
+    """Makes the batches of one training.
 
     Attributes:
         images: The images.

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents
-from ae_search.evaluation.items import Ids, Items, Queries
-from ae_search.evaluation.metrics import SHORT, Judged
+from ae_search.contract import Index, Latents
+from ae_search.evaluation.items import IndexedItems, Queries
+from ae_search.evaluation.measures.metrics import SHORT, Judged
 from ae_search.evaluation.reading import ItemImages, Reader
-from ae_search.evaluation.results import Answer, Examples, LatentSample, QueryResult, Reconstructions
+from ae_search.evaluation.shown import Answer, Examples, LatentSample, QueryResult, Reconstructions
 from ae_search.image_file import pixels_to_png
-from ae_search.index import LatentIndex
-from ae_search.nearest import NONE
+from ae_search.nearest import NONE, Ids
 
 EXAMPLES = 6
 MAP_ITEMS = 1000
@@ -33,7 +32,7 @@ class Pictures:
         images: Where the images of its items are.
     """
 
-    index: LatentIndex
+    index: Index
     images: ItemImages
 
     def of(self, key: str) -> bytes | None:
@@ -59,7 +58,7 @@ def choose_examples(judged: Judged, seed: int) -> dict[str, Ids]:
     return {"hits": others[shares[others] == 1.0][:EXAMPLES], "misses": missed[:EXAMPLES], "worst": worst}
 
 
-def examples(judged: Judged, queries: Queries, items: Items, pictures: Pictures, *, seed: int) -> Examples:
+def examples(judged: Judged, queries: Queries, items: IndexedItems, pictures: Pictures, *, seed: int) -> Examples:
     """Return some queries with their neighbours and pictures.
 
     Args:
@@ -67,7 +66,7 @@ def examples(judged: Judged, queries: Queries, items: Items, pictures: Pictures,
         queries: The queries.
         items: The items.
         pictures: Pictures of the items.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
     shares = judged.precision(SHORT)
 
@@ -91,10 +90,11 @@ def examples(judged: Judged, queries: Queries, items: Items, pictures: Pictures,
 
 
 def _cosines(latent: Latents, others: Latents) -> list[float]:
+    """Return the cosine of a latent `[d]` with the nearest one of each item `[n, r, d]`."""
     one, many = latent.astype(np.float64), others.astype(np.float64)
-    norms = np.linalg.norm(one) * np.linalg.norm(many, axis=1)
-    cosines: list[float] = np.divide(many @ one, norms, out=np.zeros(len(many)), where=norms > 0).tolist()
-    return cosines
+    norms = np.linalg.norm(one) * np.linalg.norm(many, axis=2)
+    cosines = np.divide(many @ one, norms, out=np.zeros(norms.shape), where=norms > 0)
+    return list(map(float, cosines.max(axis=1)))
 
 
 def _picture(reader: Reader, queries: Queries, row: int) -> bytes | None:
@@ -102,13 +102,13 @@ def _picture(reader: Reader, queries: Queries, row: int) -> bytes | None:
     return pixels_to_png(pixels[0]) if len(pixels) else None
 
 
-def sample_latents(items: Items, pictures: Pictures, seed: int) -> LatentSample:
-    """Draw up to 1000 items for a map, in the order of the index."""
+def sample_latents(items: IndexedItems, pictures: Pictures, seed: int) -> LatentSample:
+    """Draw up to 1000 items for a map, in the order of the index; the first latent of each is its place."""
     count = len(items.keys)
     drawn = np.sort(np.random.default_rng(seed).choice(count, min(MAP_ITEMS, count), replace=False))
     keys = tuple(items.keys[at] for at in drawn)
     labels = tuple(items.labels[at] for at in drawn)
-    return LatentSample(np.array(items.latents[drawn]), keys, labels, tuple(map(pictures.of, keys)))
+    return LatentSample(items.latents[drawn, 0], keys, labels, tuple(map(pictures.of, keys)))
 
 
 def reconstructions(reconstruct: Reconstruct, queries: Queries, reader: Reader) -> Reconstructions:

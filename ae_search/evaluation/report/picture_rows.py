@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ae_search.evaluation.report.markup import Markup, decimal, element, key_text, label_text, name_of, section
 from ae_search.evaluation.report.pictures import Album, pixels_file
-from ae_search.evaluation.results import Answer, Examples, QueryResult, Reconstructions
+from ae_search.evaluation.shown import Answer, Examples, QueryResult, Reconstructions
 
 MAX_QUERIES = 8
 MAX_NEIGHBOURS = 10

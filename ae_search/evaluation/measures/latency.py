@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.index import Neighbour
+from ae_search.contract import Neighbour
+from ae_search.precision import precision as precision_of_each
 
 
 @dataclass(frozen=True)
@@ -78,5 +79,5 @@ def evaluate_queries(
 
 def precision(neighbours: Sequence[Neighbour], label: str | None) -> float:
     """Return the share of neighbours with this label, 0 where there are none; None is like no label, not even None."""
-    right = sum(label is not None and neighbour.label == label for neighbour in neighbours)
-    return right / max(1, len(neighbours))
+    right = [label is not None and neighbour.label == label for neighbour in neighbours]
+    return float(precision_of_each(np.array([right], np.bool_))[0])

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.evaluation.alterations import ALTERATIONS, Pixels, altered
-from ae_search.evaluation.baselines import Baseline
+from ae_search.evaluation.measures.baselines import Baseline
+from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
 from ae_search.evaluation.reading import ImageShape, ItemImages, shrunk
 from ae_search.evaluation.results import ReverseSearch
 from ae_search.nearest import top_k
+from ae_search.views import Pixels
 
 TIMED_QUERIES = 50
 
 # Takes uint8 images `[n, h, w, c]` of the model's shape and returns the key that comes first for each.
-Search = Callable[[Pixels], Sequence[str]]
+FirstKeySearch = Callable[[Pixels], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Copies:
 
 
 def search_altered(
-    searches: Mapping[str, Search], keys: Sequence[str], images: ItemImages, *, shape: ImageShape, seed: int
+    searches: Mapping[str, FirstKeySearch], keys: Sequence[str], images: ItemImages, *, shape: ImageShape, seed: int
 ) -> tuple[list[ReverseSearch], Copies | None]:
     """Alter the images of some items in each way and search with them.
 
@@ -42,7 +43,7 @@ def search_altered(
         keys: Keys of the items; those without a readable image are left out.
         images: Where their images are.
         shape: Shape of the copies that are returned.
-        seed: Of the alterations.
+        seed: Seed of the alterations.
 
     Returns:
         One row for each way to search, and the copies; no row and None where no image can be read.
@@ -67,7 +68,7 @@ def search_altered(
     return rows, Copies(read, {way: np.concatenate(blocks) for way, blocks in small.items()})
 
 
-def _timed(search: Search, images: Pixels) -> Iterator[float]:
+def _timed(search: FirstKeySearch, images: Pixels) -> Iterator[float]:
     """Yield the time of a search by each image alone, in ms."""
     for at in range(len(images)):
         began = time.perf_counter()

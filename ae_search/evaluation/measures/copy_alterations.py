@@ -4,8 +4,9 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+
+from ae_search.views import Pixels
 
 CROP = 0.85
 SHIFT = 1 / 14
@@ -15,7 +16,6 @@ NOISE = 20.0
 JPEG_QUALITY = 30
 HOLE = 1 / 4
 
-Pixels = npt.NDArray[np.uint8]
 Alteration = Callable[[Pixels, np.random.Generator], Pixels]
 
 

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Latents
-from ae_search.evaluation.results import IndexRecall
-from ae_search.index import LatentIndex, Neighbour
-from ae_search.index.store.manifest import RecallPoint
+from ae_search.contract import Index, Latents, Neighbour
+from ae_search.evaluation.results import IndexRecall, RecallAtEffort
 
 K = 10
 QUERIES = 1000
@@ -18,10 +16,10 @@ TIMED_QUERIES = 100
 CURVE = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 
 
-def measure_recall(index: LatentIndex, latents: Latents, keys: Sequence[str]) -> IndexRecall:
+def measure_recall(index: Index, latents: Latents, keys: Sequence[str]) -> IndexRecall:
     """Compare the index's search with exact search, at the tuned `effort` and around it.
 
-    A neighbour counts as true if it is no further away than the 10th true one, as in `index.tuning`.
+    A neighbour counts as true if it is no further away than the 10th true one, as where an index is tuned.
 
     Args:
         index: The index.
@@ -29,19 +27,19 @@ def measure_recall(index: LatentIndex, latents: Latents, keys: Sequence[str]) ->
         keys: Their q keys; an item of the same key is not counted as a neighbour.
     """
     latents, keys = latents[:QUERIES], keys[:QUERIES]
-    tuned = index.manifest.effort
+    tuned = index.info().effort
     # One more than counts, where a query may find itself.
     k = K + 1 if index.known(keys) else K
     true = _others(index.search(latents, k, exact=True), keys)
     radii = [found[-1].distance if found else 0.0 for found in true]
 
-    def measure(effort: int) -> tuple[RecallPoint, list[float]]:
+    def measure(effort: int) -> tuple[RecallAtEffort, list[float]]:
         found = _others(index.search(latents, k, effort=effort), keys)
         shares = np.array([_share(*one) for one in zip(found, true, radii, strict=True)])
         timed = latents if effort == tuned else latents[:TIMED_QUERIES]
         ms = _latencies(index, timed, effort)
         error = float(shares.std() / np.sqrt(len(shares)))
-        return RecallPoint(effort, float(shares.mean()), round(error, 6), round(float(np.median(ms)), 4)), ms
+        return RecallAtEffort(effort, float(shares.mean()), round(error, 6), round(float(np.median(ms)), 4)), ms
 
     measured = [measure(effort) for effort in sorted({max(1, round(tuned * factor)) for factor in CURVE})]
     point, ms = next(one for one in measured if one[0].effort == tuned)
@@ -64,7 +62,7 @@ def _share(found: list[Neighbour], true: list[Neighbour], radius: float) -> floa
     return sum(n.distance <= radius for n in found) / len(true) if true else 1.0
 
 
-def _latencies(index: LatentIndex, latents: npt.NDArray[np.float32], effort: int) -> list[float]:
+def _latencies(index: Index, latents: npt.NDArray[np.float32], effort: int) -> list[float]:
     """Return the time of each search by itself, in ms."""
     ms = []
     for latent in latents:

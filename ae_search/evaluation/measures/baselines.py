@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents
-from ae_search.evaluation.alterations import Pixels
 from ae_search.principal import fit_components
+from ae_search.views import Pixels
 
 # Photographs are compared at the model's size, at most this.
 MAX_SIDE_PX = 64
@@ -38,7 +38,7 @@ def fit_baselines(images: Pixels, latent_dim: int, *, seed: int) -> Iterator[Bas
     Args:
         images: The images of the index, uint8 `[n, h, w, c]`, n at least 1.
         latent_dim: Floats in a latent; principal components are as many, or as many as there are.
-        seed: Of the random encoder, and of the search for principal components.
+        seed: Seed of the random encoder, and of the search for principal components.
     """
     yield Baseline("pixels", int(np.prod(images.shape[1:])), _flat)
     yield _principal("pixels, PCA", _flat_brightness, images, latent_dim=latent_dim, seed=seed)

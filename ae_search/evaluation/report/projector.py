@@ -19,7 +19,8 @@ from ae_search.contract import Latents
 from ae_search.errors import ConfigurationError
 from ae_search.evaluation.report.markup import harmless
 from ae_search.evaluation.report.pictures import reencoded
-from ae_search.evaluation.results import Evaluation, LatentSample
+from ae_search.evaluation.results import Evaluation
+from ae_search.evaluation.shown import LatentSample
 from ae_search.files import make_folder, write_atomically
 
 __all__ = ["check_free", "write_projector"]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ae_search.evaluation.results import RANKS, Confusion, Retrieval
 from ae_search.nearest import NONE, Ids
+from ae_search.precision import precision
 
 # Ranks that the average precision looks at.
 DEPTH = 1000
@@ -38,7 +39,7 @@ def average_precision(relevant: npt.NDArray[np.bool_], totals: Ids) -> Floats:
 
 
 @dataclass(frozen=True)
-class Labels:
+class NumberedLabels:
     """Labels of queries and items as numbers.
 
     Attributes:
@@ -52,7 +53,7 @@ class Labels:
     items: Ids
 
     @classmethod
-    def of(cls, queries: Sequence[str], items: Sequence[str | None]) -> "Labels":
+    def of(cls, queries: Sequence[str], items: Sequence[str | None]) -> "NumberedLabels":
         """Number the labels of q queries and n items."""
         names = tuple(sorted({*queries, *(label for label in items if label is not None)}))
         number = {name: at for at, name in enumerate(names)}
@@ -62,9 +63,9 @@ class Labels:
             np.array([NONE if label is None else number[label] for label in items], np.int64),
         )
 
-    def at(self, chosen: Ids) -> "Labels":
+    def at(self, chosen: Ids) -> "NumberedLabels":
         """Return the same with only some of the items."""
-        return Labels(self.names, self.queries, self.items[chosen])
+        return NumberedLabels(self.names, self.queries, self.items[chosen])
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,13 @@ class Judged:
         average_precision: Over the K ranks `[q]`.
     """
 
-    labels: Labels
+    labels: NumberedLabels
     neighbours: Ids
     relevant: npt.NDArray[np.bool_]
     average_precision: Floats
 
     @classmethod
-    def of(cls, neighbours: Ids, labels: Labels, skip: Ids) -> "Judged":
+    def of(cls, neighbours: Ids, labels: NumberedLabels, skip: Ids) -> "Judged":
         """Compare the labels of neighbours `[q, K]` with those of the queries; `skip` as in `top_k`."""
         wanted = labels.queries[:, np.newaxis]
         relevant = (neighbours != NONE) & (labels.items[neighbours] == wanted)
@@ -96,9 +97,7 @@ class Judged:
 
     def precision(self, k: int) -> Floats:
         """Return the share of each query's first k neighbours that have its label `[q]`; 0 where there is none."""
-        found = (self.neighbours[:, :k] != NONE).sum(axis=1)
-        shares: Floats = self.relevant[:, :k].sum(axis=1) / np.maximum(1, found)
-        return shares
+        return precision(self.relevant[:, :k], self.neighbours[:, :k] != NONE)
 
     def retrieval(self, name: str, floats: int) -> Retrieval:
         """Return the means, under the name and the size of a representation."""

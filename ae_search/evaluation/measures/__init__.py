@@ -1,0 +1,1 @@
+"""What is measured: labels of neighbours, altered copies, recall, single queries; beside it, baselines."""

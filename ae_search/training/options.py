@@ -1,0 +1,60 @@
+"""What a training can be asked for."""
+
+from dataclasses import dataclass
+
+from ae_search.data.pipeline import Cache
+from ae_search.model import Architecture
+from ae_search.training.recipe import Partner, Schedule
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What is asked of a training; None leaves it to the architecture and the images, see `configure`.
+
+    Attributes:
+        architecture: "gradients", "conv" or "tutorial".
+        image_size: Height and width in px.
+        channels: 1 or 3.
+        latent_dim: Floats in a latent.
+        epochs: Epochs in all.
+        batch_size: Images a batch.
+        learning_rate: Learning rate of Adam, at the beginning.
+        validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
+        seed: Seed of weights, shuffle and hold-out.
+        cache: Decoded images kept in memory: "auto", "memory" or "none".
+        time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
+        pixels: Weight of the loss of the pixels; this and what follows is told at greater length by `Recipe`.
+        gradients: Weight of the loss of the gradients.
+        colours: Weight of the loss of the colours.
+        contrast: Weight of the contrastive loss.
+        partner: "neighbour" or "view".
+        labels: Weight of the classification head.
+        moved: How far partners are moved, in [0, 1].
+        spoiled: Share of the encoder's images that are spoiled, in [0, 1].
+        from_components: Whether latents begin as principal components.
+        schedule: "cosine" or "constant".
+        scaled: Whether latents are centred and scaled after the training.
+    """
+
+    architecture: Architecture = "gradients"
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    latent_dim: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    validation: float | None = None
+    seed: int = 42
+    cache: Cache = "auto"
+    time_limit_s: float | None = None
+    pixels: float | None = None
+    gradients: float | None = None
+    colours: float | None = None
+    contrast: float | None = None
+    partner: Partner | None = None
+    labels: float | None = None
+    moved: float | None = None
+    spoiled: float | None = None
+    from_components: bool | None = None
+    schedule: Schedule | None = None
+    scaled: bool | None = None
