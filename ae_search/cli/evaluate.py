@@ -70,14 +70,14 @@ def evaluate(
         places = _databases(opened, databases)
         load_tensorflow()
         from ae_search.evaluation.evaluate import evaluate as measure
-        from ae_search.evaluation.measuring import Plan
+        from ae_search.evaluation.measuring import MeasuringPlan
 
         result = measure(
             opened,
             encoder,
             images,
             places,
-            plan=Plan(queries, reverse, baselines, seed),
+            plan=MeasuringPlan(queries, reverse, baselines, seed),
             searches=_with_views(encoder, opened) if views else None,
             reconstruct=None if run is None else _autoencoder(run, opened.model),
         )

@@ -24,7 +24,7 @@ ADDRESS = re.compile(r"(?:\[([^\[\]%]+)\]|([^:\[\]%]+))(?::\d+)?")
 # Of /etc/hosts, on Debian and its like too.
 LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
 
-Metadata = tuple[tuple[str, str], ...]
+CallMetadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Access:
                 f"--tls-cert {self.certificate_file} and --tls-key {self.key_file} are no pair: {error}."
             ) from error
 
-    def call_metadata(self) -> Metadata | None:
+    def call_metadata(self) -> CallMetadata | None:
         """Return what to send with a call, None for nothing.
 
         Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ae_search.client.chunks import MAX_REQUEST_BYTES, Chunk, Limits, name_of
+from ae_search.client.chunks import MAX_REQUEST_BYTES, Chunk, ChunkLimits, name_of
 from ae_search.client.requests import Outcome, Request, good, latents_of, predict, predict_array
 from ae_search.client.rpc_errors import Asked, BatchTooLargeError
 from ae_search.contract import FileInput, Latents, ModelCard
@@ -56,7 +56,7 @@ class Call:
 
     card: ModelCard
     asked: Asked
-    limits: Limits
+    limits: ChunkLimits
     files: list[FileInput] | None = None
     stop_at_bad: bool = False
     bad: dict[int, ImageError] = field(default_factory=dict)

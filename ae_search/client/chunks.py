@@ -21,7 +21,7 @@ PARTS = 8
 
 
 @dataclass
-class Limits:
+class ChunkLimits:
     """How much one request may carry; a server that batches may take less, which its refusal tells.
 
     Attributes:
@@ -77,7 +77,7 @@ class Chunk:
         return [Chunk(self.signature, self.key, self.images[cut], self.positions[cut]) for cut in cuts]
 
 
-def row_chunks(images: npt.NDArray[Any], signature: str, limits: Limits) -> Iterator[Chunk]:
+def row_chunks(images: npt.NDArray[Any], signature: str, limits: ChunkLimits) -> Iterator[Chunk]:
     """Cut pixels `[n, h, w, c]` along n; no rows give no chunk."""
     start, row_bytes = 0, max(1, images[:1].nbytes)
     while start < len(images):
@@ -89,7 +89,7 @@ def row_chunks(images: npt.NDArray[Any], signature: str, limits: Limits) -> Iter
 
 def file_chunks(
     files: list[FileInput],
-    limits: Limits,
+    limits: ChunkLimits,
     bad: dict[int, ImageError],
     *,
     stop_at_bad: bool = False,

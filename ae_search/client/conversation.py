@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.client.call import Call
-from ae_search.client.chunks import Chunk, Limits, file_chunks, row_chunks
+from ae_search.client.chunks import Chunk, ChunkLimits, file_chunks, row_chunks
 from ae_search.client.requests import MovedOnError, card_of, good, predict
 from ae_search.client.retrying import pauses_s
 from ae_search.client.rpc_errors import Asked
@@ -68,7 +68,7 @@ class ModelTalk:
     ) -> None:
         self.asked = asked
         self.max_in_flight, self.max_megapixels, self.patience_s = max_in_flight, max_megapixels, patience_s
-        self.limits = Limits()
+        self.limits = ChunkLimits()
         self._card: ModelCard | None = None
 
     def at_version(self, version: int) -> Self:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from ae_search.client.access import Access
 from ae_search.client.channels import MAX_ANSWER_BYTES
-from ae_search.client.chunks import Limits
+from ae_search.client.chunks import ChunkLimits
 from ae_search.client.conversation import ModelTalk
 from ae_search.client.retrying import Timeouts
 from ae_search.client.rpc_errors import LAST_VERSION, Asked
@@ -144,7 +144,7 @@ class EncoderClient(ModelClient):
         )
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ChunkLimits:
         """How many images a request carries; fewer once the server has said that it takes fewer."""
         return self.talk.limits
 

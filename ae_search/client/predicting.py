@@ -13,7 +13,7 @@ from ae_search.client import wire
 from ae_search.client.requests import Outcome, Request, fill_spec, good
 from ae_search.client.rpc_errors import Asked, BatchTooLargeError
 from ae_search.client.steps import Ask, Conversation, Work
-from ae_search.client.tensors import MAX_INPUT_BYTES, Reader, fill_tensor, too_large
+from ae_search.client.tensors import MAX_INPUT_BYTES, TensorReader, fill_tensor, too_large
 from ae_search.errors import ConfigurationError, ImageError, ServerAnswerError
 
 SIGNATURE_DEF = "signature_def"
@@ -115,7 +115,7 @@ def _outputs(data: bytes, asked: Asked, names: list[str] | None) -> Outputs:
     target = asked.target
     response = wire.parsed(wire.PredictResponse, data, target, values=wire.ANY_VALUES)
     _check_version(asked, response.model_spec.version.value)
-    reader, found = Reader(len(data)), {}
+    reader, found = TensorReader(len(data)), {}
     for name in sorted(response.outputs) if names is None else names:
         if name not in response.outputs:
             raise ServerAnswerError(f"{target} answered without {name!r}.")

@@ -121,7 +121,7 @@ def _strings(name: str, array: npt.NDArray[Any]) -> Iterator[bytes]:
         yield value
 
 
-class Reader:
+class TensorReader:
     """Reads the tensors of one answer, in memory that is in proportion to its bytes.
 
     Args:

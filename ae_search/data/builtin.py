@@ -36,7 +36,7 @@ BUILTIN: dict[str, tuple[str, ...] | None] = {
 DIGITS_TRAIN = 1437
 DOWNLOAD_TIMEOUT_S = 30.0
 
-Images = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 Split = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -44,7 +44,7 @@ class DownloadError(ConfigurationError):
     """A built-in data set is not here and could not be downloaded."""
 
 
-def load_builtin(name: str, split: str) -> tuple[Images, Sequence[str]]:
+def load_builtin(name: str, split: str) -> tuple[ImageArray, Sequence[str]]:
     """Load one split of a built-in data set.
 
     Returns:

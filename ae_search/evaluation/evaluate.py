@@ -12,13 +12,13 @@ from ae_search.evaluation.measures.recall import measure_recall
 from ae_search.evaluation.measures.retrieval import LabelledQueries
 from ae_search.evaluation.measures.reverse import FirstKeySearch
 from ae_search.evaluation.measures.samples import Pictures, Reconstruct, examples, reconstructions, sample_latents
-from ae_search.evaluation.measuring import MAX_GALLERY_BYTES, Bench, Plan
+from ae_search.evaluation.measuring import MAX_GALLERY_BYTES, Bench, MeasuringPlan
 from ae_search.evaluation.reading import ItemImages, Reader
 from ae_search.evaluation.results import Evaluation, Retrieval
 from ae_search.evaluation.shown import Examples
 from ae_search.handshake import matching
 
-DEFAULT_PLAN = Plan()
+DEFAULT_PLAN = MeasuringPlan()
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     source: Source,
     databases: Sequence[Source] = (),
     *,
-    plan: Plan = DEFAULT_PLAN,
+    plan: MeasuringPlan = DEFAULT_PLAN,
     searches: Mapping[str, FirstKeySearch] | None = None,
     reconstruct: Reconstruct | None = None,
 ) -> Evaluation:

@@ -26,7 +26,7 @@ _SEARCHED_K = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasuringPlan:
     """What to measure.
 
     Attributes:
@@ -67,7 +67,7 @@ class Bench:
     card: ModelCard
     items: IndexedItems
     images: ItemImages
-    plan: Plan
+    plan: MeasuringPlan
 
     @property
     def name(self) -> str:

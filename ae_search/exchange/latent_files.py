@@ -26,8 +26,8 @@ from ae_search.contract import (
 )
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.exchange.parquet_file import (
-    Rows,
     Table,
+    TableRows,
     malformed,
     parquet_writer,
     pyarrow_modules,
@@ -140,7 +140,7 @@ def import_latents(
             on_progress(len(block.keys))
 
 
-def _by_item(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, Latents]]:
+def _by_item(blocks: Iterator[TableRows]) -> Iterator[tuple[TableRows, Latents]]:
     """Put rows of the same key that follow each other together, as the latents `[1, r, d]` of one item."""
     for key, rows in groupby(_rows(blocks), key=lambda row: row.keys[0]):
         first = next(rows)
@@ -150,13 +150,13 @@ def _by_item(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, Latents]]:
         yield first, np.concatenate(parts)[np.newaxis]
 
 
-def _rows(blocks: Iterator[Rows]) -> Iterator[Rows]:
+def _rows(blocks: Iterator[TableRows]) -> Iterator[TableRows]:
     for block in blocks:
         for at in range(len(block.keys)):
             part = slice(at, at + 1)
             labels = None if block.labels is None else block.labels[part]
             metadata = None if block.metadata is None else block.metadata[part]
-            yield Rows(block.latents[part], block.keys[part], labels, metadata)
+            yield TableRows(block.latents[part], block.keys[part], labels, metadata)
 
 
 def _origin(table: Table, model: Origin | None, metric: Metric | None) -> LatentOrigin:
@@ -226,12 +226,12 @@ def _read_npy(path: Path, keys: Path | None) -> Table:
             f"{keys} must hold {len(array)} keys, one a line, as {path} has rows. Received: {len(names)}."
         )
 
-    def blocks() -> Iterator[Rows]:
+    def blocks() -> Iterator[TableRows]:
         step = rows_per_block(array.shape[1])
         for start in range(0, len(array), step):
             rows = np.asarray(array[start : start + step], dtype=np.float32)
             ids = range(start, start + len(rows))
-            yield Rows(rows, [str(at) for at in ids] if names is None else names[start : start + len(rows)])
+            yield TableRows(rows, [str(at) for at in ids] if names is None else names[start : start + len(rows)])
 
     return Table(array.shape[1], {}, blocks())
 

@@ -31,7 +31,7 @@ _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 
 
-class Chunk(NamedTuple):
+class ColumnChunk(NamedTuple):
     """What the footer says of one column of a row group.
 
     Attributes:
@@ -56,7 +56,7 @@ class Group(NamedTuple):
     """
 
     rows: int
-    chunks: list[Chunk]
+    chunks: list[ColumnChunk]
 
 
 def read_footer(path: Path) -> list[Group]:
@@ -142,7 +142,7 @@ def check_texts(size: int, group: Group, flat: Iterable[int]) -> None:
         _check_unfolding(sum(group.chunks[at].length for at in flat), size)
 
 
-def _check_chunk(file: BinaryIO, chunk: Chunk) -> None:
+def _check_chunk(file: BinaryIO, chunk: ColumnChunk) -> None:
     if chunk.start + chunk.length > file.seek(0, os.SEEK_END):
         raise ValueError("a column goes beyond the file")
     pages = read_pages(file, chunk.start, chunk.length)
@@ -183,7 +183,7 @@ def _group(fields: Fields) -> Group:
     return Group(_value(fields, 3, I64), [_chunk(chunk) for chunk in _members(fields, 1)])
 
 
-def _chunk(fields: Fields) -> Chunk:
+def _chunk(fields: Fields) -> ColumnChunk:
     kind, said = fields.get(3, (0, 0))
     if kind != STRUCT or not isinstance(said, dict) or 1 in fields:
         raise ValueError("a column that lies in another file, or nowhere")
@@ -191,7 +191,7 @@ def _chunk(fields: Fields) -> Chunk:
     dictionary = _value(said, 11, I64, 0)
     if 0 < dictionary < start:
         start = dictionary
-    return Chunk(_value(said, 5, I64), start, _value(said, 7, I64), 11 in said)
+    return ColumnChunk(_value(said, 5, I64), start, _value(said, 7, I64), 11 in said)
 
 
 def _members(fields: Fields, field: int) -> list[Fields]:

@@ -22,7 +22,7 @@ _TEXTS_PER_PAGE = 64
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Some rows of a file."""
 
     latents: Latents
@@ -37,7 +37,7 @@ class Table:
 
     latent_dim: int
     about: dict[str, Any]
-    blocks: Iterator[Rows]
+    blocks: Iterator[TableRows]
 
 
 @contextmanager

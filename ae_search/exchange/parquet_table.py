@@ -9,7 +9,7 @@ from typing import Any
 from ae_search.contract import MAX_ITEM_DIM, MAX_METADATA_BYTES, MAX_TEXT_BYTES
 from ae_search.errors import ConfigurationError
 from ae_search.exchange.parquet_bounds import check_group, check_texts, open_parquet, read_footer
-from ae_search.exchange.parquet_file import Rows, Table, about_of, malformed, pyarrow_modules, rows_per_block
+from ae_search.exchange.parquet_file import Table, TableRows, about_of, malformed, pyarrow_modules, rows_per_block
 
 # Names that other programs give to the same columns.
 KEY_COLUMNS = ("key", "id")
@@ -69,7 +69,7 @@ class _ParquetTable:
             )
         return Table(dim, about, self._blocks(dim))
 
-    def _blocks(self, dim: int) -> Iterator[Rows]:
+    def _blocks(self, dim: int) -> Iterator[TableRows]:
         for at, group in enumerate(self._groups):
             if not group.rows:
                 continue
@@ -81,7 +81,7 @@ class _ParquetTable:
                 check_texts(size, group, self._flat)
                 yield from self._blocks_of(batch, dim, own)
 
-    def _blocks_of(self, batch: Any, dim: int, text_bytes: int) -> Iterator[Rows]:
+    def _blocks_of(self, batch: Any, dim: int, text_bytes: int) -> Iterator[TableRows]:
         rows = batch.column(self._latent)
         flat = rows.flatten().cast(self._pyarrow.float32())
         if rows.null_count or flat.null_count or len(flat) != dim * len(rows):
@@ -96,7 +96,7 @@ class _ParquetTable:
             columns = {name: part.column(name).cast(self._pyarrow.string()).to_pylist() for name in self._texts}
             metadata = columns.get("metadata")
             parsed = metadata and [None if text is None else json.loads(text) for text in metadata]
-            yield Rows(latents[start : start + step], columns[self._texts[0]], columns.get("label"), parsed)
+            yield TableRows(latents[start : start + step], columns[self._texts[0]], columns.get("label"), parsed)
 
     def _text_bytes(self, name: str, column: Any) -> int:
         """Return the bytes of a column's texts, after checking each of them."""

@@ -12,7 +12,7 @@ from ae_search.contract import MAX_ITEM_DIM, IndexInfo, Items, Latents, Metadata
 from ae_search.errors import ConfigurationError
 from ae_search.index.options import BuildOptions
 from ae_search.index.store.generation_writer import GenerationWriter, new_generation
-from ae_search.index.store.manifest import Manifest, Plan
+from ae_search.index.store.manifest import BuildPlan, Manifest
 from ae_search.index.store.place import check_place, sole_writer
 from ae_search.index.upkeep.info import info_of
 
@@ -55,7 +55,7 @@ class IndexBuilder:
             )
         self.seconds: dict[str, float] = {}
         self._path, self._options = Path(path), options
-        self._plan = Plan(
+        self._plan = BuildPlan(
             ModelRef(model.name, model.version, model.fingerprint),
             model.image_shape,
             model.latent_dim,

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.plan import carry_out_on_loop
-from ae_search.search.query import ImageInput, Images, Match, Query, answered, matched
+from ae_search.search.query import ImageInput, Images, Match, QueryOptions, answered, matched
 
 
 class AsyncImageSearch:
@@ -113,7 +113,7 @@ class AsyncImageSearch:
     ) -> list[list[Neighbour]]:
         """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
         self._check_open()
-        query = Query(k, where, effort, exact, views)
+        query = QueryOptions(k, where, effort, exact, views)
         return await carry_out_on_loop(answered(self._agree, self.index, images, query), self._in_thread)
 
     async def _agree(self, stale: Match | None) -> Match:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ae_search.contract import Encoder, Index, Neighbour, Where
 from ae_search.plan import carry_out
-from ae_search.search.query import ImageInput, Images, Match, Query, answered, matched
+from ae_search.search.query import ImageInput, Images, Match, QueryOptions, answered, matched
 
 
 class ImageSearch:
@@ -88,7 +88,7 @@ class ImageSearch:
         views: bool = False,
     ) -> list[list[Neighbour]]:
         """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
-        query = Query(k, where, effort, exact, views)
+        query = QueryOptions(k, where, effort, exact, views)
         return carry_out(answered(self._agree, self.index, images, query))
 
     def _agree(self, stale: Match | None) -> Match:

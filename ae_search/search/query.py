@@ -39,7 +39,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Query:
+class QueryOptions:
     """What to search for beside the images themselves; see `ImageSearch.search`."""
 
     k: int = 10
@@ -68,7 +68,7 @@ def matched(encoder: Any, index: Index) -> Plan[Match]:
 
 
 def answered(
-    agree: Callable[[Match | None], Any], index: Index, images: Images, query: Query
+    agree: Callable[[Match | None], Any], index: Index, images: Images, query: QueryOptions
 ) -> Plan[list[list[Neighbour]]]:
     """Search, and shake hands anew while index or server move on to another model; end with what is found.
 
@@ -93,13 +93,13 @@ def answered(
     raise AssertionError
 
 
-def _searched(match: Match, index: Index, images: Images, query: Query) -> Plan[list[list[Neighbour]]]:
+def _searched(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
     latents = yield from _encoded(match, images)
     found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, latents, match))
     return found
 
 
-def _searched_views(match: Match, index: Index, images: Images, query: Query) -> Plan[list[list[Neighbour]]]:
+def _searched_views(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
     # The image itself goes the way of every query, so that one that is indexed still finds itself at distance 0.
     own: Latents = yield from _encoded(match, images)
     pixels = _pixels(images, match.image_shape)

@@ -13,10 +13,10 @@ from ae_search.data import ArraySource, open_source
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.evaluation.evaluate import evaluate
 from ae_search.evaluation.measures.copy_alterations import ALTERATIONS
-from ae_search.evaluation.measuring import Plan
+from ae_search.evaluation.measuring import MeasuringPlan
 from ae_search.index import IndexBuilder, LatentIndex
 
-PLAN = Plan(queries=30, reverse=12, seed=3)
+PLAN = MeasuringPlan(queries=30, reverse=12, seed=3)
 NAMES = ["pixels version 2", "pixels", "pixels, PCA", "gradients, PCA", "untrained encoder"]
 
 
@@ -189,7 +189,7 @@ def test_the_json_has_all_figures_and_no_picture(result):
 
 
 def test_the_same_seed_gives_the_same_figures(index, database):
-    plan = Plan(queries=30, reverse=5, baselines=False, seed=4)
+    plan = MeasuringPlan(queries=30, reverse=5, baselines=False, seed=4)
     one, same = (
         evaluate(index, PixelEncoder(at(2)), source("made/test", 40, 1), [database], plan=plan) for _ in range(2)
     )
@@ -208,7 +208,7 @@ def test_figures_do_not_depend_on_where_blocks_end(index, database, result, monk
 
 
 def test_a_query_that_is_an_item_is_not_its_own_neighbour(index, database):
-    result = evaluate(index, PixelEncoder(at(2)), database, [database], plan=Plan(reverse=0))
+    result = evaluate(index, PixelEncoder(at(2)), database, [database], plan=MeasuringPlan(reverse=0))
     for one in (*result.examples.worst, *result.examples.hits):
         assert one.key not in [answer.key for answer in one.neighbours]
     ours, pixels, *_ = result.retrieval
@@ -260,7 +260,7 @@ def test_items_without_an_image_are_left_out_of_the_baselines(index, database):
     assert [row.name for row in result.retrieval] == NAMES
     assert result.reverse_search[0].queries < 12
     assert "20 items have no image in made/train" in result.notes[0]
-    with_all = evaluate(index, PixelEncoder(at(2)), database, [part], plan=Plan(reverse=0))
+    with_all = evaluate(index, PixelEncoder(at(2)), database, [part], plan=MeasuringPlan(reverse=0))
     # Queries that are items which the baselines lack.
     assert len(with_all.retrieval) == 5
 
@@ -295,7 +295,7 @@ def test_what_cannot_be_evaluated_is_refused(index, database, tmp_path):
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"reverse": -1}, {"seed": -1}])
 def test_a_plan_with_wrong_numbers_is_the_programmers_mistake(wrong):
     with pytest.raises(ValueError, match="at least 1 query"):
-        Plan(**wrong)
+        MeasuringPlan(**wrong)
 
 
 def test_no_readable_query_is_refused(index, tmp_path):

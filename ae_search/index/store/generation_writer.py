@@ -22,7 +22,7 @@ from ae_search.index.items.changes import CHANGES, create_changes
 from ae_search.index.items.names import NAMES, NamesWriter
 from ae_search.index.items.owners import OWNERS, write_owners
 from ae_search.index.options import BaseShape
-from ae_search.index.store.manifest import Manifest, Plan
+from ae_search.index.store.manifest import BuildPlan, Manifest
 from ae_search.index.store.place import make_live, next_generation
 from ae_search.index.store.proof import describe_file, prove_written, proved_files
 from ae_search.nearest.comparing import checked_rows
@@ -47,7 +47,7 @@ class GenerationWriter:
 
     manifest: Manifest
 
-    def __init__(self, index: Path, folder: Path, plan: Plan, resources: Resources) -> None:
+    def __init__(self, index: Path, folder: Path, plan: BuildPlan, resources: Resources) -> None:
         self.seconds: dict[str, float] = {"catalogue": 0.0}
         self.calibration: dict[str, Metadata] = {}
         self._index, self._folder, self._plan, self._resources = index, folder, plan, resources
@@ -158,7 +158,7 @@ class GenerationWriter:
 
 
 @contextmanager
-def new_generation(index: Path, plan: Plan, resources: Resources) -> Iterator[GenerationWriter]:
+def new_generation(index: Path, plan: BuildPlan, resources: Resources) -> Iterator[GenerationWriter]:
     """Yield a writer; when the block ends without an error, what it wrote becomes the live generation.
 
     The caller holds the index's lock.

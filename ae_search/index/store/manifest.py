@@ -40,7 +40,7 @@ class FileProof:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """What a generation is built to, and what the next one takes over.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Manifest(Plan):
+class Manifest(BuildPlan):
     """What one generation holds and how it was built.
 
     Attributes:
@@ -95,9 +95,9 @@ class Manifest(Plan):
         """What the engine's base holds."""
         return BaseShape(self.latents, self.latent_dim, self.metric)
 
-    def plan(self, **changes: Any) -> Plan:
+    def plan(self, **changes: Any) -> BuildPlan:
         """Return what the next generation is built to, with some fields changed."""
-        return replace(Plan(**{f.name: getattr(self, f.name) for f in fields(Plan)}), **changes)
+        return replace(BuildPlan(**{f.name: getattr(self, f.name) for f in fields(BuildPlan)}), **changes)
 
     def to_json(self) -> str:
         """Return the manifest with the digest of itself."""
