@@ -39,13 +39,8 @@ def test_what_was_written_is_read(tmp_path):
         ("epochs", "20"), ("epochs", 2**63), ("batch_size", None), ("learning_rate", float("nan")),
         ("learning_rate", True), ("validation", "0.1"), ("seed", -1), ("seed", 0.5), ("cache", {}),
         ("time_limit_s", float("inf")), ("time_limit_s", False), ("recipe", []), ("recipe__pixels", "much"),
-<<<<<<< HEAD
-        pytest.param("recipe__pixels", 10**400, id="a huge weight"), ("recipe__partner", None), ("recipe__scaled", 1),
-        ("recipe__moved", True),
-=======
         pytest.param("recipe__pixels", 10**400, id="a huge weight"),
         ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True),
->>>>>>> tasks
     ],
     ids=str,
 )  # fmt: skip
