@@ -12,7 +12,7 @@ from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError, ImageError
 from ae_search.extras import needs
-from ae_search.files import write_atomically
+from ae_search.files import trouble_in_words, write_atomically
 from ae_search.image_file import read_image_file, small_picture, stored_thumbnail
 from ae_search.printable import printable
 
@@ -120,7 +120,7 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
     try:
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120, format=form))
     except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
-        raise ConfigurationError(f"Cannot write the picture {path}: {error}.") from error
+        raise ConfigurationError(f"Cannot write the picture {path}: {trouble_in_words(error)}.") from error
 
 
 def _plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

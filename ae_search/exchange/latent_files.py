@@ -34,7 +34,7 @@ from ae_search.exchange.parquet_file import (
     rows_per_block,
 )
 from ae_search.exchange.parquet_table import KEY_COLUMNS, read_folder, read_parquet
-from ae_search.files import write_atomically
+from ae_search.files import trouble_in_words, write_atomically
 
 PARQUET, NPY, JSON_LINES = ".parquet", ".npy", ".jsonl"
 # What an export says of itself where items have several latents, a row each.
@@ -89,7 +89,7 @@ def export_latents(index: Index, path: Path, *, on_progress: OnItems = no_progre
     try:
         write_atomically(path, lambda temporary: writers[suffix](index, blocks(), temporary))
     except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise ConfigurationError(f"Cannot write {path}: {trouble_in_words(error)}.") from error
     return written
 
 

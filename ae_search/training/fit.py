@@ -19,7 +19,7 @@ from ae_search.training.callbacks import EPOCHS, callbacks_for
 from ae_search.training.config import TrainingConfig
 from ae_search.training.precision_callback import PrecisionOfSample, check_labels
 from ae_search.training.preparation import Prepared, prepare
-from ae_search.training.run_folder import prepare_run
+from ae_search.training.run_folder import prepare_run, write_errors
 from ae_search.training.scaling import scale_latents
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def train(
     first_images(source, config.image_shape, 1)
     if report_precision:
         check_labels(source, config)
-    finished = prepare_run(run, config)
+    with write_errors(run):
+        finished = prepare_run(run, config)
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])
         return finished
@@ -62,9 +63,10 @@ def train(
         if report_precision
         else []
     )
-    fit(prepared, run, verbose=verbose, more=sample)
-    _finish(prepared, run)
-    return _summarise(prepared, run)
+    with write_errors(run):
+        fit(prepared, run, verbose=verbose, more=sample)
+        _finish(prepared, run)
+        return _summarise(prepared, run)
 
 
 def fit(prepared: Prepared, run: Path, *, verbose: bool, more: Sequence[Any] = ()) -> None:

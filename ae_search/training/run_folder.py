@@ -13,6 +13,8 @@ RUN/
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,16 @@ from ae_search.checked_json import (
     wholes_of,
 )
 from ae_search.data.pipeline import CACHES
-from ae_search.errors import ConfigurationError
-from ae_search.files import check_one_name, is_folder, make_folder, regular_stat, write_atomically
+from ae_search.errors import AeSearchError, ConfigurationError
+from ae_search.files import (
+    check_one_name,
+    is_folder,
+    is_full_disk,
+    make_folder,
+    regular_stat,
+    trouble_in_words,
+    write_atomically,
+)
 from ae_search.model import ARCHITECTURES
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
@@ -86,6 +96,25 @@ def _check_plain(run: Path) -> None:
                 raise ConfigurationError(
                     f"{path} cannot be written: {error.strerror}; remove it, or choose another --run folder."
                 ) from error
+
+
+@contextmanager
+def write_errors(run: Path) -> Iterator[None]:
+    """Tell a full or broken disk as an error of ours, whoever writes: Keras, HDF5, TensorFlow or we.
+
+    Raises:
+        ConfigurationError: A file of the run cannot be written. What was finished before is whole.
+    """
+    try:
+        yield
+    except AeSearchError:
+        raise
+    except Exception as error:  # HDF5 tells a full disk by RuntimeError and ValueError as well
+        if not isinstance(error, OSError) and not is_full_disk(error):
+            raise
+        raise ConfigurationError(
+            f"Cannot write the run {run}: {trouble_in_words(error)}. The training goes on from its last whole epoch."
+        ) from error
 
 
 def read_config(run: Path) -> TrainingConfig:
