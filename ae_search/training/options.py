@@ -22,6 +22,8 @@ class TrainingOptions:
         validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
         seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
+        patience: End the training after so many epochs without a better one, 0 for never; a quarter of the epochs, and
+            at least 10, unless given.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         pixels: Weight of the loss of the pixels; this and what follows is told at greater length by `Recipe`.
         gradients: Weight of the loss of the gradients.
@@ -46,6 +48,7 @@ class TrainingOptions:
     validation: float | None = None
     seed: int = 42
     cache: Cache = "auto"
+    patience: int | None = None
     time_limit_s: float | None = None
     pixels: float | None = None
     gradients: float | None = None

@@ -44,6 +44,7 @@ from ae_search.files import (
 )
 from ae_search.model import ARCHITECTURES
 from ae_search.training.config import TrainingConfig, check
+from ae_search.training.patience import Best
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
 
 MAX_CONFIG_BYTES = 2**20
@@ -71,15 +72,17 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     changed = {
         name: (was, asdict(config)[name])
         for name, was in asdict(begun).items()
-        if name not in ("epochs", "cache", "time_limit_s") and was != asdict(config)[name]
+        if name not in ("epochs", "cache", "patience", "time_limit_s") and was != asdict(config)[name]
     }
     if changed:
         told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
     if (run / "summary.json").exists():
         finished = read_summary(run)
-        # A training that ended at its time limit is as finished as one that ran all its epochs.
-        if finished["epochs"] >= config.epochs or config.time_limit_s == finished["time_limit_s"] is not None:
+        # A training that ended at its time limit, or of its patience, is as finished as one that ran all its epochs.
+        waited = Best(epoch=finished["best_epoch"], epochs=finished["epochs"])
+        at_limit = config.time_limit_s == finished["time_limit_s"] is not None
+        if waited.epochs >= config.epochs or at_limit or (waited.epoch and waited.exhausts(config.patience)):
             return finished
     write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     return None
@@ -128,6 +131,7 @@ def read_config(run: Path) -> TrainingConfig:
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
+        raw.setdefault("patience", 0)  # which runs of earlier releases did not have
         recipe = object_of(raw, "recipe")
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             if found.keys() != {one.name for one in fields(kind)}:
@@ -152,6 +156,7 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
         validation=number_of(raw, "validation"),
         seed=whole_of(raw, "seed", 0, MAX_WHOLE),
         cache=one_of(raw, "cache", CACHES),
+        patience=whole_of(raw, "patience", 0),
         time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
         recipe=recipe,
     )
@@ -185,7 +190,8 @@ def read_summary(run: Path) -> dict[str, Any]:
     try:
         # A loss that grew beyond all bounds is a figure as well.
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_SUMMARY_BYTES, finite=False)
-        for name in ("epochs", "images", "held_out"):
+        raw.setdefault("best_epoch", 0)  # not told by earlier releases
+        for name in ("epochs", "best_epoch", "images", "held_out"):
             whole_of(raw, name, 0)
         for name in ("seconds", "loss", "best_loss"):
             value_of(raw, name, float)
