@@ -161,7 +161,8 @@ class _Widths:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.font_manager import FontProperties
 
-        self._renderer = FigureCanvasAgg(figure).get_renderer()
+        canvas: Any = FigureCanvasAgg(figure)
+        self._renderer = canvas.get_renderer()
         self._font = FontProperties(size=CAPTION_POINTS)
         self._most = CAPTION_SHARE * CELL_INCHES * figure.dpi
 

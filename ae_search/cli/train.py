@@ -48,8 +48,8 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs to wait for a better one before the training ends, 0 for all: a quarter of the epochs, and 10 or "
-            "more."
+            help="Epochs to wait for a better one before the training ends, 0 for no end: a quarter of the epochs, and "
+            "10 or more."
         ),
     ] = None,
     time_limit: Annotated[
@@ -170,10 +170,10 @@ def run_training(
     summary = fit(images, config, run, report_precision=report_precision)
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
+    best = f"epoch {summary['best_epoch'] or '?'}, of the lowest {summary['monitor']}, {summary['best_loss']:.4f}"
     say(
-        f"{run}: {summary['epochs']} of {config.epochs} epochs; exported will be epoch {summary['best_epoch'] or '?'}, of "
-        f"the lowest {summary['monitor']}, {summary['best_loss']:.4f}; last loss of the pixels {summary['loss']:.4f}, "
-        f"{len(summary['damaged'])} damaged images left out"
+        f"{run}: {summary['epochs']} of {config.epochs} epochs; exported will be {best}; last loss of the pixels "
+        f"{summary['loss']:.4f}, {len(summary['damaged'])} damaged images left out"
     )
     return summary
 

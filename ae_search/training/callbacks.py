@@ -25,7 +25,14 @@ def finished_epochs(run: Path) -> list[dict[str, str]]:
 
 
 def callbacks_for(
-    run: Path, config: TrainingConfig, monitor: str, *, autoencoder: Any, steps: int, more: Sequence[Any] = (), verbose: bool = False
+    run: Path,
+    config: TrainingConfig,
+    monitor: str,
+    *,
+    autoencoder: Any,
+    steps: int,
+    more: Sequence[Any] = (),
+    verbose: bool = False,
 ) -> list[Any]:
     """Return the callbacks of one `fit`; a history with epochs that will be run again is trimmed.
 

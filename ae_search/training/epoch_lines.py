@@ -30,7 +30,9 @@ class EpochLines(keras.callbacks.Callback):
         """Log the line."""
         figures = logs or {}
         self.seconds.append(float(figures["seconds"]))
-        losses = [f"{name} {figures[name]:.4f}" for name in ("loss", "val_loss", "val_precision_at_10") if name in figures]
+        losses = [
+            f"{name} {figures[name]:.4f}" for name in ("loss", "val_loss", "val_precision_at_10") if name in figures
+        ]
         told = [*losses, f"{figures['seconds']:.1f} s", self._left(self.epochs - epoch - 1)]
         log.info("epoch %d of %d: %s", epoch + 1, self.epochs, ", ".join(told))
 

@@ -77,8 +77,8 @@ def _say_what_begins(prepared: Prepared) -> None:
     log.info("training on %d images, %d more are held out", len(prepared.kept), len(prepared.held_out))
     if count < FEW:
         log.warning(
-            "%d images are few to train on, and what is learned from them may find little; take %d or more, or export an "
-            "encoder that was trained on others (`ae-search export --encoder`)",
+            "%d images are few to train on, and what is learned from them may find little; take %d or more, or export "
+            "an encoder that was trained on others (`ae-search export --encoder`)",
             count,
             FEW,
         )
