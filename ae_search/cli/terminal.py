@@ -19,10 +19,12 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
+from ae_search.cli.interrupted import NEXT
 from ae_search.printable import printable
 
 # The base of all errors of usage, which Typer does not name.
 _UsageError: Any = typer.BadParameter.__base__
+INTERRUPTED_EXIT_CODE = 130
 # Characters in a line of a table that goes to a pipe, at most; longer cells are folded.
 _WIDEST = 1_000_000
 
@@ -126,9 +128,15 @@ class PrintableGroup(TyperGroup):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, as the base class does."""
-        with _printable_usage_errors():
-            return super().invoke(ctx)
+        """Run the command, as the base class does; after Ctrl-C, tell what it does next."""
+        try:
+            with _printable_usage_errors():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            group = f"{ctx.info_name} " if ctx.parent is not None else ""
+            told = NEXT.get(f"{group}{ctx.invoked_subcommand}")
+            say(f"interrupted; {told}" if told else "interrupted", err=True)
+            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def test_json_lines(index, tmp_path):
     done = []
     assert index.export(tmp_path / "all.jsonl", on_progress=done.append) == sum(done) == 301
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert all(row.keys() == {"id", "embedding"} for row in rows)
+    assert all(row.keys() - {"metadata"} == {"id", "embedding", "label"} for row in rows)
     assert [row["id"] for row in rows] == index.keys()
     np.testing.assert_array_equal(np.float32([row["embedding"] for row in rows]), index.latents(index.keys()))
 
@@ -67,7 +67,7 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ae_search.index.store.snapshot.Snapshot.blocks", fail)
-    with pytest.raises(ConfigurationError, match="No space left"):
+    with pytest.raises(ConfigurationError, match="the disk is full; make room"):
         index.export(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     assert not list(tmp_path.glob(".tmp-*"))
