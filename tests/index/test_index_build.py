@@ -160,7 +160,7 @@ def test_a_failure_keeps_the_old_index(build, latents, monkeypatch, stage):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(f"ae_search.index.{stage}", fail)
-    with pytest.raises((ConfigurationError, OSError), match="No space left"):
+    with pytest.raises((ConfigurationError, OSError), match="the disk is full"):
         build(rows=latents[:10], replace=True)
     assert snapshot(path) == before
     assert counter(path) % 2 == 0
@@ -195,7 +195,7 @@ def test_a_failed_write_cannot_be_passed_over(tmp_path, card, latents, monkeypat
         builder.add(latents[:3], list("abc"))
         with monkeypatch.context() as patch:
             patch.setattr(NamesWriter, "add", fail)
-            with pytest.raises(ConfigurationError, match="No space left"):
+            with pytest.raises(ConfigurationError, match="the disk is full"):
                 builder.add(latents[3:6], list("def"))
         with pytest.raises(ConfigurationError, match="an earlier write failed"):
             builder.add(latents[6:9], list("ghi"))
@@ -205,7 +205,7 @@ def test_a_failed_write_cannot_be_passed_over(tmp_path, card, latents, monkeypat
 def test_a_full_disk_is_noticed_before_annoy_dies_of_it(build, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr("ae_search.index.engine.annoy.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(ConfigurationError, match="MiB free"):
+    with pytest.raises(ConfigurationError, match="the disk is full"):
         build()
     assert list(tmp_path.iterdir()) == []
 
@@ -223,7 +223,7 @@ def test_the_room_estimate_covers_the_forest(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             usage = type("Usage", (), {"free": path.stat().st_size})()
             patch.setattr("ae_search.index.engine.annoy.shutil.disk_usage", lambda _, usage=usage: usage)
-            with pytest.raises(ConfigurationError, match="MiB free"):
+            with pytest.raises(ConfigurationError, match="the disk is full"):
                 grow(tmp_path / "again.ann", rows)
 
 

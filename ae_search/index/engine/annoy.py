@@ -125,8 +125,8 @@ def _check_disk(path: Path, items: int, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise ConfigurationError(
-            f"A forest of {items} latents needs up to {needed >> 20} MiB beside {path}. "
-            f"Received: {free >> 20} MiB free."
+            f"A forest of {items} latents needs up to {needed / 2**20:.1f} MiB beside {path.parent}. Received: "
+            f"{free / 2**20:.1f} MiB, so the disk is full; make room, and run the same command again."
         )
 
 
