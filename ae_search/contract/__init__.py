@@ -22,6 +22,7 @@ from ae_search.contract.card import (
 )
 from ae_search.contract.checking import (
     MAX_METADATA_DEPTH,
+    check_text,
     checked_items,
     metadata_json,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "Test",
     "UNKNOWN_MODEL",
     "Where",
+    "check_text",
     "checked_items",
     "image_batch",
     "metadata_json",
