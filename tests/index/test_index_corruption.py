@@ -220,7 +220,7 @@ def _differs_in_values_only(truth, received):
     assert list(received.items) == list(truth.items)
     for key, item in received.items.items():
         if key.startswith("key-") and key != "key-1":
-            assert item.latent.tobytes() == truth.items[key].latent.tobytes()
+            assert item.latents.tobytes() == truth.items[key].latents.tobytes()
             assert item[1:] == truth.items[key][1:]
 
 
