@@ -24,6 +24,7 @@ from ae_search.contract.checking import (
     MAX_METADATA_DEPTH,
     check_text,
     checked_items,
+    is_digest,
     metadata_json,
 )
 from ae_search.contract.encoder import (
@@ -133,6 +134,7 @@ __all__ = [
     "Where",
     "check_text",
     "checked_items",
+    "is_digest",
     "image_batch",
     "metadata_json",
     "metadata_of",

@@ -39,7 +39,7 @@ def checked_items(
             f"{len(keys)}, {len(labels)}, {len(metadata)}, {len(thumbnails)}, {len(digests)}."
         )
     for digest in digests:
-        if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        if digest is not None and not is_digest(digest):
             raise ValueError(f"A digest is 1 to 128 printable ASCII characters. Received: {digest!r:.60}.")
     for text in (*keys, *labels):
         if text is not None:
@@ -54,6 +54,11 @@ def checked_items(
         raise TypeError("Thumbnails must be bytes, a JPEG file each, or None.")
     texts = [metadata_json(key, value) for key, value in zip(keys, metadata, strict=True)]
     return Items(list(keys), list(labels), texts, list(thumbnails), list(digests))
+
+
+def is_digest(text: object) -> bool:
+    """Tell whether something may be the digest of an item's content."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def metadata_json(key: str, metadata: Metadata | None) -> str | None:

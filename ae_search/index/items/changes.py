@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, metadata_json, metadata_of
+from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, is_digest, metadata_json, metadata_of
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
@@ -229,7 +229,8 @@ class Changes:
     def _latents(self, added: list[Any]) -> Latents:
         sizes = range(4 * self._dim, 4 * self._dim * MAX_LATENTS_PER_ITEM + 1, 4 * self._dim)
         for item, key, label, metadata, digest, blob in added:
-            is_text = isinstance(key, str) and isinstance(label, str | None) and isinstance(digest, str | None)
+            is_text = isinstance(key, str) and isinstance(label, str | None)
+            is_text = is_text and (digest is None or is_digest(digest))
             if not is_text or not _is_metadata(metadata) or not isinstance(blob, bytes) or len(blob) not in sizes:
                 raise self._damaged(f"item {item}")
         latents: Latents = np.frombuffer(b"".join(row[-1] for row in added), "<f4").reshape(-1, self._dim)
