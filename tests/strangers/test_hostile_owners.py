@@ -99,9 +99,9 @@ MANIFESTS = {
     "more latents than can be counted": {"latents": 2**40},
     "one item fewer": {"items": ITEMS - 1},
     "one item more": {"items": ITEMS + 1},
-    "no items": {"items": 0, "latents": 0},
-    "no items of several latents": {"items": 0, "latents": 0, "most_latents": 2},
-    "latents of no items": {"items": 0},
+    "no items": {"items": 0, "latents": 0, "effort": 1},
+    "no items of several latents": {"items": 0, "latents": 0, "most_latents": 2, "effort": 1},
+    "latents of no items": {"items": 0, "effort": 1},
 }
 
 
@@ -130,7 +130,8 @@ def test_no_items_and_a_file_of_no_owners(generation):
     """An empty file cannot be mapped."""
     for name in (OWNERS, "forest.ann"):
         (generation / name).write_bytes(b"")
-    sign(generation, items=0, latents=0, most_latents=2)
+    (generation / "names.bin").write_bytes(bytes(8))
+    sign(generation, items=0, latents=0, most_latents=2, effort=1)
     refused(generation)
 
 
