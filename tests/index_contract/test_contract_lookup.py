@@ -174,3 +174,38 @@ def test_items_are_those_of_the_moment_when_they_are_asked_for(opened):
     index.remove(["key-1", "new-29"])
     index.compact()
     assert [first, *stream] == expected
+
+
+def test_known_keys(opened):
+    index, oracle = opened
+    asked = ["key-1", "new-1", "absent", "key-4", "new-4", "", "key-1", "\udcff", "schlüssel/猫 7"]
+    assert index.known(asked) == {"key-1", "new-1", "schlüssel/猫 7"}
+    assert index.known([]) == set()
+    assert index.known(list(oracle.items) * 30) == set(oracle.items)
+    assert "\udcff" not in index
+
+
+def test_details_and_digests_of_keys(opened):
+    index, oracle = opened
+    asked = [*list(oracle.items)[::-2], "key-10", "key-10"] * 15
+    assert index.details(asked) == [(oracle.items[key].label, oracle.items[key].metadata) for key in asked]
+    assert index.digests(asked) == [oracle.items[key].digest for key in asked]
+    assert (index.details([]), index.digests([]), index.all_latents([])) == ([], [], [])
+    index.details(["key-3"])[0][1]["n"] = "other"
+    assert index.details(["key-3"])[0][1]["n"] == 3
+    for ask in (index.details, index.digests, index.all_latents, index.latents):
+        for key in ("absent", "key-4", "new-4"):
+            with pytest.raises(ConfigurationError, match=f"no item {key!r}"):
+                ask(["key-1", key])
+
+
+def test_items_keys_and_labels_are_in_the_same_order(opened):
+    index, oracle = opened
+    for _ in range(2):
+        names = list(index.items())
+        assert [key for key, _, _ in names] == index.keys() == list(oracle.items)
+        assert [label for _, label, _ in names] == index.labels()
+        (found,) = index.search(NEW[0], 1000)
+        assert [n.key for n in sorted(found, key=lambda neighbour: neighbour.id)] == index.keys()
+        assert {n.key: (n.label, n.metadata) for n in found} == {key: (one, data) for key, one, data in names}
+        index.compact()
