@@ -22,7 +22,9 @@ from ae_search.contract.card import (
 )
 from ae_search.contract.checking import (
     MAX_METADATA_DEPTH,
+    check_text,
     checked_items,
+    is_digest,
     metadata_json,
 )
 from ae_search.contract.encoder import (
@@ -134,10 +136,12 @@ __all__ = [
     "Test",
     "UNKNOWN_MODEL",
     "Where",
+    "check_text",
     "checked_items",
     "checked_version",
     "file_batch",
     "image_batch",
+    "is_digest",
     "metadata_json",
     "metadata_of",
     "no_progress",

@@ -150,6 +150,11 @@ class Follower:
             raise ValueError(f"The index {self._why_closed}.")
         return snapshot if self._epoch.is_still(snapshot.epoch) else self.look()
 
+    def check_open(self) -> None:
+        """Raise a ValueError where `snapshot` would for being closed."""
+        if self._snapshot is None:
+            raise ValueError(f"The index {self._why_closed}.")
+
     def look(self) -> Snapshot:
         """Look for changes whatever the counter says, and return the state of this moment; errors as in `snapshot`."""
         with self._lock:
