@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ae_search.contract import MAX_ITEM_DIM, IndexInfo, Items, Latents, Metadata, ModelRef, Origin, check_text
 from ae_search.errors import ConfigurationError
+from ae_search.index.manifest import BuildPlan, Manifest
 from ae_search.index.options import BuildOptions
 from ae_search.index.store.generation_writer import GenerationWriter, new_generation
-from ae_search.index.store.manifest import BuildPlan, Manifest
 from ae_search.index.store.place import check_place, sole_writer
 from ae_search.index.upkeep.info import info_of
 

@@ -29,13 +29,13 @@ from ae_search.contract import (
 )
 from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.builder import IndexBuilder
+from ae_search.index.manifest import Manifest
 from ae_search.index.options import BuildOptions
 from ae_search.index.search.answers import neighbours
 from ae_search.index.search.filters import filter_of
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.following import Follower
 from ae_search.index.store.generation_writer import GenerationWriter
-from ae_search.index.store.manifest import Manifest
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.index.store.writing import Writing, writing
 from ae_search.index.upkeep.compacting import compact, rebuilding, tune_again

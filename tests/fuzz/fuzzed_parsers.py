@@ -31,7 +31,7 @@ from ae_search.exchange.parquet_table import read_parquet
 from ae_search.image_file import check_image
 from ae_search.index.engine.annoy_nodes import Nodes
 from ae_search.index.items.names import Names, metadata_of
-from ae_search.index.store.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
+from ae_search.index.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
 
 CARD = ModelCard(name="tiny", version=3, fingerprint="cd" * 32, image_shape=(4, 4, 1), latent_dim=4)
 ROWS = 2

@@ -13,7 +13,7 @@ from index_oracle import Oracle
 
 from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, Resources
 from ae_search.index.items.changes import CHANGES, _digest_of
-from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
 # The values are for those who import them by name.

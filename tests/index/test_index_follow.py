@@ -1,6 +1,6 @@
 """Open readers follow what any process makes of the index."""
 
-import importlib
+import pkgutil
 import shutil
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from index_oracle import Oracle
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import IndexBuilder, LatentIndex
 from ae_search.index.items.changes import CHANGES, ChangesWriter
-from ae_search.index.store.manifest import live_generation
+from ae_search.index.manifest import live_generation
 
 NEW = clustered(20, seed=53)
 OTHER = replace(CARD, fingerprint="cd" * 32, version=2)
@@ -84,8 +84,8 @@ def test_a_reader_in_another_process_follows(opened, metric):
 
 
 STEPS = [
-    "store.manifest._read_bounded",
-    "store.manifest.Manifest.read",
+    "manifest._read_bounded",
+    "manifest.Manifest.read",
     "store.generation.check_files",
     "store.proof._identity",
     "store.generation.Names",
@@ -100,10 +100,8 @@ STEPS = [
 @pytest.mark.parametrize("step", STEPS)
 def test_a_generation_replaced_while_it_is_opened(small, monkeypatch, step, is_open):
     path, oracle = small
-    room, module, *inner, name = step.split(".")
-    owner = importlib.import_module(f"ae_search.index.{room}.{module}")
-    for part in inner:
-        owner = getattr(owner, part)
+    inside, _, name = step.rpartition(".")
+    owner = pkgutil.resolve_name(f"ae_search.index.{inside}")
     original, calls, expected = getattr(owner, name), [], []
 
     def meanwhile(*arguments, **options):

@@ -12,7 +12,7 @@ from build_options import build_options
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
 from ae_search.index.items.changes import CHANGES, _digest_of
-from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
 DIM = 8

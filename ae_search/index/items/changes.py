@@ -19,10 +19,10 @@ from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, i
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
+from ae_search.index.manifest import FileProof, Manifest
 from ae_search.index.sqlite.database import Database, blocks, connect, damage_named, ids_array
 from ae_search.index.sqlite.gate import within_sqlite
 from ae_search.index.sqlite.side_files import check_written
-from ae_search.index.store.manifest import FileProof, Manifest
 from ae_search.nearest.comparing import Ids, first_bad_row
 from ae_search.nearest.exact import Rough
 

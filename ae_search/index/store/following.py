@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ae_search.errors import IndexDamagedError
 from ae_search.files import open_regular, write_atomically
+from ae_search.index.manifest import live_generation
 from ae_search.index.shortage import shortage_named
 from ae_search.index.store.generation import Generation
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.snapshot import Snapshot
 
 EPOCH = ".epoch"

@@ -10,8 +10,8 @@ import numpy as np
 from ae_search.contract import Items, Latents
 from ae_search.index.items.changes import Delta
 from ae_search.index.items.names import Name
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.generation import Generation
-from ae_search.index.store.manifest import live_generation
 from ae_search.nearest.comparing import Ids
 
 _ITEMS_PER_BLOCK = 4096

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from ae_search.contract import Items, Latents, Metadata, check_text, checked_items
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index.items.changes import CALIBRATION_NAME, CHANGES, ChangesWriter
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import checked_rows
