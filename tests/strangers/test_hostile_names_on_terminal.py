@@ -64,7 +64,7 @@ def test_info(run, index):
     told = json.loads(run("index", "info", "--index", index, "--json").stdout)
     assert told["model"]["name"] == EVERYTHING
     assert told["sources"] == [EVERYTHING, FORGED]
-    assert told["path"] == str(index)
+    assert told["place"] == str(index)
 
 
 @pytest.mark.parametrize("name", STORABLE)
