@@ -13,10 +13,10 @@ def octets(text: Tensor, count: int) -> Tensor:
     return tf.cast(tf.io.decode_raw([text], tf.uint8, fixed_length=count)[0], tf.int64)
 
 
-def part(text: Tensor, at: Tensor, count: Tensor | int) -> Tensor:
+def part(text: Tensor, at: Tensor | int, count: Tensor | int) -> Tensor:
     """Return a part of a scalar string, shorter or empty beyond its end, where `tf.strings.substr` would fail."""
-    at = tf.minimum(at, length(text))
-    return tf.strings.substr(text, at, tf.cast(count, tf.int64))
+    at = tf.minimum(tf.cast(at, tf.int64), length(text))
+    return tf.strings.substr(text, at, tf.maximum(tf.cast(count, tf.int64), 0))
 
 
 def number(few: Tensor, order: str = "little") -> Tensor:

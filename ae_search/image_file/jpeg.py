@@ -6,8 +6,6 @@ from ae_search.errors import ImageError
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 STEPS = 2**16
-# Rows of a file that is cut short which must be there: of what a browser shows, most is then the picture.
-LEAST_SHARE = 0.5
 
 NO_SIZE = "a damaged image: its head does not tell its size"
 CUT_SHORT = "a JPEG that is cut short, with less than half of its rows; get the whole file"
