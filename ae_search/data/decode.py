@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ae_search.data.framing import RATIOS, Fit, Shape, framed, ratio_of
+from ae_search.contract import Fit
+from ae_search.data.framing import RATIOS, Shape, framed, ratio_of
 from ae_search.data.gif_frames import decoded_frame, first_frame
 from ae_search.data.image_head import HEAD_BYTES, Examined, examined, is_harmless
 from ae_search.data.octets import apart, either, int64, number, octets, part, same

@@ -3,10 +3,11 @@
 `image_file.framing` has the same arithmetic for the query side.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
+from ae_search.contract import Fit
 from ae_search.data.octets import apart, either
 
 # ITU-R BT.601 luma, the weights of tf.image.rgb_to_grayscale, here summing to exactly 1.
@@ -16,7 +17,6 @@ STRIP_PIXELS = 2**17
 RATIOS = (1, 2, 4, 8)
 
 Tensor = Any
-Fit = Literal["crop", "pad"]
 Shape = tuple[int, int, int]
 
 
