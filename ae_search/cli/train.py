@@ -10,6 +10,7 @@ from ae_search.cli.options import Only, load_tensorflow, parse_image_size
 from ae_search.cli.terminal import say
 
 if TYPE_CHECKING:
+    from ae_search.contract import Fit
     from ae_search.data.pipeline import Cache
     from ae_search.model import Architecture
     from ae_search.training import TrainingOptions
@@ -45,6 +46,9 @@ def train(
     cache: Annotated[
         str, typer.Option(help="Decoded images to keep in memory: auto (up to 1 GiB), memory or none.")
     ] = "auto",
+    fit: Annotated[
+        str, typer.Option(help="Fit of images of another shape: crop (the centre) or pad (all of it, with a border).")
+    ] = "crop",
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -118,9 +122,10 @@ def train(
     from ae_search.training import TrainingOptions
 
     options = TrainingOptions(
-        # What these four can be is checked with the rest, and told by the name of the option.
+        # What these five can be is checked with the rest, and told by the name of the option.
         architecture=cast("Architecture", architecture),
         cache=cast("Cache", cache),
+        fit=cast("Fit", fit),
         partner=cast("Partner | None", partner),
         schedule=cast("Schedule | None", schedule),
         epochs=epochs,
@@ -177,6 +182,7 @@ def draw_reconstructions(run: Path, source: object, count: int = 10) -> None:
     from ae_search.plots import plot_reconstructions
     from ae_search.training import load_autoencoder, read_config
 
-    originals = first_images(source, read_config(run).image_shape, count)  # type: ignore[arg-type]
+    config = read_config(run)
+    originals = first_images(source, config.image_shape, count, fit=config.fit)  # type: ignore[arg-type]
     logits = keras.ops.convert_to_numpy(load_autoencoder(run)(originals, training=False))
     plot_reconstructions(originals, 1.0 / (1.0 + np.exp(-logits)), run / "reconstructions.png")

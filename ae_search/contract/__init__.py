@@ -10,12 +10,14 @@ from ae_search.contract.building import (
 from ae_search.contract.card import (
     CARD_FORMAT,
     DEFAULT_MODEL_NAME,
+    FITS,
     MAX_CARD_BYTES,
     MAX_IMAGE_VALUES,
     MAX_LATENT_DIM,
     MAX_NAME_LENGTH,
     MAX_NESTING,
     METRICS,
+    Fit,
     Metric,
     ModelCard,
     ModelRef,
@@ -83,6 +85,8 @@ from ae_search.contract.wire import (
 )
 
 __all__ = [
+    "FITS",
+    "Fit",
     "ALL_CORES",
     "AsyncEncoder",
     "Builder",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ae_search.contract import Fit
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.data.sources import ArraySource, FolderSource, Source
 from ae_search.errors import ConfigurationError, ImageError
@@ -40,6 +41,7 @@ class Images:
         positions: Positions in the source, without the damaged ones.
         damaged: What was left out: key and reason.
         pixels: uint8 `[len(source), h, w, c]`, decoded and in memory; None where they are decoded anew for each epoch.
+        fit: How images of another aspect ratio are brought to the shape.
     """
 
     source: Source
@@ -47,6 +49,7 @@ class Images:
     positions: Positions
     damaged: dict[str, str]
     pixels: npt.NDArray[np.uint8] | None
+    fit: Fit = "crop"
 
     def __len__(self) -> int:
         """Return the number of readable images."""
@@ -55,7 +58,7 @@ class Images:
     def batches(self, positions: Positions, batch_size: int) -> Dataset:
         """Return batches `(positions [n], images [n, h, w, c] float32 in [0, 1])` in the order of `positions`."""
         if self.pixels is None:
-            return _decoded(self.source, positions, self.image_shape).batch(batch_size)
+            return _decoded(self.source, positions, self.image_shape, self.fit).batch(batch_size)
         return self._resident(tf.data.Dataset.from_tensor_slices(positions).batch(batch_size))
 
     def encoded(self, encoder: Any, positions: Positions) -> npt.NDArray[np.float32]:
@@ -83,7 +86,7 @@ class Images:
         # Files are sorted by class: shuffle their names over the whole set before anything is decoded.
         order = np.random.default_rng(seed).permutation(positions)
         buffer = max(batch_size, min(SHUFFLE_BUFFER, SHUFFLE_BUFFER_BYTES // (4 * math.prod(self.image_shape))))
-        dataset = _decoded(self.source, order, self.image_shape)
+        dataset = _decoded(self.source, order, self.image_shape, self.fit)
         return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat().batch(batch_size)
 
     @cached_property
@@ -109,7 +112,9 @@ def kept_in_memory(source: Source, image_shape: tuple[int, int, int], cache: Cac
     return cache == "memory" or (cache == "auto" and len(source) * math.prod(image_shape) <= AUTO_CACHE_BYTES)
 
 
-def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:
+def readable_images(
+    source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none", fit: Fit = "crop"
+) -> Images:
     """Read every image of a folder once and leave out the damaged ones, each reported by name.
 
     Args:
@@ -117,6 +122,7 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
         image_shape: `(h, w, c)` to bring them to.
         cache: Keep the decoded images in memory, a byte a value: "memory", "none", or "auto" when they take at most
             1 GiB.
+        fit: "crop" or "pad": how images of another aspect ratio are brought to the shape.
 
     Raises:
         ConfigurationError: None can be read.
@@ -126,7 +132,7 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
     keep = kept_in_memory(source, image_shape, cache)
     pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
     good = []
-    for position, image in _decoded(source, np.arange(len(source)), image_shape).as_numpy_iterator():
+    for position, image in _decoded(source, np.arange(len(source)), image_shape, fit).as_numpy_iterator():
         good.append(position)
         if keep:
             pixels[position] = np.rint(255.0 * image)
@@ -137,10 +143,10 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
         for position in np.setdiff1d(np.arange(len(source)), good):
             damaged[source.key(position)] = _reason(source, int(position))
             log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
-    return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None)
+    return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None, fit)
 
 
-def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:
+def first_images(source: Source, image_shape: tuple[int, int, int], count: int, *, fit: Fit = "crop") -> Any:
     """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1].
 
     Raises:
@@ -149,7 +155,7 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int) 
     spread = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
     # All images only where none of those can be read.
     for positions in (spread, np.arange(len(source))):
-        rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
+        rows = _decoded(source, positions, image_shape, fit).map(lambda _, image: image).take(2 * count)
         if found := list(rows.as_numpy_iterator()):
             return np.stack(found)[::2][:count]
     raise _none_readable(source)
@@ -159,27 +165,27 @@ def _none_readable(source: Source) -> ConfigurationError:
     return ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
 
 
-def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:
+def _scale(batch: Any, image_shape: tuple[int, int, int], fit: Fit) -> Any:
     """Turn uint8 `[n, h, w, c]` into float32 of the model's shape."""
     if tuple(batch.shape[1:]) == image_shape:
         return tf.cast(batch, tf.float32) / 255.0
     spec = tf.TensorSpec(image_shape, tf.float32)
-    return tf.map_fn(lambda pixels: resize_image(pixels, image_shape), batch, fn_output_signature=spec)
+    return tf.map_fn(lambda pixels: resize_image(pixels, image_shape, fit), batch, fn_output_signature=spec)
 
 
-def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int]) -> Dataset:
+def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int], fit: Fit) -> Dataset:
     """Return `(position, float32 image)`; images that cannot be decoded are missing."""
     if isinstance(source, FolderSource):
         positions = np.array([i for i in positions if _is_of_bounded_size(source.path(int(i)))], np.int64)
     at = tf.data.Dataset.from_tensor_slices(np.asarray(positions, np.int64))
     if isinstance(source, ArraySource):
         array = tf.constant(source.images)
-        return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape)[0]), tf.data.AUTOTUNE)
+        return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape, fit)[0]), tf.data.AUTOTUNE)
     paths = tf.data.Dataset.from_tensor_slices(np.array([str(source.path(int(i))) for i in positions], object))
     dataset = tf.data.Dataset.zip(at, paths)
 
     def decode(position: Any, path: Any) -> Any:
-        return position, decode_image(tf.io.read_file(path), image_shape)
+        return position, decode_image(tf.io.read_file(path), image_shape, fit)
 
     return dataset.map(decode, tf.data.AUTOTUNE, deterministic=True).ignore_errors(log_warning=False)
 

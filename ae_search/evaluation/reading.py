@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from ae_search.contract import Fit
 from ae_search.data import FolderSource, Source
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.errors import ImageError
@@ -32,10 +33,12 @@ class Reader:
     Attributes:
         image_shape: Height and width in px, channels.
         damaged: Key and reason of each image that was left out so far.
+        fit: How images of another aspect ratio are brought to the shape.
     """
 
     image_shape: ImageShape
     damaged: dict[str, str] = field(default_factory=dict)
+    fit: Fit = "crop"
 
     def read(self, source: Source, positions: Sequence[int]) -> tuple[Pixels, list[int]]:
         """Return the readable images among some of a source, uint8 `[n, h, w, c]`, and the n positions."""
@@ -58,7 +61,7 @@ class Reader:
 
     def _pixels(self, source: Source, position: int) -> Pixels:
         if not isinstance(source, FolderSource):
-            return _as_bytes(resize_image(tf.constant(source.images[position]), self.image_shape))
+            return _as_bytes(resize_image(tf.constant(source.images[position]), self.image_shape, self.fit))
         path = source.path(position)
         data = read_image_file(path)
         try:
@@ -71,7 +74,7 @@ class Reader:
     def _decode(self) -> Callable[[bytes], Any]:
         # As a graph it takes a quarter of the time.
         signature = [tf.TensorSpec([], tf.string)]
-        return tf.function(lambda data: decode_image(data, self.image_shape), signature)  # type: ignore[no-any-return]
+        return tf.function(lambda data: decode_image(data, self.image_shape, self.fit), signature)  # type: ignore[no-any-return]
 
 
 def _as_bytes(image: Any) -> Pixels:

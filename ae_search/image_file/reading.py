@@ -7,13 +7,11 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ae_search.errors import ImageError
-from ae_search.image_file.head import ImageHead, read_head
+from ae_search.image_file.head import BYTES_A_PIXEL, ImageHead, read_head
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 MAX_FILE_MIB = 64
-# What the graph takes at its peak for each pixel, measured: 42 where there is alpha, 24 for the worst JPEG.
-BYTES_A_PIXEL, BYTES_A_JPEG_PIXEL = 44, 26
 
 # What Pillow raises where the bytes are not what their header says.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
@@ -45,7 +43,7 @@ def check_image(data: bytes, name: str, *, max_megapixels: float | None = None) 
         data: The file's bytes.
         name: What to call it in an error.
         max_megapixels: Pixels that it may have, in millions, where that is less than the limit of its format: 128 for
-            JPEG, 64 for the others, all frames of a GIF together.
+            JPEG, 64 for the others.
 
     Raises:
         ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, is damaged or has more pixels.
@@ -111,4 +109,4 @@ def decoded_bytes(data: bytes) -> int:
         head = read_head(data)
     except ImageError:
         return 0
-    return head.pixels * (BYTES_A_JPEG_PIXEL if head.form == "JPEG" else BYTES_A_PIXEL)
+    return head.pixels * BYTES_A_PIXEL

@@ -49,7 +49,7 @@ def train(
             there are no labels or no images held out.
     """
     # Before there is a run folder: what cannot work leaves none behind.
-    first_images(source, config.image_shape, 1)
+    first_images(source, config.image_shape, 1, fit=config.fit)
     if report_precision:
         check_labels(source, config)
     finished = prepare_run(run, config)

@@ -77,7 +77,7 @@ def prepare(source: Source, config: TrainingConfig) -> Prepared:
         ConfigurationError: No image can be read.
     """
     keras.utils.set_random_seed(config.seed)
-    images = readable_images(source, config.image_shape, cache=config.cache)
+    images = readable_images(source, config.image_shape, cache=config.cache, fit=config.fit)
     kept, held_out = _split(images, config)
     batches = _batches(images, kept, held_out, config)
     autoencoder, trainer = build_models(config, classes=len(class_counts(source)))

@@ -83,8 +83,8 @@ def bombs():
         "another head first.png": png(
             (30_000, 30_000), row=b"\0" * 30_001, before=chunk(b"abCd", struct.pack(">IIB", 1, 1, 8))
         ),
-        "150 frames.gif": gif((1000, 1000), 150 * [frame((1000, 1000))]),
-        "wide and high frames.gif": gif((1, 1), [frame((60_000, 1)), frame((1, 60_000))]),
+        "a wide frame beyond a high screen.gif": gif((1, 60_000), [frame((60_000, 1))]),
+        "a frame far off.gif": gif((9, 9), [patched(frame((9, 9)), (1, b"\xff\xff\xff\xff"))]),
         "a frame beyond the screen.gif": gif((1, 1), [patched(frame((9, 9)), (5, b"\xff\xff\xff\xff"))]),
         "a million comments.gif": gif((9, 9), [frame((9, 9))], before=b"!\xfe" + b"\1a" * 1_000_000 + b"\0"),
         "an empty comment hides.gif": gif((9, 9), [b"!\xfe\0", frame((9, 9))]),
