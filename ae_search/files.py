@@ -27,6 +27,8 @@ _KINDS = (
 )
 # As `tempfile.mkdtemp` names what `write_atomically` and `new_folder` work in; it stays when the process is killed.
 _PREFIX = ".tmp-"
+# HDF5, SQLite and TensorFlow keep the number of the error to themselves.
+_FULL = re.compile(r"no space left on device|disk is full|quota exceeded", re.IGNORECASE)
 LEFTOVER = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}")
 
 
@@ -127,6 +129,22 @@ def write_atomically(path: Path, write: Callable[[Path], object] | str | bytes) 
         _fsync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def trouble_in_words(error: Exception) -> str:
+    """Return why something could not be written, and what to do about a full disk, in words without a full stop.
+
+    Args:
+        error: An OSError, or what SQLite, HDF5 or TensorFlow makes of one.
+    """
+    if is_full_disk(error):
+        return "the disk is full; make room, and run the same command again"
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Tell whether an error, whoever raised it, says that a disk or a quota is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or bool(_FULL.search(str(error)))
 
 
 @contextmanager
@@ -241,7 +259,7 @@ def make_folder(path: Path, purpose: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"Cannot make the {purpose} folder {path}: {error.strerror}.") from error
+        raise ConfigurationError(f"Cannot make the {purpose} folder {path}: {trouble_in_words(error)}.") from error
     return path
 
 

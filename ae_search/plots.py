@@ -12,22 +12,34 @@ from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError, ImageError
 from ae_search.extras import needs
-from ae_search.files import write_atomically
+from ae_search.files import trouble_in_words, write_atomically
 from ae_search.image_file import read_image_file, small_picture, stored_thumbnail
 from ae_search.printable import printable
 
 CELL_INCHES = 1.1
 CELL_PX = 256
+CAPTION_POINTS = 7
+# Of a cell's width; the rest keeps two captions apart.
+CAPTION_SHARE = 0.92
+# No caption of so many letters fits.
+_MOST_LETTERS = 200
 # Labels and names are no formulas, whatever the user's matplotlibrc says.
 _PLAIN = {"parse_math": False, "usetex": False}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of a grid: pixels `[h, w]` or `[h, w, c]` in [0, 1] or uint8, or None for an empty cell, and a title."""
+    """One cell of a grid.
+
+    Attributes:
+        pixels: `[h, w]` or `[h, w, c]` in [0, 1] or uint8; None where there is no picture.
+        title: Above it, shortened to the cell's width.
+        figure: Below the title, such as a similarity; never shortened.
+    """
 
     pixels: npt.NDArray[Any] | None
     title: str = ""
+    figure: str = ""
 
 
 def plot_samples(source: Source, path: Path, *, columns: int = 10, rows: int = 4) -> None:
@@ -66,15 +78,20 @@ def plot_neighbours(queries: Sequence[Picture], neighbours: Sequence[Sequence[Pi
     """Write each query beside its neighbours, one row a query.
 
     Raises:
-        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+        ConfigurationError: matplotlib is missing, no neighbour has a picture, or `path` cannot be written.
     """
+    if not any(picture.pixels is not None for row in neighbours for picture in row):
+        raise ConfigurationError(
+            f"There is nothing to draw in {path}: "
+            + ("the index holds no thumbnail of what was found." if any(neighbours) else "nothing was found.")
+        )
     _write_grid([[query, *row] for query, row in zip(queries, neighbours, strict=True)], path, "query, then neighbours")
 
 
-def picture_of(data: bytes | None, title: str) -> Picture:
+def picture_of(data: bytes | None, title: str, figure: str = "") -> Picture:
     """Return a thumbnail from an index as a cell, an empty one where there is none that can be shown."""
     small = stored_thumbnail(data, CELL_PX)
-    return Picture(None if small is None else np.asarray(small), title)
+    return Picture(None if small is None else np.asarray(small), title, figure)
 
 
 def picture_of_file(data: bytes, title: str) -> Picture:
@@ -99,19 +116,33 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
     with needs("Pictures need matplotlib", "plots"):
         from matplotlib.figure import Figure  # without pyplot: no display, no global state
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(CELL_INCHES * columns, (CELL_INCHES + 0.25) * len(rows) + 0.5), layout="constrained")
+    lines = 2 if any(picture.figure for row in rows for picture in row) else 1
+    height = (CELL_INCHES + 0.12 + 0.13 * lines) * len(rows) + 0.5
+    figure = Figure(figsize=(CELL_INCHES * columns, height), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
+    widths = _Widths(figure)
     for line, row in zip(axes, rows, strict=True):
         for axis in line:
             axis.axis("off")
             axis.set(xticks=[], yticks=[])  # unseen, they would be laid out all the same
         for axis, picture in zip(line, row, strict=False):
-            axis.set_title(_shortened(picture.title), fontsize=7, **_PLAIN)
-            if picture.pixels is not None:
-                white = 255 if picture.pixels.dtype == np.uint8 else 1
-                axis.imshow(_plane(picture.pixels), cmap="gray", vmin=0, vmax=white)
+            _draw_cell(axis, picture, widths)
     if title:
         figure.suptitle(printable(title), fontsize=9, wrap=True, **_PLAIN)
+    _save(figure, path)
+
+
+def _draw_cell(axis: Any, picture: Picture, widths: "_Widths") -> None:
+    caption = [line for line in (widths.shortened(picture.title), printable(picture.figure)) if line]
+    axis.set_title("\n".join(caption), fontsize=CAPTION_POINTS, **_PLAIN)
+    if picture.pixels is not None:
+        white = 255 if picture.pixels.dtype == np.uint8 else 1
+        axis.imshow(_plane(picture.pixels), cmap="gray", vmin=0, vmax=white)
+    elif caption:
+        axis.text(0.5, 0.5, "no picture", fontsize=CAPTION_POINTS, color="grey", ha="center", va="center", **_PLAIN)
+
+
+def _save(figure: Any, path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise ConfigurationError(f"Cannot write the picture {path}: {reason}.")
@@ -120,14 +151,35 @@ def _write_grid(rows: Sequence[Sequence[Picture]], path: Path, title: str) -> No
     try:
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120, format=form))
     except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
-        raise ConfigurationError(f"Cannot write the picture {path}: {error}.") from error
+        raise ConfigurationError(f"Cannot write the picture {path}: {trouble_in_words(error)}.") from error
+
+
+class _Widths:
+    """Measures captions, so that they stay within their cells whatever letters they have."""
+
+    def __init__(self, figure: Any) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.font_manager import FontProperties
+
+        canvas: Any = FigureCanvasAgg(figure)
+        self._renderer = canvas.get_renderer()
+        self._font = FontProperties(size=CAPTION_POINTS)
+        self._most = CAPTION_SHARE * CELL_INCHES * figure.dpi
+
+    def shortened(self, title: str) -> str:
+        """Return a title without its beginning, as much as it takes to fit: names differ by their ends."""
+        title = printable(title)[-_MOST_LETTERS:] if len(title) > _MOST_LETTERS else printable(title)
+        shorter, letters = title, len(title)
+        while letters > 1 and self._width(shorter) > self._most:
+            letters -= max(1, letters // 8)
+            shorter = "…" + title[-letters:]
+        return shorter
+
+    def _width(self, text: str) -> float:
+        width, _, _ = self._renderer.get_text_width_height_descent(text, self._font, False)
+        return float(width)
 
 
 def _plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return pixels as matplotlib takes them, one channel without its axis."""
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-
-
-def _shortened(title: str) -> str:
-    title = printable(title)
-    return title if len(title) <= 20 else "…" + title[-19:]

@@ -37,6 +37,7 @@ ROOMS = {
     "files": Room(0, TF | KERAS | GRPC | ANNOY),
     "image_file": Room(0, TF | KERAS | GRPC | ANNOY),
     "handshake": Room(1, TF | KERAS | GRPC | ANNOY),
+    "quiet_import": Room(0, TF | KERAS | GRPC | ANNOY),
     "plan": Room(0, TF | KERAS | GRPC | ANNOY),
     "version_folders": Room(0, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),

@@ -163,8 +163,8 @@ def test_what_is_wrong_is_told(search, photographs, tmp_path):
             search.search(file, views=True)
     with pytest.raises(ImageError, match="cut.jpg"):
         search.search(tmp_path / "cut.jpg", views=True)
-    with pytest.raises(ImageError, match=r"shape \('n', 32, 32, 3\)"):
-        search.search(photographs[0][:30], views=True)
+    with pytest.raises(ImageError, match=r"shape=\(12, 32, 32, 3\)"):
+        search.search(photographs, views=True)
     with pytest.raises(ImageError, match="lie in"):
         search.search(photographs[0] * 1.0, views=True)
     for wrong in ({"k": 0}, {"effort": 0}, {"where": {}}):

@@ -12,7 +12,7 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train
-from ae_search.cli.terminal import PrintableGroup, say, set_hooks, set_up
+from ae_search.cli.terminal import INTERRUPTED_EXIT_CODE, PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError
 from ae_search.extras import install
 
@@ -67,8 +67,8 @@ def main() -> None:
     except AeSearchError as error:
         say(f"error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt:  # before a command runs
+        sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -61,7 +61,7 @@ def evaluate(
 ) -> None:
     """Measure how good an index is for the images of SOURCE: retrieval by label, strict reverse search, recall.
 
-    A query that the index holds under the same key does not count as its own neighbour.
+    A query that is itself an item of the index, whatever its key, does not count as its own neighbour.
     """
     _check_can_be_written(report, projector)
     images = named_source(source, only)

@@ -92,7 +92,7 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
     config = read_config(run)
     summary = read_summary(run)
     encoder = load_autoencoder(run, weights).get_layer("encoder")
-    figures = {name: summary[name] for name in ("epochs", "loss", "best_loss", "monitor", "images")}
+    figures = {name: summary[name] for name in ("epochs", "best_epoch", "loss", "best_loss", "monitor", "images")}
     return export_encoder(
         encoder,
         to,

@@ -1,16 +1,13 @@
 """What several commands share."""
 
-import importlib
-import os
 import re
-import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ae_search.errors import ConfigurationError
+from ae_search.quiet_import import load_tensorflow as load_tensorflow
 
 IndexPath = Annotated[Path, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index folder.")]
 Only = Annotated[
@@ -33,21 +30,3 @@ def parse_image_size(text: str | None) -> tuple[int, int] | None:
     if not match:
         raise ConfigurationError(f"--image-size must be HEIGHTxWIDTH, for example 64x64. Received: {text!r}.")
     return int(match[1]), int(match[2])
-
-
-def load_tensorflow() -> None:
-    """Import TensorFlow without its greeting, which no log level reaches and which would bury our own messages.
-
-    What it says is kept back and shown when the import fails.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(held.fileno(), 2)
-        try:
-            importlib.import_module("tensorflow")
-        except BaseException:
-            held.seek(0)
-            stderr.write(held.read())
-            raise
-        finally:
-            os.dup2(stderr.fileno(), 2)

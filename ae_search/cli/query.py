@@ -1,26 +1,37 @@
 """`ae-search query`."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.options import IndexPath
-from ae_search.cli.terminal import say, say_json, show_table
-from ae_search.contract import Index, Neighbour, parse_where
-from ae_search.errors import ConfigurationError
+from ae_search.cli.terminal import say, say_json
+from ae_search.contract import ITEM_FIELDS, Index, Neighbour, parse_where
+from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import read_image_file
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
+
+LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
+# Items whose fields are looked at to say which there are.
+_SAMPLED = 10_000
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @with_connection
 def query(
     connection: Connection,
     index: IndexPath,
-    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Image files.")] = None,
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PHOTO]...", help="Image files, or folders of them.", show_default=False),
+    ] = None,
     keys: Annotated[
         list[str] | None, typer.Option("--key", metavar="KEY", help="An indexed item instead; needs no server.")
     ] = None,
@@ -49,27 +60,35 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each query beside its neighbours.")] = None,
 ) -> None:
-    """Print the items of the index that are most similar to each PHOTO, or to each item named by --key."""
+    """Print the items of the index that are most similar to each PHOTO, or to each item named by --key.
+
+    An image that cannot be read is told, and the others are answered: the exit code is then 3, or 1 where none can be
+    or where the server refused one that can be decoded here. With --json, its object has "error". A neighbour's "path"
+    is that of its file, where it still lies in the folder that it was indexed from.
+    """
     _check(photos, keys, k, views=views)
     options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
-    files = [read_image_file(photo) for photo in photos or []]
-    opened: Index
-    with LatentIndex.open(index) as opened:  # type: ignore[assignment, unused-ignore]
-        found: list[list[Neighbour]] = []
-        if photos:
-            encoder = connection.encoder(opened.model.name)
-            found += ImageSearch(encoder, opened).search_batch(list(photos), k, views=views, **options)
-        found += [opened.search_by_key(key, k, **options) for key in keys or []]
-        names = [*map(str, photos or []), *(keys or [])]
+    files = [file for photo in photos or [] for file in _files(photo)]
+    answers = [_unread(file) for file in files]
+    with open_index(index) as opened:
+        if readable := [answer for answer in answers if answer.error is None]:
+            search = ImageSearch(connection.encoder(opened.model.name), opened)  # type: ignore[arg-type, unused-ignore]
+            _search(search, readable, k, views=views, **options)
+        answers += [Answer(key, None, opened.search_by_key(key, k, **options)) for key in keys or []]
+        if all(answer.error for answer in answers):
+            raise ImageError(str(answers[0].error))
+        if where is not None and not any(answer.neighbours for answer in answers):
+            _say_unknown_fields(opened, options["where"])
         if as_json:
-            say_json(json.dumps([_as_json(name, row) for name, row in zip(names, found, strict=True)], indent=2))
+            say_json(to_json(answers, opened.info().sources))
         else:
-            _print_table(names, found)
+            print_answers(answers)
         if plot is not None:
-            _draw(plot, names, files, found, opened)
+            _draw(plot, answers, opened)
+    _end(answers)
 
 
-def _check(photos: list[Path] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
+def _check(photos: list[str] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
     if k < 1:
         raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
     if not photos and not keys:
@@ -89,22 +108,84 @@ def _filter(text: str | None) -> dict[str, Any] | None:
     return raw  # type: ignore[no-any-return]
 
 
-def _as_json(name: str, neighbours: list[Neighbour]) -> dict[str, object]:
-    fields = ("rank", "key", "label", "similarity", "distance", "metadata")
-    return {"query": name, "neighbours": [{field: getattr(n, field) for field in fields} for n in neighbours]}
+def _files(photo: str) -> list[Path]:
+    """Return the file of a PHOTO, or the image files of a folder."""
+    path = Path(photo)
+    if path.is_dir():
+        from ae_search.data import FolderSource, open_source
+
+        source = open_source(str(path.absolute()))
+        assert isinstance(source, FolderSource)
+        return [path / source.files[position] for position in range(len(source))]
+    if _ADDRESS.match(photo) and not path.exists():
+        raise ConfigurationError(f"{photo} is an address, and a query reads files: download it first.")
+    return [path]
 
 
-def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:
-    for name, neighbours in zip(names, found, strict=True):
-        rows = [(str(n.rank), n.key, n.label or "", f"{n.similarity:.4f}") for n in neighbours]
-        show_table(name, ("rank", "key", "label", "similarity"), rows)
+def _unread(file: Path) -> Answer:
+    """Return the answer to a file, with an error where it cannot be searched with."""
+    try:
+        read_image_file(file)
+    except ImageError as error:
+        return Answer(str(file), file, error=error)
+    return Answer(str(file), file)
 
 
-def _draw(path: Path, names: list[str], files: list[bytes], found: list[list[Neighbour]], index: Index) -> None:
-    from ae_search.plots import picture_of, picture_of_file, plot_neighbours
+def _search(search: ImageSearch, answers: Sequence[Answer], k: int, **options: Any) -> None:
+    """Answer all together, or, where one of them turns out to be damaged, each by itself."""
 
-    queries = [picture_of_file(data, Path(name).name) for name, data in zip(names, files, strict=False)]
-    queries += [picture_of(index.thumbnail(key), Path(key).name) for key in names[len(files) :]]
-    rows = [[picture_of(index.thumbnail(n.key), n.label or n.key) for n in neighbours] for neighbours in found]
-    plot_neighbours(queries, rows, path)
+    def found(some: Sequence[Answer]) -> list[list[Neighbour]]:
+        return search.search_batch([answer.file for answer in some if answer.file is not None], k, **options)
+
+    try:
+        for answer, neighbours in zip(answers, found(answers), strict=True):
+            answer.neighbours = neighbours
+    except ImageError as error:
+        if len(answers) == 1:
+            answers[0].error = error
+            return
+        for answer in answers:
+            _search(search, [answer], k, **options)
+
+
+def _say_unknown_fields(index: Index, where: dict[str, Any]) -> None:
+    """Warn of fields that no item has: that is a slip of the pen more often than an answer."""
+    fields: dict[str, None] = {}
+    items = 0
+    for items, (_, _, metadata) in enumerate(index.items(), start=1):
+        fields.update(dict.fromkeys(metadata))
+        if items == _SAMPLED:
+            break
+    for field in where:
+        if field not in (*ITEM_FIELDS, *fields):
+            told = ", ".join([*ITEM_FIELDS, *sorted(fields)])
+            some = f"None of the first {items} items" if len(index) > items else "No item"
+            say(f"{some} has a field {field!r}; there are: {told}", err=True)
+
+
+def _draw(path: Path, answers: Sequence[Answer], index: Index) -> None:
+    from ae_search.plots import Picture, picture_of, picture_of_file, plot_neighbours
+
+    def asked(answer: Answer) -> Picture:
+        name = Path(answer.query).name
+        if answer.file is None:
+            return picture_of(index.thumbnail(answer.query), name)
+        return picture_of_file(read_image_file(answer.file), name)
+
+    shown = [answer for answer in answers if answer.error is None]
+    rows = [
+        [picture_of(index.thumbnail(n.key), n.label or n.key, f"{n.similarity:.4f}") for n in answer.neighbours]
+        for answer in shown
+    ]
+    plot_neighbours([asked(answer) for answer in shown], rows, path)
     say(f"wrote {path}", err=True)
+
+
+def _end(answers: Sequence[Answer]) -> None:
+    """Tell of the images that could not be searched with, and end with the exit code for them."""
+    bad = [answer for answer in answers if answer.error is not None]
+    for answer in bad:
+        say(f"left out {answer.error}", err=True)
+    if bad:
+        refused = any(isinstance(answer.error, ImageRefusedError) for answer in bad)
+        raise typer.Exit(REFUSED_EXIT_CODE if refused else LEFT_OUT_EXIT_CODE)

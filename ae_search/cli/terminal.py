@@ -6,6 +6,7 @@ Keys, labels, names of files and models, and what servers say may hold anything.
 
 import io
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -18,10 +19,14 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
+from ae_search.cli.interrupted import NEXT
 from ae_search.printable import printable
 
 # The base of all errors of usage, which Typer does not name.
 _UsageError: Any = typer.BadParameter.__base__
+INTERRUPTED_EXIT_CODE = 130
+# Characters in a line of a table that goes to a pipe, at most; longer cells are folded.
+_WIDEST = 1_000_000
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -36,14 +41,14 @@ def say_json(text: str) -> None:
 
 
 def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str] | None]) -> None:
-    """Print a table to stdout.
+    """Print a table to stdout; no cell is ever cut: a terminal folds long ones, a pipe gets one line a row.
 
     Args:
         title: Above it.
         heads: Titles of the columns.
         rows: Cells of each row; None draws a line.
     """
-    from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -56,19 +61,31 @@ def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str] | 
             table.add_section()
         else:
             table.add_row(*map(shown, row))
-    Console(soft_wrap=True).print(table)
+    console = _console(soft_wrap=True)
+    if not console.is_terminal:
+        wide = console.options.update(max_width=_WIDEST)
+        console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
+
+
+def _console(**options: Any) -> Any:
+    """Return a console of rich's that colours nothing where nobody can see it or wants to."""
+    from rich.console import Console
+
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") in ("dumb", "unknown")
+    return Console(color_system=None if plain else "auto", **options)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr; yield what advances it."""
-    from rich.console import Console
+    """Show a progress bar on stderr, unless only warnings are asked for; yield what advances it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Results printed meanwhile belong to stdout, which may be a file, and not to the console of the bar.
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
+    quiet = not logging.getLogger().isEnabledFor(logging.INFO)
+    with Progress(*columns, console=_console(stderr=True), redirect_stdout=False, disable=quiet) as bar:
         task = bar.add_task(printable(what), total=total)
         yield lambda done: bar.advance(task, done)
 
@@ -111,9 +128,15 @@ class PrintableGroup(TyperGroup):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, as the base class does."""
-        with _printable_usage_errors():
-            return super().invoke(ctx)
+        """Run the command, as the base class does; after Ctrl-C, tell what it does next."""
+        try:
+            with _printable_usage_errors():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            group = f"{ctx.info_name} " if ctx.parent is not None else ""
+            told = NEXT.get(f"{group}{ctx.invoked_subcommand}")
+            say(f"interrupted; {told}" if told else "interrupted", err=True)
+            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
 @contextmanager

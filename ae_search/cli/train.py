@@ -49,6 +49,13 @@ def train(
     fit: Annotated[
         str, typer.Option(help="Fit of images of another shape: crop (the centre) or pad (all of it, with a border).")
     ] = "crop",
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs to wait for a better one before the training ends, 0 for no end: a quarter of the epochs, and "
+            "10 or more."
+        ),
+    ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -136,6 +143,7 @@ def train(
         learning_rate=learning_rate,
         validation=validation,
         seed=seed,
+        patience=patience,
         time_limit_s=time_limit,
         pixels=pixel_weight,
         gradients=gradient_weight,
@@ -163,12 +171,14 @@ def run_training(
     images = open_source(source, only=only)
     if isinstance(images, FolderSource) and images.skipped:
         say(f"skipped {images.skipped} files that are no images", err=True)
-    summary = fit(images, configure(images, options), run, report_precision=report_precision)
+    config = configure(images, options)
+    summary = fit(images, config, run, report_precision=report_precision)
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
+    best = f"epoch {summary['best_epoch'] or '?'}, of the lowest {summary['monitor']}, {summary['best_loss']:.4f}"
     say(
-        f"{run}: {summary['epochs']} epochs, loss of the pixels {summary['loss']:.4f}, best {summary['monitor']} "
-        f"{summary['best_loss']:.4f}, {len(summary['damaged'])} damaged images left out"
+        f"{run}: {summary['epochs']} of {config.epochs} epochs; exported will be {best}; last loss of the pixels "
+        f"{summary['loss']:.4f}, {len(summary['damaged'])} damaged images left out"
     )
     return summary
 

@@ -17,6 +17,7 @@ from ae_search.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from ae_search.image_file import decoder_words
 from ae_search.printable import printable
 
 Code = grpc.StatusCode
@@ -128,6 +129,8 @@ def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: fl
         kind = AccessDeniedError
     if code is Code.INVALID_ARGUMENT and "servable version label" in details:
         kind = ModelNotServedError
+    if kind is ImageError and (words := decoder_words(details)):
+        return ImageError(f"{asked.target} refused an image: {words} ({code.name}).")
     return kind(_told(_advice(kind, asked, timeout_s, details), code, details))
 
 

@@ -224,6 +224,19 @@ class Index(Protocol):
             ModelMismatchError: The index holds the latents of another model by now.
         """
 
+    def rename_source(self, old: str, new: str, *, wait_s: float = 0.0) -> None:
+        """Tell that the images of a source have moved: keys and latents stay, and the source has another name.
+
+        Args:
+            old: Its name until now, one of `info().sources`.
+            new: Its name from now on; a source that has it already becomes one with it.
+            wait_s: How long to wait for another writer, in s.
+
+        Raises:
+            ConfigurationError: The index has no such source, or there is no room.
+            IndexBusyError: Another process writes the index.
+        """
+
     def rebuilding(
         self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
     ) -> AbstractContextManager[IndexWriter]:

@@ -17,6 +17,7 @@ from ae_search.evaluation.reading import ItemImages, Reader
 from ae_search.evaluation.results import Evaluation, Retrieval
 from ae_search.evaluation.shown import Examples
 from ae_search.handshake import matching
+from ae_search.nearest import NONE
 
 DEFAULT_PLAN = MeasuringPlan()
 
@@ -65,7 +66,7 @@ def evaluate(
         **_shown(bench, queries, reconstruct),
         retrieval=(*ours, *(row for row, _ in beside if row)),
         reverse_search=(*searched, *(row for _, row in beside if row)),
-        recall=measure_recall(index, queries.latents, queries.keys),
+        recall=measure_recall(index, queries.latents, bench.items.keys_of(queries.own)),
         damaged=dict(images.reader.damaged),
         notes=tuple(_notes(bench, queries, labelled)),
     )
@@ -110,7 +111,7 @@ def _notes(bench: Bench, queries: Queries, labelled: LabelledQueries | None) -> 
         yield f"No {which} has a label, so retrieval was not measured."
     elif unlabelled:
         yield f"{unlabelled} of {len(queries)} queries have no label; retrieval was measured with the others."
-    if known := len(bench.index.known(queries.keys)):
+    if known := int((queries.own != NONE).sum()):
         yield f"{known} of {len(queries)} queries are items of the index; none is counted as a neighbour of itself."
     images = bench.images
     if not images.sources:

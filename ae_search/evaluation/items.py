@@ -8,6 +8,7 @@ import numpy as np
 from ae_search.contract import Encoder, Index, Latents
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
+from ae_search.evaluation.own_items import own_items
 from ae_search.evaluation.reading import BLOCK, ImageShape, Reader, shrunk
 from ae_search.nearest import NONE, Ids
 from ae_search.views import Pixels
@@ -50,6 +51,10 @@ class IndexedItems:
         place = {key: at for at, key in enumerate(self.keys)}
         return np.array([place.get(key, NONE) for key in keys], np.int64)
 
+    def keys_of(self, ids: Ids) -> list[str | None]:
+        """Return the keys of some ids, None for -1."""
+        return [None if at == NONE else self.keys[at] for at in ids]
+
 
 def _stacked(blocks: list[Latents]) -> Latents:
     """Join blocks `[n, r, d]`; where an item has fewer latents than another, its first one fills the places."""
@@ -76,6 +81,7 @@ class Queries:
         labels: q labels, None where an image has none.
         latents: float32 `[q, d]`.
         pixels: For the baselines, uint8 `[q, h, w, c]`.
+        own: Id of the item that is the query itself `[q]`, -1 where there is none; see `own_items`.
     """
 
     source: Source
@@ -84,6 +90,7 @@ class Queries:
     labels: list[str | None]
     latents: Latents
     pixels: Pixels
+    own: Ids
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -99,11 +106,12 @@ class Queries:
             [self.labels[row] for row in rows],
             self.latents[rows],
             self.pixels[rows],
+            self.own[rows],
         )
 
 
 def draw_queries(
-    source: Source, encoder: Encoder, reader: Reader, *, count: int, seed: int, shape: ImageShape
+    source: Source, encoder: Encoder, reader: Reader, items: IndexedItems, *, count: int, seed: int, shape: ImageShape
 ) -> Queries:
     """Draw images of a source, read them and encode them.
 
@@ -111,6 +119,7 @@ def draw_queries(
         source: The images.
         encoder: The index's.
         reader: Reads images in the model's shape.
+        items: What the index holds.
         count: How many at most, at least 1; damaged ones are not made up for.
         seed: Seed of the drawing; all are taken, in another order, where there are no more.
         shape: Shape of the pixels for the baselines.
@@ -131,11 +140,13 @@ def draw_queries(
             positions += read
     if not positions:
         raise ConfigurationError(f"None of the {len(drawn)} images of {source.name} can be read.")
+    keys, encoded = [source.key(position) for position in positions], np.concatenate(latents)
     return Queries(
         source,
         positions,
-        [source.key(position) for position in positions],
+        keys,
         [source.labels[position] for position in positions],
-        np.concatenate(latents),
+        encoded,
         np.concatenate(pixels),
+        own_items(encoded, items.latents, items.ids_of(keys)),
     )

@@ -88,7 +88,8 @@ class Bench:
         """Draw and encode the queries."""
         count, seed = self.plan.queries, self.plan.seed
         log.info("encoding up to %d of the %d images of %s", count, len(source), source.name)
-        return draw_queries(source, self.encoder, self.images.reader, count=count, seed=seed, shape=self.small)
+        reader = self.images.reader
+        return draw_queries(source, self.encoder, reader, self.items, count=count, seed=seed, shape=self.small)
 
     def judge(self, labelled: LabelledQueries) -> Judged:
         """Find and judge our neighbours of each query."""

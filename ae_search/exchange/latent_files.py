@@ -22,6 +22,7 @@ from ae_search.contract import (
     ModelRef,
     OnItems,
     Origin,
+    metadata_of,
     no_progress,
 )
 from ae_search.errors import ConfigurationError, ModelMismatchError
@@ -34,7 +35,7 @@ from ae_search.exchange.parquet_file import (
     rows_per_block,
 )
 from ae_search.exchange.parquet_table import KEY_COLUMNS, read_folder, read_parquet
-from ae_search.files import write_atomically
+from ae_search.files import trouble_in_words, write_atomically
 
 PARQUET, NPY, JSON_LINES = ".parquet", ".npy", ".jsonl"
 # What an export says of itself where items have several latents, a row each.
@@ -60,7 +61,8 @@ def export_latents(index: Index, path: Path, *, on_progress: OnItems = no_progre
         index: The index.
         path: `.parquet` with the columns key, label, metadata (JSON) and latent, one row for each latent, those of one
             item next to each other; or `.jsonl` with an object `{"id", "embedding"}` in each line, which other engines
-            read. An item with several latents has the others there as "more".
+            read, and "label" and "metadata" for an item that has them. An item with several latents has the others
+            there as "more".
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -89,7 +91,7 @@ def export_latents(index: Index, path: Path, *, on_progress: OnItems = no_progre
     try:
         write_atomically(path, lambda temporary: writers[suffix](index, blocks(), temporary))
     except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise ConfigurationError(f"Cannot write {path}: {trouble_in_words(error)}.") from error
     return written
 
 
@@ -188,10 +190,18 @@ def _origin(table: Table, model: Origin | None, metric: Metric | None) -> Latent
 def _write_json_lines(index: Index, blocks: Iterator[tuple[Latents, Items]], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for latents, items in blocks:
-            for key, own in zip(items.keys, latents, strict=True):
+            about = zip(items.keys, items.labels, items.metadata, latents, strict=True)
+            for key, label, metadata, own in about:
                 first, *others = map(_floats, own)
-                more = f', "more": [{", ".join(others)}]' if others else ""
-                file.write(f'{{"id": {json.dumps(key, ensure_ascii=False)}, "embedding": {first}{more}}}\n')
+                fields = {"id": _text(key), "embedding": first}
+                fields |= {"more": f"[{', '.join(others)}]"} if others else {}
+                fields |= {} if label is None else {"label": _text(label)}
+                fields |= {"metadata": json.dumps(metadata_of(metadata), ensure_ascii=False)} if metadata else {}
+                file.write("{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}\n")
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _floats(latent: Latents) -> str:

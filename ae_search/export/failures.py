@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ae_search.errors import AeSearchError
+from ae_search.files import is_full_disk, trouble_in_words
 
 MAX_CHARACTERS = 300
 
@@ -25,7 +26,8 @@ def said_as(kind: type[AeSearchError], what: str) -> Iterator[None]:
     except AeSearchError:
         raise
     except Exception as error:  # the model's own code may raise anything
-        raise kind(f"{what}: {one_line(error)}") from error
+        text = f"{trouble_in_words(error)}." if is_full_disk(error) else one_line(error)
+        raise kind(f"{what}: {text}") from error
 
 
 def one_line(error: Exception) -> str:

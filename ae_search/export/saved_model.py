@@ -43,7 +43,7 @@ from ae_search.export.failures import one_line, said_as
 from ae_search.export.input_range import DEFAULT_RANGE, InputRange
 from ae_search.export.parity import check_latents, check_parity
 from ae_search.export.warmup import write_warmup
-from ae_search.files import locked, make_folder, new_folder
+from ae_search.files import is_full_disk, locked, make_folder, new_folder, trouble_in_words
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
 from ae_search.version_folders import next_version, version_folders
 
@@ -111,7 +111,7 @@ def export_encoder(
             tensorflow=tf.__version__,
         )
         final = to / str(card.version)
-        with new_folder(final) as folder:
+        with _room_for(final), new_folder(final) as folder:
             with said_as(ExportError, "The encoder cannot be written as a SavedModel"):
                 _write(adapted, card, folder)
             write_warmup(folder, card)
@@ -198,6 +198,17 @@ def _refusal(path: Path, error: Exception) -> str:
 
 
 @contextmanager
+def _room_for(version: Path) -> Iterator[None]:
+    """Tell a full or broken disk as an error of ours, whether Python or TensorFlow writes."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        if isinstance(error, tf.errors.OpError) and not is_full_disk(error):
+            raise
+        raise ExportError(f"Cannot write {version}: {trouble_in_words(error)}.") from error
+
+
+@contextmanager
 def _only_exporter(base: Path) -> Iterator[None]:
     """Let one export at a time choose a version number; a base path that is new goes again if the export fails."""
     new, lock = not base.exists(), base / ".lock"
@@ -211,7 +222,7 @@ def _only_exporter(base: Path) -> Iterator[None]:
                 continue
             except OSError as error:
                 raise ConfigurationError(
-                    f"Cannot write to {base}, which cannot be locked for an export: {error.strerror}."
+                    f"Cannot write to {base}, which cannot be locked for an export: {trouble_in_words(error)}."
                 ) from error
         try:
             yield

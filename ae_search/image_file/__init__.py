@@ -1,5 +1,6 @@
 """Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
 
+from ae_search.image_file.decoder_words import decoder_words
 from ae_search.image_file.head import MAX_JPEG_MEGAPIXELS, MAX_MEGAPIXELS, ImageHead, read_head
 from ae_search.image_file.pixels import (
     check_pixels,
@@ -20,6 +21,7 @@ __all__ = [
     "check_image",
     "check_pixels",
     "decoded_bytes",
+    "decoder_words",
     "image_pixels",
     "pixels_to_png",
     "read_head",

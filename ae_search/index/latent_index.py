@@ -286,6 +286,12 @@ class LatentIndex:
         with self._writing(wait_s) as change:
             change.calibrate(name, values)
 
+    def rename_source(self, old: str, new: str, *, wait_s: float = 0.0) -> None:
+        """Tell that the images of a source have moved; see `Index.rename_source`."""
+        from ae_search.index.upkeep.sources import rename_source
+
+        rename_source(self.path, old, new, wait_s=wait_s)
+
     def compact(
         self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
     ) -> None:

@@ -22,7 +22,15 @@ from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, no_progres
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
-from ae_search.files import locked, make_folder, open_regular, regular_stat, remove_leftovers, write_atomically
+from ae_search.files import (
+    locked,
+    make_folder,
+    open_regular,
+    regular_stat,
+    remove_leftovers,
+    trouble_in_words,
+    write_atomically,
+)
 from ae_search.handshake import with_fingerprint
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.left_out import LeftOut
@@ -156,7 +164,7 @@ def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
     try:
         write_atomically(path, write)
     except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise ConfigurationError(f"Cannot write {path}: {trouble_in_words(error)}.") from error
 
 
 def _finished(path: Path, keys: str) -> LeftOut | None:

@@ -26,7 +26,7 @@ from ae_search.contract import (
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError, ServerError
-from ae_search.image_file import check_image, read_image_file
+from ae_search.image_file import check_image, decoder_words, read_image_file
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Servable
 from ae_search.version_folders import SAVED_MODEL, require_version_folders, version_folders
@@ -157,7 +157,10 @@ class LocalEncoder:
             return self._servable.run(signature, inputs)
         except RequestRefused as refused:
             kind = _REFUSALS.get(refused.code, ServerError)
-            raise kind(f"The model refused: {refused.text}") from refused
+            words = decoder_words(refused.text) if kind is ImageError else None
+            raise kind(
+                f"The model refused it: {words}." if words else f"The model refused: {refused.text}"
+            ) from refused
 
     def _latents(self, signature: str, inputs: Mapping[str, Any]) -> Latents:
         outputs = self._run(signature, inputs)

@@ -9,7 +9,8 @@ from typing import Any, Self
 from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.plan import carry_out_on_loop
-from ae_search.search.query import ImageInput, Images, Match, QueryOptions, answered, matched
+from ae_search.search.as_files import ImageInput
+from ae_search.search.query import Images, Match, QueryOptions, answered, matched
 
 
 class AsyncImageSearch:
@@ -111,7 +112,7 @@ class AsyncImageSearch:
         exact: bool = False,
         views: bool = False,
     ) -> list[list[Neighbour]]:
-        """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
+        """Return the `k` most similar images for each of `images`, which may be of several kinds."""
         self._check_open()
         query = QueryOptions(k, where, effort, exact, views)
         return await carry_out_on_loop(answered(self._agree, self.index, images, query), self._in_thread)

@@ -4,7 +4,8 @@ from typing import Any
 
 from ae_search.contract import Encoder, Index, Neighbour, Where
 from ae_search.plan import carry_out
-from ae_search.search.query import ImageInput, Images, Match, QueryOptions, answered, matched
+from ae_search.search.as_files import ImageInput
+from ae_search.search.query import Images, Match, QueryOptions, answered, matched
 
 
 class ImageSearch:
@@ -61,7 +62,8 @@ class ImageSearch:
         """Return the `k` most similar images, the most similar first.
 
         Args:
-            image: A path, the bytes of an image file, or pixels `[h, w, c]` of the model's shape, uint8 or in [0, 1].
+            image: A path, the bytes of an image file, a `PIL.Image`, or pixels `[h, w]` or `[h, w, c]`, uint8 or
+                in [0, 1]. Pixels of the model's shape go to it as they are; others it resizes as it does files.
             k: How many, at least 1; fewer come where the index holds fewer.
             where: Conditions that an item must meet; see `contract.parse_where`.
             effort: Work to do for the query, in the index's own unit; None for what was tuned.
@@ -87,7 +89,7 @@ class ImageSearch:
         exact: bool = False,
         views: bool = False,
     ) -> list[list[Neighbour]]:
-        """Return the `k` most similar images for each of `images`: all arrays of one shape, or all files."""
+        """Return the `k` most similar images for each of `images`, which may be of several kinds."""
         query = QueryOptions(k, where, effort, exact, views)
         return carry_out(answered(self._agree, self.index, images, query))
 

@@ -17,10 +17,12 @@ from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
 from ae_search.image_file import image_pixels, read_image_file
 from ae_search.plan import Blocking, Plan, Question
+from ae_search.search.as_files import ImageInput, as_file
 from ae_search.views import VIEWS, Pixels, query_views
 
-ImageInput = Path | str | bytes | npt.NDArray[Any]
 Images = list[ImageInput] | list[Path]
+# All pixels of a model's shape, or all files.
+OneKind = list[Path | str | bytes | npt.NDArray[Any]]
 
 # How often the index may move on to another model within one search.
 _HANDSHAKES = 3
@@ -80,7 +82,7 @@ def answered(
     Args:
         agree: Returns a match, or an awaitable of one; it is given the one that no longer holds, None at first.
         index: The index.
-        images: All arrays of one shape, or all files.
+        images: What `as_file` takes.
         query: What to search for.
     """
     if not len(images):
@@ -99,15 +101,17 @@ def answered(
 
 
 def _searched(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
-    latents = yield from _encoded(match, images)
+    given = yield from _of_one_kind(images, match.image_shape)
+    latents = yield from _encoded(match, given)
     found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, latents, match))
     return found
 
 
 def _searched_views(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
+    given = yield from _of_one_kind(images, match.image_shape)
     # The image itself goes the way of every query, so that one that is indexed still finds itself at distance 0.
-    own: Latents = yield from _encoded(match, images)
-    pixels = _pixels(images, match.card)
+    own: Latents = yield from _encoded(match, given)
+    pixels = _pixels(given, match.card)
     together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (VIEWS * prod(match.image_shape))))
     found: list[list[Neighbour]] = []
     for start in range(0, len(own), together):
@@ -119,7 +123,21 @@ def _searched_views(match: Match, index: Index, images: Images, query: QueryOpti
     return found
 
 
-def _encoded(match: Match, images: Images) -> Plan[Latents]:
+def _of_one_kind(images: Images, image_shape: tuple[int, int, int]) -> Plan[OneKind]:
+    """End with images that are all pixels of the model's shape, or else all files."""
+    if all(isinstance(image, Path | str | bytes) for image in images):
+        return images  # type: ignore[return-value]
+    if all(isinstance(image, np.ndarray) and _fits(image, image_shape) for image in images):
+        return [image.reshape(image_shape) for image in images]  # type: ignore[union-attr]
+    files: OneKind = yield Blocking(lambda: [as_file(image, f"image {at}") for at, image in enumerate(images)])
+    return files
+
+
+def _fits(pixels: npt.NDArray[Any], image_shape: tuple[int, int, int]) -> bool:
+    return pixels.shape == image_shape or (*pixels.shape, 1) == image_shape
+
+
+def _encoded(match: Match, images: OneKind) -> Plan[Latents]:
     if not isinstance(images[0], np.ndarray):
         latents: Latents = yield Question(partial(match.encoder.encode_files, images))
         return latents
@@ -139,7 +157,7 @@ def _side_by_side(own: Latents, others: Latents) -> Latents:
     return np.concatenate([own[:, np.newaxis], by_image], axis=1).reshape(-1, own.shape[1])
 
 
-def _pixels(images: Images, card: ModelCard) -> Iterator[Pixels]:
+def _pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
     """Yield images in the model's shape, uint8 `[h, w, c]`."""
     read = partial(image_pixels, image_shape=card.image_shape, fit=card.fit, version=card.preprocessing_version)
     for at, image in enumerate(images):

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,27 @@ import keras
 
 from ae_search.files import write_atomically
 from ae_search.training.config import TrainingConfig
+from ae_search.training.epoch_lines import EpochLines
+from ae_search.training.patience import Best, Patience
 
 # Below the run folder: the weights as `fit` leaves them, before they are scaled.
 EPOCHS = "epochs"
 
 
+def finished_epochs(run: Path) -> list[dict[str, str]]:
+    """Return the rows of the epochs that need not be run again; the others are trimmed from the history."""
+    return _trim_history(run / "history.csv", _mend_backup(run / "backup"))
+
+
 def callbacks_for(
-    run: Path, config: TrainingConfig, monitor: str, *, autoencoder: Any, steps: int, more: Sequence[Any] = ()
+    run: Path,
+    config: TrainingConfig,
+    monitor: str,
+    *,
+    autoencoder: Any,
+    steps: int,
+    more: Sequence[Any] = (),
+    verbose: bool = False,
 ) -> list[Any]:
     """Return the callbacks of one `fit`; a history with epochs that will be run again is trimmed.
 
@@ -29,16 +43,16 @@ def callbacks_for(
         autoencoder: What is saved; its weights are those that are trained.
         steps: Batches an epoch.
         more: Callbacks that add figures to the history.
+        verbose: Log a line after each epoch.
     """
-    backup = run / "backup"
-    epoch = _mend_backup(backup)
-    rows = _trim_history(run / "history.csv", epoch)
-    best = min((float(row[monitor]) for row in rows if row.get(monitor, "NA") != "NA"), default=math.inf)
+    rows = finished_epochs(run)
+    best = best_of(rows, monitor)
     callbacks: list[Any] = [
         *more,
         _SaveBestAndLast(run / EPOCHS, monitor, best, autoencoder),
-        keras.callbacks.CSVLogger(str(run / "history.csv"), append=epoch > 0),
+        keras.callbacks.CSVLogger(str(run / "history.csv"), append=bool(rows)),
         keras.callbacks.TensorBoard(str(run / "tensorboard"), profile_batch=0),
+        Patience(best, config.patience),
     ]
     limit = (
         _TimeLimit(config.time_limit_s, sum(float(row["seconds"]) for row in rows))
@@ -49,10 +63,25 @@ def callbacks_for(
         callbacks.append(limit)
     if config.recipe.schedule == "cosine":
         callbacks.append(_Cosine(config.learning_rate, config.epochs, steps, limit))
+    if verbose:
+        callbacks.append(EpochLines(config.epochs, limit.left if limit else None))
     # Last, so that an epoch counts as done only when all others have written it down. Kept at the end, so that more
     # epochs can be asked for later.
-    callbacks.append(keras.callbacks.BackupAndRestore(str(backup), double_checkpoint=True, delete_checkpoint=False))
+    backup = str(run / "backup")
+    callbacks.append(keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False))
     return callbacks
+
+
+def best_of(rows: Sequence[Mapping[str, str]], monitor: str) -> Best:
+    """Return which of some rows of a history is the best."""
+    return Best.of(_loss(row, monitor) for row in rows)
+
+
+def _loss(row: Mapping[str, str], monitor: str) -> float:
+    try:
+        return float(row[monitor])
+    except (KeyError, ValueError):
+        return math.nan
 
 
 def _mend_backup(backup: Path) -> int:
@@ -88,7 +117,7 @@ def _trim_history(path: Path, epoch: int) -> list[dict[str, str]]:
 class _SaveBestAndLast(keras.callbacks.Callback):
     """Saves best.keras and last.keras, each by one rename: a kill leaves the file before."""
 
-    def __init__(self, folder: Path, monitor: str, best: float, autoencoder: Any) -> None:
+    def __init__(self, folder: Path, monitor: str, best: Best, autoencoder: Any) -> None:
         super().__init__()
         self.folder, self.monitor, self.best, self.autoencoder = folder, monitor, best, autoencoder
         self.began = 0.0
@@ -103,8 +132,7 @@ class _SaveBestAndLast(keras.callbacks.Callback):
         logs = logs if logs is not None else {}
         logs["seconds"] = round(time.monotonic() - self.began, 3)
         write_atomically(self.folder / "last.keras", self.autoencoder.save)
-        if logs[self.monitor] < self.best or not (self.folder / "best.keras").exists():
-            self.best = logs[self.monitor]
+        if self.best.add(logs[self.monitor]) or not (self.folder / "best.keras").exists():
             write_atomically(self.folder / "best.keras", self.autoencoder.save)
 
 
@@ -124,6 +152,10 @@ class _TimeLimit(keras.callbacks.Callback):
     def share(self) -> float:
         """Return the share of the limit that is over, in [0, 1]."""
         return min(1.0, (self.spent_s + time.monotonic() - self.began) / self.limit_s)
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return max(0.0, self.limit_s - self.spent_s)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare the seconds spent with the limit."""

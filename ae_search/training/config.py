@@ -11,6 +11,7 @@ from ae_search.data.sources import class_counts
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
 from ae_search.training.options import TrainingOptions
+from ae_search.training.patience import default_patience
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
 
 SIDES_PX = (8, 1024)
@@ -36,6 +37,7 @@ class TrainingConfig:
         seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
         fit: "crop" or "pad": how images of another aspect ratio are brought to the model's.
+        patience: End the training after so many epochs without a better one; 0 for never.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         recipe: What the encoder is trained to.
     """
@@ -51,6 +53,7 @@ class TrainingConfig:
     seed: int = 42
     cache: Cache = "auto"
     fit: Fit = "crop"
+    patience: int = 0
     time_limit_s: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -85,18 +88,20 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
 
 def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
     image_shape, tutorial = _image_shape(source, options), options.architecture == "tutorial"
+    epochs = _or(options.epochs, 20 if tutorial else default_epochs(len(source)))
     return TrainingConfig(
         source=source.name,
         image_shape=image_shape,
         architecture=options.architecture,
         latent_dim=_latent_dim(image_shape, options),
-        epochs=_or(options.epochs, 20 if tutorial else default_epochs(len(source))),
+        epochs=epochs,
         batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
         learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
         validation=_or(options.validation, 0.0 if tutorial else 0.05),
         seed=options.seed,
         cache=options.cache,
         fit=options.fit,
+        patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
         recipe=_recipe(source, image_shape, options),
     )
@@ -166,6 +171,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
         ("batch_size must be 1 to 65536", batch, 1 <= batch <= 65536),
         ("learning_rate must be above 0 and at most 1", rate, 0 < rate <= 1),
         ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
+        ("patience must be at least 0", config.patience, config.patience >= 0),
         ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
         (f"fit must be one of {', '.join(FITS)}", config.fit, config.fit in FITS),
         (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),

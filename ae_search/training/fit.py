@@ -15,15 +15,17 @@ from ae_search.data.pipeline import first_images
 from ae_search.data.sources import summary
 from ae_search.files import write_atomically
 from ae_search.model.heads import PIXELS
-from ae_search.training.callbacks import EPOCHS, callbacks_for
+from ae_search.training.callbacks import EPOCHS, best_of, callbacks_for, finished_epochs
 from ae_search.training.config import TrainingConfig
 from ae_search.training.precision_callback import PrecisionOfSample, check_labels
 from ae_search.training.preparation import Prepared, prepare
-from ae_search.training.run_folder import prepare_run
+from ae_search.training.run_folder import prepare_run, write_errors
 from ae_search.training.scaling import scale_latents
 
 log = logging.getLogger(__name__)
 
+# Below so many images a training says that they are few.
+FEW = 100
 # Latents that the scaling is computed from, at most.
 SCALED_BY = 20_000
 
@@ -37,12 +39,12 @@ def train(
         source: The images.
         config: What to do; a run that was begun can only be continued with the same, or with more epochs.
         run: The run folder.
-        verbose: Show Keras's progress bar.
+        verbose: Log a line after each epoch: losses, and the time that is left.
         report_precision: After each epoch, add precision@10 of a sample of the images held out to the history.
 
     Returns:
         The summary, as in summary.json: epochs, seconds, loss (mean sigmoid cross-entropy a pixel value in the last
-        epoch), best_loss, monitor, images, held_out, damaged.
+        epoch), best_epoch (from 1), best_loss, monitor, images, held_out, damaged.
 
     Raises:
         ConfigurationError: `run` belongs to something else, no image can be read, or precision is to be reported and
@@ -52,19 +54,34 @@ def train(
     first_images(source, config.image_shape, 1, fit=config.fit)
     if report_precision:
         check_labels(source, config)
-    finished = prepare_run(run, config)
+    with write_errors(run):
+        finished = prepare_run(run, config)
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])
         return finished
     prepared = prepare(source, config)
+    _say_what_begins(prepared)
     sample = (
         [PrecisionOfSample(prepared.autoencoder, prepared.images, prepared.kept, prepared.held_out)]
         if report_precision
         else []
     )
-    fit(prepared, run, verbose=verbose, more=sample)
-    _finish(prepared, run)
-    return _summarise(prepared, run)
+    with write_errors(run):
+        fit(prepared, run, verbose=verbose, more=sample)
+        _finish(prepared, run)
+        return _summarise(prepared, run)
+
+
+def _say_what_begins(prepared: Prepared) -> None:
+    count = len(prepared.images)
+    log.info("training on %d images, %d more are held out", len(prepared.kept), len(prepared.held_out))
+    if count < FEW:
+        log.warning(
+            "%d images are few to train on, and what is learned from them may find little; take %d or more, or export "
+            "an encoder that was trained on others (`ae-search export --encoder`)",
+            count,
+            FEW,
+        )
 
 
 def fit(prepared: Prepared, run: Path, *, verbose: bool, more: Sequence[Any] = ()) -> None:
@@ -73,23 +90,27 @@ def fit(prepared: Prepared, run: Path, *, verbose: bool, more: Sequence[Any] = (
     Args:
         prepared: What is trained, and by what.
         run: A run folder, prepared for the same configuration.
-        verbose: Show Keras's progress bar.
+        verbose: Log a line after each epoch.
         more: Callbacks that add figures to the history.
     """
+    monitor = _monitor(prepared)
+    if best_of(finished_epochs(run), monitor).exhausts(prepared.config.patience):
+        return  # killed after its last epoch
     prepared.trainer.fit(
         prepared.dataset(),
         steps_per_epoch=prepared.steps,
         **prepared.validation(),
         epochs=prepared.config.epochs,
         shuffle=False,  # the dataset shuffles
-        verbose=1 if verbose else 0,
+        verbose=0,  # its bar would fill a log, and tell nothing of the epochs to come
         callbacks=callbacks_for(
             run,
             prepared.config,
-            _monitor(prepared),
+            monitor,
             autoencoder=prepared.autoencoder,
             steps=prepared.steps,
             more=more,
+            verbose=verbose,
         ),
     )
 
@@ -114,12 +135,13 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
     images, held_out, monitor = prepared.images, len(prepared.held_out), _monitor(prepared)
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    last = rows[-1]
+    last, best = rows[-1], best_of(rows, monitor)
     result = {
         "epochs": len(rows),
+        "best_epoch": best.epoch,
         "seconds": round(sum(float(row["seconds"]) for row in rows), 1),
         "loss": _loss_of_pixels(last, prepared.config),
-        "best_loss": min(float(row[monitor]) for row in rows),
+        "best_loss": best.loss,
         "monitor": monitor,
         "time_limit_s": prepared.config.time_limit_s,
         "images": len(images) - held_out,

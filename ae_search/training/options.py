@@ -24,6 +24,8 @@ class TrainingOptions:
         seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
         fit: "crop" or "pad": how images of another aspect ratio are brought to the model's.
+        patience: End the training after so many epochs without a better one, 0 for never; a quarter of the epochs, and
+            at least 10, unless given.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         pixels: Weight of the loss of the pixels; this and what follows is told at greater length by `Recipe`.
         gradients: Weight of the loss of the gradients.
@@ -49,6 +51,7 @@ class TrainingOptions:
     seed: int = 42
     cache: Cache = "auto"
     fit: Fit = "crop"
+    patience: int | None = None
     time_limit_s: float | None = None
     pixels: float | None = None
     gradients: float | None = None

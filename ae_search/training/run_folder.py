@@ -13,6 +13,8 @@ RUN/
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,19 @@ from ae_search.checked_json import (
 )
 from ae_search.contract import FITS
 from ae_search.data.pipeline import CACHES
-from ae_search.errors import ConfigurationError
-from ae_search.files import check_one_name, is_folder, make_folder, regular_stat, write_atomically
+from ae_search.errors import AeSearchError, ConfigurationError
+from ae_search.files import (
+    check_one_name,
+    is_folder,
+    is_full_disk,
+    make_folder,
+    regular_stat,
+    trouble_in_words,
+    write_atomically,
+)
 from ae_search.model import ARCHITECTURES
 from ae_search.training.config import TrainingConfig, check
+from ae_search.training.patience import Best
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
 
 MAX_CONFIG_BYTES = 2**20
@@ -62,15 +73,17 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     changed = {
         name: (was, asdict(config)[name])
         for name, was in asdict(begun).items()
-        if name not in ("epochs", "cache", "time_limit_s") and was != asdict(config)[name]
+        if name not in ("epochs", "cache", "patience", "time_limit_s") and was != asdict(config)[name]
     }
     if changed:
         told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
     if (run / "summary.json").exists():
         finished = read_summary(run)
-        # A training that ended at its time limit is as finished as one that ran all its epochs.
-        if finished["epochs"] >= config.epochs or config.time_limit_s == finished["time_limit_s"] is not None:
+        # A training that ended at its time limit, or of its patience, is as finished as one that ran all its epochs.
+        waited = Best(epoch=finished["best_epoch"], epochs=finished["epochs"])
+        at_limit = config.time_limit_s == finished["time_limit_s"] is not None
+        if waited.epochs >= config.epochs or at_limit or (waited.epoch and waited.exhausts(config.patience)):
             return finished
     write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     return None
@@ -89,6 +102,25 @@ def _check_plain(run: Path) -> None:
                 ) from error
 
 
+@contextmanager
+def write_errors(run: Path) -> Iterator[None]:
+    """Tell a full or broken disk as an error of ours, whoever writes: Keras, HDF5, TensorFlow or we.
+
+    Raises:
+        ConfigurationError: A file of the run cannot be written. What was finished before is whole.
+    """
+    try:
+        yield
+    except AeSearchError:
+        raise
+    except Exception as error:  # HDF5 tells a full disk by RuntimeError and ValueError as well
+        if not isinstance(error, OSError) and not is_full_disk(error):
+            raise
+        raise ConfigurationError(
+            f"Cannot write the run {run}: {trouble_in_words(error)}. The training goes on from its last whole epoch."
+        ) from error
+
+
 def read_config(run: Path) -> TrainingConfig:
     """Return the configuration of a run.
 
@@ -100,6 +132,7 @@ def read_config(run: Path) -> TrainingConfig:
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
+        raw.setdefault("patience", 0)  # which runs of earlier releases did not have
         recipe = object_of(raw, "recipe")
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
@@ -126,6 +159,7 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
         seed=whole_of(raw, "seed", 0, MAX_WHOLE),
         cache=one_of(raw, "cache", CACHES),
         fit=one_of({"fit": "crop", **raw}, "fit", FITS),
+        patience=whole_of(raw, "patience", 0),
         time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
         recipe=recipe,
     )
@@ -159,7 +193,8 @@ def read_summary(run: Path) -> dict[str, Any]:
     try:
         # A loss that grew beyond all bounds is a figure as well.
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_SUMMARY_BYTES, finite=False)
-        for name in ("epochs", "images", "held_out"):
+        raw.setdefault("best_epoch", 0)  # not told by earlier releases
+        for name in ("epochs", "best_epoch", "images", "held_out"):
             whole_of(raw, name, 0)
         for name in ("seconds", "loss", "best_loss"):
             value_of(raw, name, float)

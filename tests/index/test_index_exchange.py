@@ -49,7 +49,7 @@ def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ae_search.index.store.snapshot.Snapshot.blocks", fail)
-    with pytest.raises(ConfigurationError, match="No space left"):
+    with pytest.raises(ConfigurationError, match="the disk is full; make room"):
         index.export(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     assert not list(tmp_path.glob(".tmp-*"))

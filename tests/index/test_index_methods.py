@@ -1,13 +1,14 @@
 """What the command line does to an index, as methods of `LatentIndex`."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from index_fixtures import CARD, DIM, build_at, clustered
 
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index import BuildOptions, LatentIndex
+from ae_search.index import BuildOptions, IndexBuilder, LatentIndex
 from ae_search.index.upkeep.info import info_of
 from ae_search.index.upkeep.verify import verify
 
@@ -36,6 +37,37 @@ def test_export_and_import(opened, tmp_path):
         LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again")
     with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again", BuildOptions(replace=True)) as again:
         assert len(again) == 200
+
+
+def test_a_source_that_moved(tmp_path):
+    with IndexBuilder(tmp_path / "index", CARD, BuildOptions(), sources=["/old", "/else"]) as builder:
+        builder.add(clustered(50), [f"key-{at}" for at in range(50)])
+    with LatentIndex.open(tmp_path / "index") as index:
+        index.add(np.ones((1, DIM), np.float32), ["one more"], source="/old")
+        index.add(np.ones((1, DIM), np.float32), ["another"], source="/added")
+        index.rename_source("/old", "/new")
+        assert index.info().sources == ("/new", "/else", "/added")
+        index.rename_source("/added", "/newer")
+        with pytest.raises(ConfigurationError, match="no source '/old'; nothing was changed. Its sources: '/new'"):
+            index.rename_source("/old", "/new")
+        index.rename_source("/newer", "/else")
+        assert index.info().sources == ("/new", "/else")
+        assert all(check.fault is None for check in index.verify())
+        index.compact()
+    with LatentIndex.open(tmp_path / "index") as after:
+        assert after.info().sources == ("/new", "/else")
+        assert len(after) == 52
+
+
+def test_json_lines_keep_label_and_metadata(tmp_path):
+    with LatentIndex.open(build_at(tmp_path / "index", clustered(3))) as index:
+        index.update(["key-0"], labels=["ä label"], metadata=[{"price": 1.5, "colour": "blüe"}])
+        index.update(["key-1"], labels=[None])
+        index.export(tmp_path / "all.jsonl")
+    lines = (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = {row["id"]: row for row in map(json.loads, lines)}
+    assert (rows["key-0"]["label"], rows["key-0"]["metadata"]) == ("ä label", {"price": 1.5, "colour": "blüe"})
+    assert rows["key-1"].keys() == {"id", "embedding"}
 
 
 def test_rebuild_with_another_model(opened):

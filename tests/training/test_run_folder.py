@@ -11,8 +11,8 @@ from ae_search.training.run_folder import prepare_run, read_summary
 
 CONFIG = TrainingConfig(source="photos", image_shape=(32, 32, 3), time_limit_s=60.0)
 SUMMARY = {
-    "epochs": 3, "seconds": 1.5, "loss": 0.5, "best_loss": 0.4, "monitor": "val_loss", "time_limit_s": None,
-    "images": 90, "held_out": 10, "damaged": {"a.jpg": "cut short"}, "data": {"source": "photos"},
+    "epochs": 3, "best_epoch": 2, "seconds": 1.5, "loss": 0.5, "best_loss": 0.4, "monitor": "val_loss",
+    "time_limit_s": None, "images": 90, "held_out": 10, "damaged": {"a.jpg": "cut short"}, "data": {"source": "photos"},
 }  # fmt: skip
 
 

@@ -6,17 +6,35 @@ from typing import Annotated
 
 import typer
 
+from ae_search.cli.index.options import Wait
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say, say_json
+from ae_search.contract import Index
+from ae_search.data import open_source
+from ae_search.data.sources import source_name
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index, verify_index
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def info(index: IndexPath, as_json: AsJson = False) -> None:
+def info(
+    index: IndexPath,
+    as_json: AsJson = False,
+    moved: Annotated[
+        str | None,
+        typer.Option(
+            "--set-source",
+            metavar="OLD=NEW",
+            help="Tell first that the images of the source OLD, as it is printed, lie in NEW by now.",
+        ),
+    ] = None,
+    wait: Wait = 0.0,
+) -> None:
     """Print what the index holds, and whether it is time to compact it."""
     with open_index(index) as opened:
+        if moved is not None:
+            _set_source(opened, moved, wait)
         figures = opened.info()
     if as_json:
         say_json(json.dumps(asdict(figures), indent=2))
@@ -38,6 +56,20 @@ def info(index: IndexPath, as_json: AsJson = False) -> None:
         say(f"{name:<10} {text}")
     because = figures.compact_because
     say(f"{'compact':<10} " + (f"worth it: {because}" if because else "not worth it yet"))
+
+
+def _set_source(index: Index, moved: str, wait_s: float) -> None:
+    known = index.info().sources
+    old = next((name for name in known if moved.startswith(f"{name}=")), None)
+    if old is None:
+        raise ConfigurationError(
+            f"--set-source takes OLD=NEW, OLD being one of the index's sources: {', '.join(known) or 'none is known'}. "
+            f"Received: {moved}."
+        )
+    source = open_source(moved.removeprefix(f"{old}="))
+    there = sum(source.position(key) is not None for key in index.keys())
+    index.rename_source(old, source_name(source), wait_s=wait_s)
+    say(f"{source_name(source)} has images of {there} of {len(index)} items", err=True)
 
 
 def verify(index: IndexPath, as_json: AsJson = False) -> None:

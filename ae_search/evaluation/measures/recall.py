@@ -16,7 +16,7 @@ TIMED_QUERIES = 100
 CURVE = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 
 
-def measure_recall(index: Index, latents: Latents, keys: Sequence[str]) -> IndexRecall:
+def measure_recall(index: Index, latents: Latents, own: Sequence[str | None]) -> IndexRecall:
     """Compare the index's search with exact search, at the tuned `effort` and around it.
 
     A neighbour counts as true if it is no further away than the 10th true one, as where an index is tuned.
@@ -24,17 +24,17 @@ def measure_recall(index: Index, latents: Latents, keys: Sequence[str]) -> Index
     Args:
         index: The index.
         latents: Latents of the queries, float32 `[q, d]`, q at least 1; up to 1000 are used.
-        keys: Their q keys; an item of the same key is not counted as a neighbour.
+        own: For each of them the key of the item that it is, which is not counted as a neighbour, or None.
     """
-    latents, keys = latents[:QUERIES], keys[:QUERIES]
+    latents, own = latents[:QUERIES], own[:QUERIES]
     tuned = index.info().effort
     # One more than counts, where a query may find itself.
-    k = K + 1 if index.known(keys) else K
-    true = _others(index.search(latents, k, exact=True), keys)
+    k = K + 1 if any(key is not None for key in own) else K
+    true = _others(index.search(latents, k, exact=True), own)
     radii = [found[-1].distance if found else 0.0 for found in true]
 
     def measure(effort: int) -> tuple[RecallAtEffort, list[float]]:
-        found = _others(index.search(latents, k, effort=effort), keys)
+        found = _others(index.search(latents, k, effort=effort), own)
         shares = np.array([_share(*one) for one in zip(found, true, radii, strict=True)])
         timed = latents if effort == tuned else latents[:TIMED_QUERIES]
         ms = _latencies(index, timed, effort)
@@ -53,9 +53,9 @@ def measure_recall(index: Index, latents: Latents, keys: Sequence[str]) -> Index
     )
 
 
-def _others(found: list[list[Neighbour]], keys: Sequence[str]) -> list[list[Neighbour]]:
+def _others(found: list[list[Neighbour]], own: Sequence[str | None]) -> list[list[Neighbour]]:
     """Leave out the queries themselves."""
-    return [[n for n in row if n.key != key][:K] for row, key in zip(found, keys, strict=True)]
+    return [[n for n in row if n.key != key][:K] for row, key in zip(found, own, strict=True)]
 
 
 def _share(found: list[Neighbour], true: list[Neighbour], radius: float) -> float:

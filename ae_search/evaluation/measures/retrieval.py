@@ -40,7 +40,7 @@ class LabelledQueries:
         if not len(labelled) or all(label is None for label in items.labels):
             return None
         names = [label for label in labelled.labels if label is not None]
-        return cls(labelled, NumberedLabels.of(names, items.labels), items.ids_of(labelled.keys))
+        return cls(labelled, NumberedLabels.of(names, items.labels), labelled.own)
 
     def judge(self, queries: Rows, items: Rows, metric: Metric) -> Judged:
         """Find the nearest 1000 of vectors `[n, d]` for each of `[q, d]`, and compare their labels."""

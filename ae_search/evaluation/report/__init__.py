@@ -5,7 +5,7 @@ from pathlib import Path
 from ae_search.errors import ConfigurationError
 from ae_search.evaluation.report.page import page
 from ae_search.evaluation.results import Evaluation
-from ae_search.files import write_atomically
+from ae_search.files import trouble_in_words, write_atomically
 
 __all__ = ["write_report"]
 
@@ -31,5 +31,5 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     try:
         write_atomically(path, page(evaluation))
     except OSError as error:
-        raise ConfigurationError(f"Cannot write the report {path}: {error.strerror}.") from error
+        raise ConfigurationError(f"Cannot write the report {path}: {trouble_in_words(error)}.") from error
     return path

@@ -21,7 +21,7 @@ from ae_search.evaluation.report.markup import harmless
 from ae_search.evaluation.report.pictures import reencoded
 from ae_search.evaluation.results import Evaluation
 from ae_search.evaluation.shown import LatentSample
-from ae_search.files import make_folder, write_atomically
+from ae_search.files import make_folder, trouble_in_words, write_atomically
 
 __all__ = ["check_free", "write_projector"]
 
@@ -65,7 +65,7 @@ def write_projector(evaluation: Evaluation, folder: Path) -> Path:
         make_folder(folder, "projector")
         _write(sample, folder, (evaluation.image_shape[1], evaluation.image_shape[0]))
     except OSError as error:
-        raise ConfigurationError(f"Cannot write to {folder}: {error.strerror}.") from error
+        raise ConfigurationError(f"Cannot write to {folder}: {trouble_in_words(error)}.") from error
     return folder
 
 

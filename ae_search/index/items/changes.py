@@ -332,6 +332,10 @@ class ChangesWriter:
         """Note where items were added from."""
         self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
 
+    def rename_source(self, old: str, new: str) -> None:
+        """Let items that were added have come from a source of another name."""
+        self._connection.execute("UPDATE OR REPLACE sources SET name = ? WHERE name = ?", (new, old))
+
     def calibrate(self, name: str, values: Metadata) -> None:
         """Store something that was measured about the latents."""
         self._connection.execute(

@@ -1,9 +1,10 @@
 """Writing one generation: the catalogue and the names as a stream, then the forest, then the manifest."""
 
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from ae_search.contract import Items, Latents, Metadata, Resources, checked_items
 from ae_search.errors import ConfigurationError
-from ae_search.files import new_folder
+from ae_search.files import new_folder, trouble_in_words
 from ae_search.index.engine import engine_of
 from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
@@ -65,14 +66,20 @@ class GenerationWriter:
     @contextmanager
     def inputs(self) -> Iterator[None]:
         """Hold the files open that `add` writes to."""
-        with ExitStack() as files:
+        complete, files = False, ExitStack()
+        try:
             self._catalogue = CatalogueWriter(self._folder / CATALOGUE)
-            complete = False
             files.callback(lambda: self._catalogue.close(commit=complete))
             self._names = files.enter_context(NamesWriter(self._folder / NAMES))
             self._spill = files.enter_context((self._folder / _SPILL).open("wb"))
             yield
-            complete = True
+        except BaseException:
+            # Closing writes out what buffers hold: on a full disk that fails as well, and would hide the first error.
+            with suppress(OSError, sqlite3.OperationalError):
+                files.__exit__(*sys.exc_info())
+            raise
+        complete = True
+        files.close()
 
     def add(
         self,
@@ -194,4 +201,4 @@ def disk_errors(index: Path) -> Iterator[None]:
 
 def cannot_write(index: Path, error: Exception) -> ConfigurationError:
     """Return the error to raise for one of the file system or of SQLite."""
-    return ConfigurationError(f"Cannot write the index {index}: {error}.")
+    return ConfigurationError(f"Cannot write the index {index}: {trouble_in_words(error)}.")
