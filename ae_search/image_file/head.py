@@ -108,6 +108,20 @@ def read_head(data: bytes) -> ImageHead:
     raise ImageError(NO_IMAGE)
 
 
+def graph_decodes(data: bytes) -> bool:
+    """Return whether a model's graph decodes a file as a person sees it; others are to be turned into PNG first."""
+    try:
+        read_head(data)
+    except ImageError:
+        return False
+    return True
+
+
+def truncated(data: bytes) -> bool:
+    """Return whether a file is a JPEG that is cut short: without its end marker, which zeros may follow."""
+    return data.startswith(b"\xff\xd8\xff") and not data.rstrip(b"\0").endswith(b"\xff\xd9")
+
+
 def _still(form: str, width: int, height: int) -> ImageHead:
     if width <= 0 or height <= 0:
         raise ImageError(NO_SIZE)

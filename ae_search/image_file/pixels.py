@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ae_search.errors import ImageError
-from ae_search.image_file.reading import DAMAGE, FORMATS, opened
+from ae_search.image_file.opening import DAMAGE
+from ae_search.image_file.reading import FORMATS, opened
 
 THUMBNAIL_SIDE_PX = 96
 MAX_STORED_BYTES = 4 * 2**20
