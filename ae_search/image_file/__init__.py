@@ -1,6 +1,6 @@
 """Image files as strangers send them: which are accepted, how they are checked, how thumbnails are made."""
 
-from ae_search.image_file.converting import for_graph
+from ae_search.image_file.converting import for_graph, may_be_converted
 from ae_search.image_file.head import (
     MAX_JPEG_MEGAPIXELS,
     MAX_MEGAPIXELS,
@@ -19,7 +19,14 @@ from ae_search.image_file.pixels import (
     thumbnail,
 )
 from ae_search.image_file.plain import PLAIN_SHAPE, is_plain
-from ae_search.image_file.reading import SUFFIXES, bytes_for_graph, check_image, decoded_bytes, read_image_file
+from ae_search.image_file.reading import (
+    SUFFIXES,
+    bytes_for_graph,
+    check_image,
+    decoded_bytes,
+    file_bytes,
+    read_image_file,
+)
 
 __all__ = [
     "ImageHead",
@@ -32,10 +39,12 @@ __all__ = [
     "check_image",
     "check_pixels",
     "decoded_bytes",
+    "file_bytes",
     "for_graph",
     "graph_decodes",
     "image_pixels",
     "is_plain",
+    "may_be_converted",
     "pixels_to_png",
     "read_head",
     "read_image_file",

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from ae_search.errors import ImageError
 from ae_search.image_file.head import graph_decodes
+from ae_search.image_file.kinds import KIND_BYTES, kind_of
 from ae_search.image_file.opening import DECODER_ERRORS, open_bounded
 
 # A picture is made smaller by a whole number while its shorter side keeps so many px, more than models take: PNG of
@@ -54,6 +55,11 @@ def for_graph(data: bytes, name: str, *, max_megapixels: float | None = None) ->
     """
     picture = open_bounded(data, name, max_megapixels=max_megapixels)
     return data if graph_decodes(data) else converted(picture, name)
+
+
+def may_be_converted(data: bytes) -> bool:
+    """Return whether `for_graph` may have to decode a file, which takes a while."""
+    return kind_of(data[:KIND_BYTES]) not in ("JPEG", "PNG", "GIF")
 
 
 def converted(picture: Image.Image, name: str) -> bytes:

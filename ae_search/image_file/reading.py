@@ -22,22 +22,30 @@ FORMATS: tuple[str, ...] = DECODABLE
 BYTES_A_PIXEL, BYTES_A_JPEG_PIXEL = 44, 26
 
 
+def file_bytes(path: Path | str) -> bytes:
+    """Return the bytes of a regular file of at most 64 MiB, whatever it holds.
+
+    Raises:
+        ImageError: There is no such file, it cannot be read or is larger.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ImageError(f"{path}: {'no regular file' if path.exists() else 'there is no such image file'}.")
+        if path.stat().st_size > MAX_FILE_MIB * 2**20:
+            raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def read_image_file(path: Path | str, *, max_megapixels: float | None = None) -> bytes:
     """Return the bytes of an image file as `for_graph` makes them.
 
     Raises:
         ImageError: There is no such file, it cannot be read, is too large, or is no image that can be decoded here.
     """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            raise ImageError(f"{path}: {'no regular file' if path.exists() else 'there is no such image file'}.")
-        if path.stat().st_size > MAX_FILE_MIB * 2**20:
-            raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
-    return for_graph(data, str(path), max_megapixels=max_megapixels)
+    return for_graph(file_bytes(path), str(path), max_megapixels=max_megapixels)
 
 
 def bytes_for_graph(file: Path | str | bytes, name: str, *, max_megapixels: float | None = None) -> bytes:

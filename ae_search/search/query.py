@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ae_search.contract import Index, Latents, ModelRef, Neighbour, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
-from ae_search.image_file import image_pixels, read_image_file
+from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image_file
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.views import VIEWS, Pixels, query_views
 
@@ -144,6 +144,14 @@ def _pixels(images: Images, image_shape: tuple[int, int, int]) -> Iterator[Pixel
             yield image_pixels(image, f"image {at}", image_shape)
         else:
             yield image_pixels(read_image_file(image), str(image), image_shape)
+
+
+def looks_plain(image: ImageInput) -> bool:
+    """Return whether a query is of one colour; see `ImageSearch.plain`."""
+    if isinstance(image, np.ndarray):
+        return is_plain(image if image.dtype == np.uint8 else 255 * image)
+    as_list: list[ImageInput] = [image]
+    return is_plain(next(_pixels(as_list, PLAIN_SHAPE)))
 
 
 def _nearest(views: list[list[Neighbour]], k: int) -> list[Neighbour]:
