@@ -1,9 +1,11 @@
 """`ae-search query`."""
 
 import json
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
@@ -11,7 +13,7 @@ from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import say, say_json, show_table
 from ae_search.contract import Index, Neighbour, parse_where
 from ae_search.errors import ConfigurationError
-from ae_search.image_file import read_image_file
+from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
 from ae_search.index import LatentIndex
 from ae_search.search import ImageSearch
 
@@ -56,15 +58,21 @@ def query(
     opened: Index
     with LatentIndex.open(index) as opened:  # type: ignore[assignment, unused-ignore]
         found: list[list[Neighbour]] = []
+        plain: list[bool] = []
         if photos:
-            encoder = connection.encoder(opened.model.name)
-            found += ImageSearch(encoder, opened).search_batch(list(photos), k, views=views, **options)
+            search = ImageSearch(connection.encoder(opened.model.name), opened)
+            found += search.search_batch(list(photos), k, views=views, **options)
+            plain += [search.plain(data) for data in files]
+        plain += [_is_plain_item(opened, key) for key in keys or []]
         found += [opened.search_by_key(key, k, **options) for key in keys or []]
         names = [*map(str, photos or []), *(keys or [])]
         if as_json:
-            say_json(json.dumps([_as_json(name, row) for name, row in zip(names, found, strict=True)], indent=2))
+            rows = zip(names, found, plain, strict=True)
+            say_json(json.dumps([_as_json(name, row, plain=flat) for name, row, flat in rows], indent=2))
         else:
             _print_table(names, found)
+        for name in compress(names, plain):
+            say(f"{name} is of one colour: images like that have no meaningful neighbours", err=True)
         if plot is not None:
             _draw(plot, names, files, found, opened)
 
@@ -89,9 +97,19 @@ def _filter(text: str | None) -> dict[str, Any] | None:
     return raw  # type: ignore[no-any-return]
 
 
-def _as_json(name: str, neighbours: list[Neighbour]) -> dict[str, object]:
+def _is_plain_item(index: Index, key: str) -> bool:
+    """Return whether an item is of one colour, by its thumbnail; False where it has none."""
+    small = stored_thumbnail(index.thumbnail(key), PLAIN_SHAPE[0])
+    return small is not None and is_plain(np.asarray(small.convert("RGB")))
+
+
+def _as_json(name: str, neighbours: list[Neighbour], *, plain: bool) -> dict[str, object]:
     fields = ("rank", "key", "label", "similarity", "distance", "metadata")
-    return {"query": name, "neighbours": [{field: getattr(n, field) for field in fields} for n in neighbours]}
+    return {
+        "query": name,
+        "plain": plain,
+        "neighbours": [{field: getattr(n, field) for field in fields} for n in neighbours],
+    }
 
 
 def _print_table(names: list[str], found: list[list[Neighbour]]) -> None:

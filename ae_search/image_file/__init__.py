@@ -21,6 +21,7 @@ from ae_search.image_file.pixels import (
 from ae_search.image_file.plain import PLAIN_SHAPE, is_plain
 from ae_search.image_file.reading import (
     SUFFIXES,
+    TRUNCATED,
     bytes_for_graph,
     check_image,
     decoded_bytes,
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_MEGAPIXELS",
     "PLAIN_SHAPE",
     "SUFFIXES",
+    "TRUNCATED",
     "bytes_for_graph",
     "check_image",
     "check_pixels",

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = frozenset({
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 })  # fmt: skip
+TRUNCATED = "truncated: the file ends too early"
 FORMATS: tuple[str, ...] = DECODABLE
 # What the graph takes at its peak for each pixel, measured: 42 where there is alpha, 24 for the worst JPEG.
 BYTES_A_PIXEL, BYTES_A_JPEG_PIXEL = 44, 26
@@ -63,7 +64,7 @@ def bytes_for_graph(file: Path | str | bytes, name: str, *, max_megapixels: floa
         return for_graph(file, name, max_megapixels=max_megapixels)
     data = read_image_file(file, max_megapixels=max_megapixels)
     if truncated(data):
-        log.warning("%s is truncated: the file ends too early, and only what is there is seen", name)
+        log.warning("%s: %s; the part that is there is taken", name, TRUNCATED)
     return data
 
 

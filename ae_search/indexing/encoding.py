@@ -10,7 +10,7 @@ import numpy as np
 from ae_search.contract import Encoder, Latents, OnItems
 from ae_search.data import ArraySource, FolderSource, Source
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import pixels_to_png, read_image_file, thumbnail, truncated
+from ae_search.image_file import TRUNCATED, pixels_to_png, read_image_file, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,6 @@ FILE_BLOCK = 64
 FILE_BLOCK_WITHOUT_THUMBNAILS = 512
 # Files of a block are in memory together.
 BLOCK_BYTES = 128 * 2**20
-
-TRUNCATED = "truncated: the file ends too early"
 
 
 @dataclass(frozen=True)
