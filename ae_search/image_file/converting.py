@@ -25,6 +25,7 @@ KEPT_PIXELS = 16_000_000
 NO_BRIGHTNESS = "its samples are {}; save it with 8 or 16 bits a sample"
 
 _ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -120,7 +121,7 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
     """Return a picture in a mode of 8 bits a sample that can be averaged."""
     mode = picture.mode
     if mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return _from_many_bits(picture)
     if mode == "F":
         return _from_floats(picture)
     if mode == "I":
@@ -130,6 +131,13 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
     if mode == "1":
         return picture.convert("L")
     return picture if mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB") else picture.convert("RGB")
+
+
+def _from_many_bits(picture: Image.Image) -> Image.Image:
+    """Return grey of 9 to 16 bits; of TIFF, Pillow says neither how many they are nor that 0 is white."""
+    tags = getattr(picture, "tag_v2", {})
+    grey = (np.asarray(picture) >> (int(tags.get(_BITS, (16,))[0]) - 8)).astype(np.uint8)
+    return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
 
 
 def _from_floats(picture: Image.Image) -> Image.Image:

@@ -16,7 +16,6 @@ from ae_search.image_file.avif_head import coded_pixels
 from ae_search.image_file.head import (
     ANIMATED_WEBP,
     NO_BMP,
-    NO_IMAGE,
     NO_SIZE,
     limit_of,
     read_head,
@@ -37,6 +36,7 @@ DECODER_ERRORS = (*DAMAGE, RuntimeError, TypeError, KeyError, IndexError, Attrib
 
 NAMES = {"WEBP": "WebP", "JXL": "JPEG XL", "JP2": "JPEG 2000"}
 NO_DECODER = "{}, for which there is no decoder; save it as JPEG or PNG"
+NO_KIND = "not a JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC image"
 NO_HEIF = f"HEIC needs pillow-heif: {install('heif')}"
 NO_AVIF_HERE = "AVIF, which this build of Pillow cannot decode; save it as JPEG or PNG"
 RUNS = frozenset({1, 2})  # compressions of a BMP
@@ -62,7 +62,7 @@ def open_bounded(data: bytes, name: str, *, max_megapixels: float | None = None)
     kind = kind_of(data[:KIND_BYTES])
     try:
         if kind not in _OPENERS:
-            raise ImageError(NO_IMAGE if kind is None else NO_DECODER.format(NAMES.get(kind, kind)))
+            raise ImageError(NO_KIND if kind is None else NO_DECODER.format(NAMES.get(kind, kind)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the head has passed our own bound
             return _OPENERS[kind](data, max_megapixels)

@@ -19,10 +19,13 @@ NO_TIFF = "a damaged TIFF: its head does not tell its size"
 MANY_STRIPS = f"a TIFF of more than {MAX_TIFF_STRIPS} strips or tiles; save it anew"
 ODD_COMPRESSION = "a TIFF of a compression that is not supported; save it as PNG"
 
+DEEP_PLANES = "a TIFF that keeps its colours apart and has not 8 bits of each; save it as PNG"
+
+_BITS, _PLANES, _APART = 258, 284, 2
 _WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, _PROFILE = 256, 257, 259, 322, 323, 34675
 # What the first picture needs: size, samples, colours, strips, tiles, orientation, JPEG tables, the colour profile.
 _TAGS = frozenset({
-    *(_WIDTH, _HEIGHT, 258, _COMPRESSION, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 318, 319, 320),
+    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, 262, 266, 273, 274, 277, 278, 279, _PLANES, 292, 293, 317, 318, 319, 320),
     *(_TILE_WIDTH, _TILE_HEIGHT, 324, 325, 332, 338, 339, 347, 529, 530, 531, 532, _PROFILE),
 })  # fmt: skip
 # None, CCITT, LZW, JPEG, deflate, PackBits.
@@ -111,15 +114,19 @@ def _check_length(tag: int, kind: int, length: int) -> None:
 def _sizes(data: bytes, form: _Form, entries: dict[int, tuple[int, int, int, bytes]]) -> tuple[int, int, int]:
     """Return width, height and the pixels to fill at once."""
 
-    def number(tag: int) -> int:
+    def number(tag: int) -> int:  # the first one where there are several
         if tag not in entries:
             return 0
-        _, kind, _, value = entries[tag]
-        return form.number(value[: _BYTES_OF_TYPE[kind]])
+        _, kind, length, value = entries[tag]
+        size = _BYTES_OF_TYPE[kind]
+        at = form.number(value)
+        return form.number(value[:size] if size * length <= len(value) else data[at : at + size])
 
     width, height, tile = number(_WIDTH), number(_HEIGHT), number(_TILE_WIDTH) * number(_TILE_HEIGHT)
     if not (width and height):
         raise ImageError(NO_TIFF)
     if _COMPRESSION in entries and number(_COMPRESSION) not in _COMPRESSIONS:
         raise ImageError(ODD_COMPRESSION)
+    if number(_PLANES) == _APART and number(_BITS) != 8:
+        raise ImageError(DEEP_PLANES)  # Pillow would read them as if they had 8
     return width, height, max(width * height, tile)
