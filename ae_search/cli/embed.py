@@ -7,7 +7,7 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName, named_source
-from ae_search.cli.options import Only
+from ae_search.cli.options import Only, Strict, tell_truncated
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ServerError
 
@@ -24,6 +24,7 @@ def embed(
     retry_left_out: Annotated[
         bool, typer.Option("--retry-left-out", help="Write again the files that left out an image.")
     ] = False,
+    strict: Strict = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Remove the files of an earlier run from DIR and start over.")
     ] = False,
@@ -48,6 +49,7 @@ def embed(
                 shard_items=shard_size,
                 retry_left_out=retry_left_out,
                 restart=restart,
+                strict=strict,
                 on_progress=advance,
             )
         except (ServerError, KeyboardInterrupt):
@@ -57,6 +59,7 @@ def embed(
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
     say(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
+    tell_truncated(report.truncated)
     if report.left_out:
         say(f"{len(report.left_out)} images cannot be read and were left out; see {out / LEFT_OUT}")
     if report.refused:

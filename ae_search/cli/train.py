@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ae_search.cli.options import Only, load_tensorflow, parse_image_size
+from ae_search.cli.options import Only, Strict, load_tensorflow, parse_image_size, tell_truncated
 from ae_search.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def train(
         bool,
         typer.Option("--report-precision", help="Report precision@10 of labelled, held-out images after each epoch."),
     ] = False,
+    strict: Strict = False,
 ) -> None:
     """Train an autoencoder on SOURCE. After a kill, the same command continues where the training stopped."""
     size = parse_image_size(image_size)
@@ -155,11 +156,17 @@ def train(
         from_components=from_components,
         scaled=scaled,
     )
-    run_training(source, run, options, only=only or (), report_precision=report_precision)
+    run_training(source, run, options, only=only or (), report_precision=report_precision, strict=strict)
 
 
 def run_training(
-    source: str, run: Path, options: "TrainingOptions", *, only: Sequence[str] = (), report_precision: bool = False
+    source: str,
+    run: Path,
+    options: "TrainingOptions",
+    *,
+    only: Sequence[str] = (),
+    report_precision: bool = False,
+    strict: bool = False,
 ) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
@@ -172,7 +179,8 @@ def run_training(
     if isinstance(images, FolderSource) and images.skipped:
         say(f"skipped {images.skipped} files that are no images", err=True)
     config = configure(images, options)
-    summary = fit(images, config, run, report_precision=report_precision)
+    summary = fit(images, config, run, report_precision=report_precision, strict=strict)
+    tell_truncated(cast("list[str]", summary.get("truncated", [])))
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
     best = f"epoch {summary['best_epoch'] or '?'}, of the lowest {summary['monitor']}, {summary['best_loss']:.4f}"

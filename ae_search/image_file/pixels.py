@@ -13,8 +13,9 @@ from ae_search.errors import ImageError
 from ae_search.image_file.framing import Fit, framed, ratio_of
 from ae_search.image_file.head import graph_decodes, truncated
 from ae_search.image_file.jpeg import CUT_SHORT, END
+from ae_search.image_file.opening import DAMAGE
 from ae_search.image_file.orientation import UPRIGHT, orientation
-from ae_search.image_file.reading import DAMAGE, FORMATS, opened
+from ae_search.image_file.reading import FORMATS, opened
 
 # The rules that models exported today have; `data.decode.PREPROCESSING` begins with it.
 PREPROCESSING_VERSION = 3

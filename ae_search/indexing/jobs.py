@@ -33,12 +33,14 @@ class IndexReport:
         damaged: Key and reason of each image that was left out because it cannot be read.
         seconds: Seconds by stage: "latents" (encode and store) and those of the index builder.
         refused: Key and reason of each image that the server refused, although it can be decoded here.
+        truncated: Keys of JPEG files that are cut short, of which the part that is there was encoded.
     """
 
     info: IndexInfo
     damaged: dict[str, str]
     seconds: dict[str, float]
     refused: dict[str, str] = field(default_factory=dict)
+    truncated: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ class ChangeReport:
         passed_over: Images that were there already (add), or were not (update).
         damaged: Key and reason of each image that was left out because it cannot be read.
         refused: Key and reason of each image that the server refused, although it can be decoded here.
+        truncated: Keys of JPEG files that are cut short, of which the part that is there was encoded.
     """
 
     changed: int
     passed_over: int
     damaged: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    truncated: list[str] = field(default_factory=list)
 
 
 def index_source(
@@ -65,6 +69,7 @@ def index_source(
     options: BuildOptions = _DEFAULT,
     *,
     metadata: Path | None = None,
+    strict: bool = False,
     on_progress: OnItems = no_progress,
 ) -> IndexReport:
     """Encode every image of a source and build an index of the latents.
@@ -75,6 +80,7 @@ def index_source(
         place: Where the index is to be; see `open_index.build_index`.
         options: How it is built.
         metadata: File with labels and metadata; see `MetadataFile`.
+        strict: Whether JPEG files that are cut short count as damaged.
         on_progress: Called with the number of images done since the last call.
 
     Raises:
@@ -83,7 +89,7 @@ def index_source(
         ServerError: The encoder does not answer.
     """
     card = encoder.describe()
-    images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape)
+    images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, strict=strict)
     builder = build_index(place, card, options, sources=[source_name(source)])
     with _lines(metadata) as known, builder:
         began = time.monotonic()
@@ -92,7 +98,8 @@ def index_source(
             builder.add(block.latents, block.keys, labels, metadata=own, thumbnails=block.thumbnails)
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
-    return IndexReport(builder.info, images.damaged, {"latents": seconds, **builder.seconds}, images.refused)
+    seconds_by_stage = {"latents": seconds, **builder.seconds}
+    return IndexReport(builder.info, images.damaged, seconds_by_stage, images.refused, images.truncated)
 
 
 def add_source(
@@ -101,6 +108,7 @@ def add_source(
     index: Index,
     *,
     metadata: Path | None = None,
+    strict: bool = False,
     on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
 ) -> ChangeReport:
@@ -113,6 +121,7 @@ def add_source(
         encoder: Served or in this process; it must have the index's model.
         index: The index.
         metadata: File with labels and metadata; see `MetadataFile`.
+        strict: Whether JPEG files that are cut short count as damaged.
         on_progress: Called with the number of images done since the last call.
         wait_s: How long to wait for another writer, in s.
 
@@ -121,7 +130,7 @@ def add_source(
         ModelMismatchError: The encoder does not have the index's model.
         ServerError: The encoder does not answer.
     """
-    images = _encoder_of(source, encoder, index)
+    images = _encoder_of(source, encoder, index, strict=strict)
     new = _positions(source, index, there=False)
     on_progress(len(source) - len(new))
     added = 0
@@ -130,7 +139,7 @@ def add_source(
             labels, own = _described(block, known)
             added += _add_unknown(index, block, labels, own, source=source_name(source), wait_s=wait_s)
     there = len(source) - added - len(images.damaged) - len(images.refused)
-    return ChangeReport(added, there, images.damaged, images.refused)
+    return ChangeReport(added, there, images.damaged, images.refused, images.truncated)
 
 
 def update_source(
@@ -139,6 +148,7 @@ def update_source(
     index: Index,
     *,
     metadata: Path | None = None,
+    strict: bool = False,
     on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
 ) -> ChangeReport:
@@ -146,7 +156,7 @@ def update_source(
 
     Labels and metadata stay as they are where `metadata` does not name them. Arguments and errors as in `add_source`.
     """
-    images = _encoder_of(source, encoder, index)
+    images = _encoder_of(source, encoder, index, strict=strict)
     old = _positions(source, index, there=True)
     on_progress(len(source) - len(old))
     with _lines(metadata) as known:
@@ -164,7 +174,7 @@ def update_source(
                 wait_s=wait_s,
             )
     updated = len(old) - len(images.damaged) - len(images.refused)
-    return ChangeReport(updated, len(source) - len(old), images.damaged, images.refused)
+    return ChangeReport(updated, len(source) - len(old), images.damaged, images.refused, images.truncated)
 
 
 def _add_unknown(
@@ -200,9 +210,9 @@ def _add_unknown(
             return len(keys)
 
 
-def _encoder_of(source: Source, encoder: Encoder, index: Index) -> SourceEncoder:
+def _encoder_of(source: Source, encoder: Encoder, index: Index, *, strict: bool) -> SourceEncoder:
     matched = matching(encoder, index.model, index.place)
-    return SourceEncoder(source, matched, matched.describe().image_shape)
+    return SourceEncoder(source, matched, matched.describe().image_shape, strict=strict)
 
 
 def _positions(source: Source, index: Index, *, there: bool) -> list[int]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ae_search.contract import Index, Latents, ModelCard, ModelRef, Neighbour, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
-from ae_search.image_file import image_pixels, read_image_file
+from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image_file
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput, as_file
 from ae_search.views import VIEWS, Pixels, query_views
@@ -168,6 +168,15 @@ def _pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
             yield read(image, f"image {at}")
         else:
             yield read(read_image_file(image), str(image))
+
+
+def looks_plain(image: ImageInput) -> bool:
+    """Return whether a query is of one colour; see `ImageSearch.plain`."""
+    if isinstance(image, np.ndarray):
+        return is_plain(image if image.dtype == np.uint8 else 255 * image)
+    file = as_file(image, "image")
+    data = file if isinstance(file, bytes) else read_image_file(file)
+    return is_plain(image_pixels(data, "image" if file is data else str(file), PLAIN_SHAPE))
 
 
 def _nearest(views: list[list[Neighbour]], k: int) -> list[Neighbour]:

@@ -94,7 +94,9 @@ def bombs():
         "lossy.webp": patched(lossy, (26, struct.pack("<HH", 16_383, 16_383))),
         "lossless.webp": patched(lossless, (21, largest_lossless)),
         "extended.webp": patched(extended, (24, b"\xff" * 6)),
-        "animated.webp": encoded(picture(), "WEBP", save_all=True, append_images=[picture(seed=1)]),
+        "animated.webp": patched(
+            encoded(picture(), "WEBP", save_all=True, append_images=[picture(seed=1)]), (24, b"\xff" * 6)
+        ),
         "bare.webp": lossless[:12] + lossless[20:],
         "sequential.jpg": jpeg((65_500, 65_500)),
         "progressive.jpg": jpeg((65_500, 65_500), progressive=True),

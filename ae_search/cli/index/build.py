@@ -19,7 +19,7 @@ from ae_search.cli.index.options import (
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.options import IndexPath, Only, Strict, tell_truncated
 from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
@@ -45,6 +45,7 @@ def build(
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
+    strict: Strict = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
@@ -63,19 +64,25 @@ def build(
         resources_of(jobs, deterministic, on_disk),
         wait,
     )
-    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata)
+    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata, strict=strict)
     _tell(index, report)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 def build_with_progress(
-    source: Source, encoder: Encoder, place: Path, options: BuildOptions, *, metadata: Path | None = None
+    source: Source,
+    encoder: Encoder,
+    place: Path,
+    options: BuildOptions,
+    *,
+    metadata: Path | None = None,
+    strict: bool = False,
 ) -> IndexReport:
     """Index a source while a progress bar runs on stderr."""
     from ae_search.indexing import index_source
 
     with progress("indexing", len(source)) as advance:
-        return index_source(source, encoder, place, options, metadata=metadata, on_progress=advance)
+        return index_source(source, encoder, place, options, metadata=metadata, strict=strict, on_progress=advance)
 
 
 @with_connection
@@ -125,3 +132,4 @@ def _tell(index: Path, report: IndexReport) -> None:
         f"{index}: {info.items} images of {info.model.name} version {info.model.version}, recall@10 "
         f"{info.recall:.3f} at effort {info.effort}, {len(report.damaged)} damaged images left out"
     )
+    tell_truncated(report.truncated)

@@ -18,7 +18,7 @@ from ae_search.cli.index.options import (
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.options import IndexPath, Only, Strict, tell_truncated
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
@@ -31,6 +31,7 @@ def add(
     index: IndexPath,
     only: Only = None,
     metadata: MetadataLines = None,
+    strict: Strict = False,
     wait: Wait = 0.0,
 ) -> None:
     """Add the images of SOURCE that the index does not have yet, including any that were left out before.
@@ -43,11 +44,14 @@ def add(
     with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         with progress("adding", len(images)) as advance:
-            report = add_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
+            report = add_source(
+                images, encoder, opened, metadata=metadata, strict=strict, on_progress=advance, wait_s=wait
+            )
         say(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
             f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
         )
+    tell_truncated(report.truncated)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
@@ -57,6 +61,7 @@ def update(
     source: SourceName,
     index: IndexPath,
     metadata: MetadataLines = None,
+    strict: Strict = False,
     wait: Wait = 0.0,
 ) -> None:
     """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key.
@@ -69,11 +74,14 @@ def update(
     with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         with progress("updating", len(images)) as advance:
-            report = update_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
+            report = update_source(
+                images, encoder, opened, metadata=metadata, strict=strict, on_progress=advance, wait_s=wait
+            )
         say(
             f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
         )
+    tell_truncated(report.truncated)
     tell_refused(report.refused, f"ae-search index update {source} --index {index}")
 
 
