@@ -36,7 +36,7 @@ for absent in ("tensorflow", "keras", "tensorflow_serving"):
 card = ModelCard("m", 1, "ab" * 32, (28, 28, 1), latent_dim=8)
 latents = np.random.default_rng(1).normal(size=(100, 8)).astype(np.float32)
 with tempfile.TemporaryDirectory() as place:
-    with IndexBuilder(place + "/index", card, n_trees=4) as builder:
+    with IndexBuilder(place + "/index", card) as builder:
         builder.add(latents, [f"key {i}" for i in range(100)])
     (found,) = LatentIndex.open(place + "/index").search(latents[7], k=1)
     assert found[0].key == "key 7", found

@@ -11,11 +11,12 @@ from ae_search.diagnosis.latency import measure_latency
 from ae_search.diagnosis.model import advice_for, check_card, check_signatures, check_sizes, check_versions
 from ae_search.diagnosis.network import check_network
 from ae_search.diagnosis.servers import compare_versions, versions_held
-from ae_search.errors import AeSearchError, ModelMismatchError
+from ae_search.errors import AeSearchError, ConfigurationError, ModelMismatchError
 from ae_search.handshake import matching
+from ae_search.index.engine.annoy_probe import check_annoy
 from ae_search.open_index import open_index
 
-INDEX, LATENCY = "index", "latency"
+ENGINE, INDEX, LATENCY = "search engine", "index", "latency"
 # More than enough to say which versions there are.
 SERVER_TIMEOUT_S = 5.0
 
@@ -53,6 +54,7 @@ def diagnose(
     access.call_metadata()
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
+    yield _engine()
     # A check is one call, so that no server can stretch it by refusals.
     connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
@@ -65,6 +67,15 @@ def diagnose(
     finally:
         if opened is not None:
             opened.close()
+
+
+def _engine() -> Finding:
+    """Tell whether the engine of an index runs on this machine."""
+    try:
+        check_annoy()
+    except ConfigurationError as error:
+        return wrong(ENGINE, str(error), "Nothing can be searched on this machine before that.")
+    return ok(ENGINE, "Annoy runs on this processor")
 
 
 class _StopError(Exception):

@@ -57,6 +57,7 @@ def test_all_is_well(server, card, tmp_path):
     findings = found(server.address, index=index_of(tmp_path / "index", card))
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     assert list(findings) == [
+        "search engine",
         "name resolution",
         "port",
         "TLS",

@@ -70,7 +70,7 @@ def test_json_lines(filled, tmp_path):
     done = []
     assert filled.export(tmp_path / "all.jsonl", on_progress=done.append) == sum(done) == len(filled)
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert all(row.keys() - {"metadata"} == {"id", "embedding", "label"} for row in rows)
+    assert all(row.keys() <= {"id", "embedding", "label", "metadata", "more"} for row in rows)
     assert [row["id"] for row in rows] == filled.keys()
     np.testing.assert_array_equal(np.float32([row["embedding"] for row in rows]), filled.latents(filled.keys()))
 

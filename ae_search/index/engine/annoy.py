@@ -15,6 +15,7 @@ from ae_search.cores import cores
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import umask
 from ae_search.index.engine.annoy_nodes import Nodes
+from ae_search.index.engine.annoy_probe import check_annoy
 from ae_search.index.options import AnnoyOptions, BaseShape
 
 _ROWS_PER_BLOCK = 4096
@@ -28,6 +29,7 @@ class AnnoyEngine:
 
     def __init__(self, path: Path, shape: BaseShape) -> None:
         """Map a forest; `open` is the same."""
+        check_annoy()
         self.shape = shape
         self._annoy = AnnoyIndex(shape.latent_dim, shape.metric)
         self._exhaustive = 1
@@ -68,6 +70,7 @@ class AnnoyEngine:
         if not n:
             path.touch()
             return cls(path, shape)
+        check_annoy()
         needed = _room(n, dim, options.n_trees)
         _check_disk(path, n, needed)
         annoy = AnnoyIndex(dim, shape.metric)

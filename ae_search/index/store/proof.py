@@ -7,7 +7,6 @@ vouch for itself (decision 16).
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from ae_search.index.items.catalogue import CATALOGUE
 from ae_search.index.items.names import NAMES, Names
 from ae_search.index.items.owners import OWNERS, Owners
 from ae_search.index.manifest import FileProof, Manifest
+from ae_search.index.private_cache import private_cache
 from ae_search.index.shortage import unreadable
 
 Identity = list[int | str]
@@ -136,27 +136,9 @@ def _note(folder: Path, identities: dict[str, Identity]) -> None:
 
 def _proof_of(folder: Path) -> Path | None:
     """Return where the proof of an index is kept; one file for each, whatever its generation."""
-    proofs = _private_cache()
+    proofs = private_cache("proofs")
     name = hashlib.sha256(os.fsencode(os.path.realpath(folder.parent))).hexdigest()
     return None if proofs is None else proofs / f"{name[:32]}.json"
-
-
-def _private_cache() -> Path | None:
-    """Return a folder of this user's cache that nobody else may write, made where missing; None where there is none."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"))
-    if not base.is_absolute():
-        return None
-    folder = base / "ae-search" / "proofs"
-    try:
-        # A cache of another user, as that of the one who called sudo, is not ours to fill.
-        if not folder.is_dir() and (base if base.exists() else base.parent).stat().st_uid == os.geteuid():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.lstat(folder)
-    except OSError:
-        return None
-    is_ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
-    return folder if stat.S_ISDIR(found.st_mode) and is_ours else None
 
 
 def _damaged(path: Path, expected: str, received: str) -> IndexDamagedError:
