@@ -154,10 +154,11 @@ def _tables(results: dict[str, Any]) -> str:
         cells = [f"{way['ms']:.2f}" for way in ways] + [f"{max(0.0, way['peak_mb']):.0f}" for way in ways]
         rows.append([file["kind"], f"{width} x {height}", f"{file['bytes'] / 1e3:,.0f}", *cells])
     head = ["file", "px", "KB", "graph ms", "plain ms", "Pillow ms", "graph MB", "plain MB", "Pillow MB"]
+    where = f"{about['cpu']}, {about['cores']} cores, load {about['load_at_start']:.1f} at the start"
     return (
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, load {about['load_at_start']:.1f} at "
-        f"the start; Python {about['python']}, {packages}. A model of {results['side_px']} x {results['side_px']} px in "
-        "colour. MB: memory of the process at its peak, beyond that before the first such file.\n\n" + table(head, rows)
+        f"Measured on {about['date']}: {where}; Python {about['python']}, {packages}. A model of {results['side_px']} px "
+        "a side in colour. MB: memory of the process at its peak, beyond that before the first such file."
+        "\n\n" + table(head, rows)
     )
 
 
