@@ -50,7 +50,7 @@ def check_pixels(data: bytes, name: str) -> None:
     with _DECODING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with opened(_ended(data), name) as picture:
+            with _opened(data, name) as picture:
                 picture.load()
                 check_rows(data, name, picture)
         except ImageError:
@@ -100,7 +100,7 @@ def small_picture(
     Raises:
         ImageError: As for `check_image`, it has another format, or the pixels cannot be decoded.
     """
-    picture = opened(_ended(data), name, max_megapixels=max_megapixels, formats=formats)
+    picture = _opened(data, name, max_megapixels=max_megapixels, formats=formats)
     try:
         _draft(picture, ratio_of(picture.size, (side_px, side_px), "pad"))
         check_rows(data, name, picture)
@@ -167,7 +167,7 @@ def image_pixels(
         ImageError: As for `check_image`, most of it is missing, or the pixels cannot be decoded.
     """
     old = version < PREPROCESSING_VERSION
-    picture, turn = opened(_ended(data), name), UPRIGHT if old else _turn(data)
+    picture, turn = _opened(data, name), UPRIGHT if old else _turn(data)
     height, width, channels = image_shape
     try:
         size = picture.size if turn < 5 else (picture.height, picture.width)
@@ -205,9 +205,14 @@ def check_rows(data: bytes, name: str, picture: Image.Image) -> None:
         raise ImageError(f"{name}: {CUT_SHORT}.")
 
 
-def _ended(data: bytes) -> bytes:
-    """Give a JPEG whose end is missing one: Pillow shows then what is there, as browsers do."""
-    return data + END if truncated(data) else data
+def _opened(
+    data: bytes, name: str, *, max_megapixels: float | None = None, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
+    """Open a file, whatever its EXIF; of a JPEG that is cut short Pillow then shows what is there, as browsers do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ended = data + END if truncated(data) else data
+        return opened(ended, name, max_megapixels=max_megapixels, formats=formats)
 
 
 def _turn(data: bytes) -> int:
