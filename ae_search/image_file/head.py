@@ -111,10 +111,10 @@ def read_head(data: bytes) -> ImageHead:
 def graph_decodes(data: bytes) -> bool:
     """Return whether a model's graph decodes a file as a person sees it; others are to be turned into PNG first."""
     try:
-        read_head(data)
+        head = read_head(data)
     except ImageError:
         return False
-    return True
+    return head.form != "BMP" or data[30:34] not in (b"\1\0\0\0", b"\2\0\0\0")  # runs of equal pixels
 
 
 def truncated(data: bytes) -> bool:
