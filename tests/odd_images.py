@@ -101,6 +101,19 @@ def bmp(bits, header=40):
     return file, picture.convert("RGB")
 
 
+def runs_bmp():
+    """A BMP of runs of equal pixels, each of one."""
+    picture = upright().quantize(16)
+    indices, palette = np.asarray(picture), np.array(picture.getpalette()[:48], np.uint8).reshape(16, 3)
+    colours = np.pad(palette[:, ::-1], ((0, 0), (0, 1))).tobytes()
+    width, height = SIZE
+    rows = b"".join(b"".join(bytes([1, index]) for index in row) + b"\0\0" for row in indices[::-1]) + b"\0\1"
+    head = np.array([40, width, height], "<i4").tobytes() + np.array([1, 8], "<u2").tobytes()
+    head += np.array([1, len(rows), 0, 0, 16, 0], "<i4").tobytes() + colours
+    start = 14 + len(head)
+    return b"BM" + np.array([start + len(rows), 0, start], "<i4").tobytes() + head + rows, picture.convert("RGB")
+
+
 def sixteen_bit_bmp():
     """A BMP of 5 bits a colour."""
     pixels = np.asarray(upright()).astype(np.uint16) >> 3
@@ -174,6 +187,7 @@ def kinds():
         ),
         "BMP of 4 bits": (four, from_four, 0),
         "BMP of 1 bit": (one, from_one, 0),
+        "BMP in runs": (*runs_bmp(), 0),
         "BMP of OS/2": (os2, from_os2, 0),
         "BMP of 16 bits": (sixteen_bit_bmp(), picture, 5),
     }

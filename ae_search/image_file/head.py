@@ -114,10 +114,10 @@ def graph_decodes(data: bytes) -> bool:
         data: The file's bytes.
     """
     try:
-        read_head(data)
+        head = read_head(data)
     except ImageError as error:
         return str(error) not in (NO_IMAGE, NO_BMP, ANIMATED_WEBP)
-    return True
+    return head.form != "BMP" or data[30:34] not in (b"\1\0\0\0", b"\2\0\0\0")  # runs of equal pixels
 
 
 def _still(form: str, width: int, height: int) -> ImageHead:

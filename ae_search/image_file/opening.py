@@ -25,7 +25,7 @@ from ae_search.image_file.tiff_head import read_tiff
 
 MAX_FILE_MIB = 64
 # Animated WebP takes twice the memory of a still one; a BMP in runs is decoded slowly, by Pillow itself.
-MAX_ANIMATED_MEGAPIXELS, MAX_RUNS_MEGAPIXELS = 32, 16
+MAX_ANIMATED_MEGAPIXELS, MAX_RUNS_MEGAPIXELS, MAX_RUNS_MIB = 32, 16, 8
 # The alpha of an AVIF is a picture of its own, and so is each tile of a large one.
 MAX_AVIF_PICTURES = 4
 
@@ -39,6 +39,7 @@ NO_DECODER = "{}, for which there is no decoder; save it as JPEG or PNG"
 NO_KIND = "not a JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC image"
 NO_HEIF = f"HEIC needs pillow-heif: {install('heif')}"
 NO_AVIF_HERE = "AVIF, which this build of Pillow cannot decode; save it as JPEG or PNG"
+OS2_HEADER = b"\x0c\0\0\0"
 RUNS = frozenset({1, 2})  # compressions of a BMP
 
 
@@ -112,16 +113,19 @@ def _webp(data: bytes, max_megapixels: float | None) -> Image.Image:
 
 
 def _bmp(data: bytes, max_megapixels: float | None) -> Image.Image:
+    runs = int.from_bytes(data[30:34], "little") in RUNS and data[14:18] != OS2_HEADER
+    if runs and len(data) > MAX_RUNS_MIB * 2**20:
+        raise ImageError(f"a BMP in runs of more than {MAX_RUNS_MIB} MiB; save it as PNG")
     try:
-        return _known(data, max_megapixels)
+        if not runs:
+            return _known(data, max_megapixels)
     except ImageError as error:
         if str(error) != NO_BMP:
             raise
-    if data[14:18] == b"\x0c\0\0\0":  # of OS/2, with sizes of 16 bits
-        width, height, runs = *(int.from_bytes(data[at : at + 2], "little") for at in (18, 20)), False
+    if data[14:18] == OS2_HEADER:  # with sizes of 16 bits
+        width, height = (int.from_bytes(data[at : at + 2], "little") for at in (18, 20))
     else:
         width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
-        runs = int.from_bytes(data[30:34], "little") in RUNS
     if not (width and height):
         raise ImageError(NO_SIZE)
     limit = MAX_RUNS_MEGAPIXELS if runs else limit_of("BMP")
