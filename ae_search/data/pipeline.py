@@ -13,9 +13,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ae_search.data.decode import decode_image, resize_image
-from ae_search.data.sources import ArraySource, FolderSource, Source
+from ae_search.data.sources import ArraySource, FolderSource, Source, read_file, read_files
 from ae_search.errors import ConfigurationError, ImageError
-from ae_search.image_file import MAX_FILE_MIB, read_image_file, thumbnail
+from ae_search.image_file import MAX_FILE_MIB, check_image, thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def kept_in_memory(source: Source, image_shape: tuple[int, int, int], cache: Cac
 
 
 def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:
-    """Read every image of a folder once and leave out the damaged ones, each reported by name.
+    """Read every image of a source once and leave out the damaged ones, each reported by name.
 
     Args:
         source: The images.
@@ -119,11 +119,17 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
             1 GiB.
 
     Raises:
-        ConfigurationError: None can be read.
+        ConfigurationError: None can be read, or the source can only be read in its order and the cache does not take
+            the images.
     """
     if isinstance(source, ArraySource) and source.image_shape == image_shape:
         return Images(source, image_shape, np.arange(len(source)), {}, source.images)
     keep = kept_in_memory(source, image_shape, cache)
+    if not keep and not source.any_order:
+        raise ConfigurationError(
+            f"{source.name} can only be read in its order, and training shuffles: keep the images in memory (--cache "
+            "memory), or make files of them that can be read in any order, such as TFRecord files without compression."
+        )
     pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
     good = []
     for position, image in _decoded(source, np.arange(len(source)), image_shape).as_numpy_iterator():
@@ -133,10 +139,9 @@ def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache:
     if not good:
         raise _none_readable(source)
     damaged = {}
-    if isinstance(source, FolderSource):
-        for position in np.setdiff1d(np.arange(len(source)), good):
-            damaged[source.key(position)] = _reason(source, int(position))
-            log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
+    for position in np.setdiff1d(np.arange(len(source)), good):
+        damaged[source.key(position)] = _reason(source, int(position))
+        log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
     return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None)
 
 
@@ -175,6 +180,12 @@ def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple
     if isinstance(source, ArraySource):
         array = tf.constant(source.images)
         return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape)[0]), tf.data.AUTOTUNE)
+    if not isinstance(source, FolderSource):
+        signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string))
+        wanted = [int(i) for i in positions]
+        files = tf.data.Dataset.from_generator(lambda: read_files(source, wanted), output_signature=signature)
+        files = files.map(lambda i, data: (i, decode_image(data, image_shape)), tf.data.AUTOTUNE, deterministic=True)
+        return files.ignore_errors(log_warning=False)
     paths = tf.data.Dataset.from_tensor_slices(np.array([str(source.path(int(i))) for i in positions], object))
     dataset = tf.data.Dataset.zip(at, paths)
 
@@ -193,15 +204,17 @@ def _is_of_bounded_size(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_MIB * 2**20
 
 
-def _reason(source: FolderSource, position: int) -> str:
+def _reason(source: Source, position: int) -> str:
     """Say why one image could not be decoded."""
-    path: Path = source.path(position)
+    place = source.place(position)
     try:
-        thumbnail(read_image_file(path), str(path))
+        data = read_file(source, position)
+        check_image(data, place)
+        thumbnail(data, place)
     except ImageError as error:
         return str(error)
     try:
-        decode_image(tf.io.read_file(str(path)), (8, 8, 3))
+        decode_image(tf.constant(data), (8, 8, 3))
     except tf.errors.OpError as error:
-        return f"{path}: {error.message.splitlines()[0]}"
-    return f"{path}: cannot be decoded"
+        return f"{place}: {error.message.splitlines()[0]}"
+    return f"{place}: cannot be decoded"

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ae_search.contract import Encoder, Latents, OnItems
-from ae_search.data import ArraySource, FolderSource, Source
+from ae_search.data import ArraySource, Source
+from ae_search.data.digests import ItemDigest, source_tag
+from ae_search.data.sources import Pixels
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import pixels_to_png, read_image_file, thumbnail
+from ae_search.image_file import check_image, pixels_to_png, thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,16 @@ class EncodedBlock:
         keys: n keys.
         labels: n labels, None where an image has none.
         thumbnails: n JPEG files; none where none were asked for.
+        digests: n digests; none where no thumbnails were asked for.
+        metadata: What the source says of each image beside its label, None where it says nothing.
     """
 
     latents: Latents
     keys: list[str]
     labels: list[str | None]
     thumbnails: list[bytes]
+    digests: list[str]
+    metadata: list[dict[str, Any] | None]
 
 
 @dataclass
@@ -46,7 +52,7 @@ class SourceEncoder:
         source: The images.
         encoder: Served or in this process, pinned to a version.
         image_shape: Height and width in px, channels, as its model takes them.
-        thumbnails: Whether to make thumbnails.
+        thumbnails: Whether to make thumbnails and digests.
         damaged: Key and reason of each image that was left out so far because it cannot be read.
         refused: The same of those that the server refused, although they can be decoded here: to be tried again.
     """
@@ -72,12 +78,21 @@ class SourceEncoder:
         source, image_shape = self.source, self.image_shape
         images: dict[int, Any] = {}
         thumbnails: dict[int, bytes] = {}
+        digests: dict[int, str] = {}
+        tag = source_tag(source)
         for position in positions:
             try:
-                image = _image(source, position, image_shape, as_path=not self.thumbnails)
+                path = None if self.thumbnails else source.path(position)
+                if path is not None:
+                    images[position] = path
+                    continue
+                stamp = source.stamp(position)  # first: what is written meanwhile counts as changed
+                image = source.read(position)
+                _check(image, source.place(position))
                 if self.thumbnails:
-                    thumbnails[position] = _thumbnail(source, position, image)
-                images[position] = image
+                    thumbnails[position] = thumbnail(image, source.place(position))
+                    digests[position] = str(ItemDigest.of(image, stamp, tag))
+                images[position] = _as_sent(image, image_shape if source.image_shape == image_shape else None)
             except ImageError as error:
                 self._leave_out(position, error)
         read = list(images)
@@ -94,6 +109,8 @@ class SourceEncoder:
             [source.key(position) for position in read],
             [source.labels[position] for position in read],
             [thumbnails[position] for position in read if self.thumbnails],
+            [digests[position] for position in read if self.thumbnails],
+            [source.metadata(position) for position in read],
         )
 
     def _leave_out(self, position: int, error: ImageError) -> None:
@@ -116,17 +133,12 @@ class SourceEncoder:
         raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
 
 
-def _image(source: Source, position: int, image_shape: tuple[int, int, int], *, as_path: bool) -> Any:
-    """Return what to send: pixels, the bytes of a file, or its path."""
-    if isinstance(source, FolderSource):
-        path = source.path(position)
-        return path if as_path else read_image_file(path)
-    pixels = source.images[position]
+def _check(image: bytes | Pixels, place: str) -> None:
+    if isinstance(image, bytes):
+        check_image(image, place)
+
+
+def _as_sent(image: bytes | Pixels, shape: tuple[int, int, int] | None) -> bytes | Pixels:
+    """Return what to send: the bytes of a file, or pixels of the model's size."""
     # Of another size than the model's: the model's own decode resizes it.
-    return pixels if source.image_shape == image_shape else pixels_to_png(pixels)
-
-
-def _thumbnail(source: Source, position: int, image: Any) -> bytes:
-    if isinstance(source, FolderSource):
-        return thumbnail(image, str(source.path(position)))
-    return thumbnail(source.images[position], source.key(position))
+    return pixels_to_png(image) if isinstance(image, np.ndarray) and image.shape != shape else image

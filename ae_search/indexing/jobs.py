@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from ae_search.data import Source, source_name
 from ae_search.errors import ConfigurationError
 from ae_search.handshake import matching
 from ae_search.index import BuildOptions
+from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
 from ae_search.indexing.metadata_file import MetadataFile
 from ae_search.open_index import build_index
@@ -50,12 +51,14 @@ class ChangeReport:
         passed_over: Images that were there already (add), or were not (update).
         damaged: Key and reason of each image that was left out because it cannot be read.
         refused: Key and reason of each image that the server refused, although it can be decoded here.
+        outdated: Keys of images that were passed over although their pictures have changed since (add).
     """
 
     changed: int
     passed_over: int
     damaged: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    outdated: list[str] = field(default_factory=list)
 
 
 def index_source(
@@ -89,7 +92,9 @@ def index_source(
         began = time.monotonic()
         for block in images.blocks(range(len(source)), on_progress):
             labels, own = _described(block, known)
-            builder.add(block.latents, block.keys, labels, metadata=own, thumbnails=block.thumbnails)
+            builder.add(
+                block.latents, block.keys, labels, metadata=own, thumbnails=block.thumbnails, digests=block.digests
+            )
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
     return IndexReport(builder.info, images.damaged, {"latents": seconds, **builder.seconds}, images.refused)
@@ -121,16 +126,14 @@ def add_source(
         ModelMismatchError: The encoder does not have the index's model.
         ServerError: The encoder does not answer.
     """
-    images = _encoder_of(source, encoder, index)
-    new = _positions(source, index, there=False)
-    on_progress(len(source) - len(new))
-    added = 0
+    images = encoder_of(source, encoder, index)
     with _lines(metadata) as known:
-        for block in images.blocks(new, on_progress):
-            labels, own = _described(block, known)
-            added += _add_unknown(index, block, labels, own, source=source_name(source), wait_s=wait_s)
+        new, old = _positions(source, index)
+        outdated = [source.key(position) for position in changed_files(source, index, old)]
+        on_progress(len(old))
+        added = add_positions(images, new, index, known, on_progress=on_progress, wait_s=wait_s)
     there = len(source) - added - len(images.damaged) - len(images.refused)
-    return ChangeReport(added, there, images.damaged, images.refused)
+    return ChangeReport(added, there, images.damaged, images.refused, outdated)
 
 
 def update_source(
@@ -138,33 +141,68 @@ def update_source(
     encoder: Encoder,
     index: Index,
     *,
+    among: Container[str] | None = None,
     metadata: Path | None = None,
     on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
 ) -> ChangeReport:
     """Encode again the images of a source whose keys the index has, and put their new latents in place.
 
-    Labels and metadata stay as they are where `metadata` does not name them. Arguments and errors as in `add_source`.
+    Labels and metadata stay as they are where `metadata` does not name them. Arguments and errors as in `add_source`;
+    `among` are the keys to do, None for all.
     """
-    images = _encoder_of(source, encoder, index)
-    old = _positions(source, index, there=True)
-    on_progress(len(source) - len(old))
+    images = encoder_of(source, encoder, index)
     with _lines(metadata) as known:
-        for block in images.blocks(old, on_progress):
-            labels, own = None, None
-            if known is not None:
-                stored = index.details(block.keys)
-                labels, own = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
-            index.update(
-                block.keys,
-                latents=block.latents,
-                labels=labels,
-                metadata=own,
-                thumbnails=block.thumbnails,
-                wait_s=wait_s,
-            )
+        _, old = _positions(source, index)
+        if among is not None:
+            old = [position for position in old if source.key(position) in among]
+        on_progress(len(source) - len(old))
+        update_positions(images, old, index, known, on_progress=on_progress, wait_s=wait_s)
     updated = len(old) - len(images.damaged) - len(images.refused)
     return ChangeReport(updated, len(source) - len(old), images.damaged, images.refused)
+
+
+def add_positions(
+    images: SourceEncoder,
+    positions: Sequence[int],
+    index: Index,
+    known: MetadataFile | None = None,
+    *,
+    on_progress: OnItems,
+    wait_s: float,
+) -> int:
+    """Encode and add some images, a block at a time; return how many nobody else has added meanwhile."""
+    added = 0
+    for block in images.blocks(positions, on_progress):
+        labels, own = _described(block, known)
+        added += _add_unknown(index, block, labels, own, source=source_name(images.source), wait_s=wait_s)
+    return added
+
+
+def update_positions(
+    images: SourceEncoder,
+    positions: Sequence[int],
+    index: Index,
+    known: MetadataFile | None = None,
+    *,
+    on_progress: OnItems,
+    wait_s: float,
+) -> None:
+    """Encode some images that the index has, and put their new latents in place, a block at a time."""
+    for block in images.blocks(positions, on_progress):
+        labels, own = None, None
+        if known is not None:
+            stored = index.details(block.keys)
+            labels, own = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
+        index.update(
+            block.keys,
+            latents=block.latents,
+            labels=labels,
+            metadata=own,
+            thumbnails=block.thumbnails,
+            digests=block.digests,
+            wait_s=wait_s,
+        )
 
 
 def _add_unknown(
@@ -190,6 +228,7 @@ def _add_unknown(
                 [labels[i] for i in at],
                 metadata=None if metadata is None else [metadata[i] for i in at],
                 thumbnails=[block.thumbnails[i] for i in at],
+                digests=[block.digests[i] for i in at],
                 source=source,
                 wait_s=wait_s,
             )
@@ -200,19 +239,22 @@ def _add_unknown(
             return len(keys)
 
 
-def _encoder_of(source: Source, encoder: Encoder, index: Index) -> SourceEncoder:
+def encoder_of(source: Source, encoder: Encoder, index: Index) -> SourceEncoder:
+    """Return what encodes a source with the index's model."""
     matched = matching(encoder, index.model, index.place)
     return SourceEncoder(source, matched, matched.describe().image_shape)
 
 
-def _positions(source: Source, index: Index, *, there: bool) -> list[int]:
-    """Return the positions of the images whose keys the index has, or has not."""
-    chosen: list[int] = []
+def _positions(source: Source, index: Index) -> tuple[list[int], list[int]]:
+    """Return the positions of the images whose keys the index has not, and of those whose keys it has."""
+    new: list[int] = []
+    old: list[int] = []
     for start in range(0, len(source), _KEYS_PER_LOOK):
-        block = range(start, min(start + _KEYS_PER_LOOK, len(source)))
-        known = index.known([source.key(position) for position in block])
-        chosen += [position for position in block if (source.key(position) in known) == there]
-    return chosen
+        keys = [source.key(at) for at in range(start, min(start + _KEYS_PER_LOOK, len(source)))]
+        known = index.known(keys)
+        for at, key in enumerate(keys, start):
+            (old if key in known else new).append(at)
+    return new, old
 
 
 @contextmanager
@@ -230,4 +272,5 @@ def _lines(path: Path | None) -> Iterator[MetadataFile | None]:
 def _described(
     block: EncodedBlock, known: MetadataFile | None
 ) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
-    return (block.labels, None) if known is None else known.of(block.keys, block.labels, [None] * len(block.keys))
+    own = block.metadata if any(block.metadata) else None
+    return (block.labels, own) if known is None else known.of(block.keys, block.labels, block.metadata)

@@ -2,12 +2,13 @@
 
 import typer
 
-from ae_search.cli.index import build, change, exchange, look
+from ae_search.cli.index import build, change, exchange, look, sync
 
 app = typer.Typer(help="Build an index of latents, change it, look at it.", no_args_is_help=True)
 app.command()(build.build)
 app.command()(change.add)
 app.command()(change.update)
+app.command()(sync.sync)
 app.command()(change.remove)
 app.command()(change.compact)
 app.command()(build.rebuild)
