@@ -130,7 +130,7 @@ def sync_source(
 
 def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
     plan, own = _Plan(), source_tag(source)
-    known = {source_tag(name) for name in index.info().sources}
+    known = {own, *map(source_tag, index.info().sources)}
     others = known - {own}
     for position, has, digest in _compared(source, index):
         if not has:
