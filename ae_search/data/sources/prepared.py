@@ -81,17 +81,17 @@ def _image_and_label(told: Any, features: Features, name: str) -> tuple[str, str
     """Return the names of image and label, and the names of labels that are numbers."""
     import tensorflow_datasets
 
-    kinds = tensorflow_datasets.features
-    images = [one for one, feature in told.items() if isinstance(feature, kinds.Image)]
-    labels = [one for one, feature in told.items() if isinstance(feature, kinds.ClassLabel)]
+    kinds, named = tensorflow_datasets.features, dict(told.items()) if hasattr(told, "items") else {}
+    images = [one for one, feature in named.items() if isinstance(feature, kinds.Image)]
+    labels = [one for one, feature in named.items() if isinstance(feature, kinds.ClassLabel)]
     image = features.image or (images[0] if images else None)
     if image is None:
-        raise ConfigurationError(f"{SCHEME}{name} has no image; it has {', '.join(told)}.")
-    dtype = getattr(told.get(image), "np_dtype", None)
+        raise ConfigurationError(f"{SCHEME}{name} has no image; it has {', '.join(named)}.")
+    dtype = getattr(named.get(image), "np_dtype", None)
     if image in images and str(dtype) not in ("uint8", "<class 'numpy.uint8'>"):
         raise ConfigurationError(f"{SCHEME}{name}: the image {image} must be of uint8. Received: {dtype}.")
     label = features.label or (labels[0] if labels else None)
-    return image, label, list(told[label].names) if label in labels else None
+    return image, label, list(named[label].names) if label in labels else None
 
 
 def _first_line(error: Exception) -> str:
