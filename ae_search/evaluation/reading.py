@@ -38,12 +38,15 @@ class Reader:
     damaged: dict[str, str] = field(default_factory=dict)
 
     def read(self, source: Source, positions: Sequence[int]) -> tuple[Pixels, list[int]]:
-        """Return the readable images among some of a source, uint8 `[n, h, w, c]`, and the n positions."""
+        """Return the readable images among some of a source, uint8 `[n, h, w, c]`, and the n positions.
+
+        They are in the order of `positions`, or in their own where the source can only be read in its order.
+        """
         if isinstance(source, ArraySource) and source.image_shape == self.image_shape:
             return source.images[list(positions)], list(positions)
         pixels: list[Pixels] = []
         read: list[int] = []
-        for position in positions:
+        for position in positions if source.any_order else sorted(positions):
             try:
                 pixels.append(self._pixels(source, position))
                 read.append(position)

@@ -25,7 +25,7 @@ class SyncReport:
         updated: Keys of images that had changed under the same key.
         removed: Keys of items whose images are gone.
         unchanged: Number of images that are as they were.
-        kept: Keys of items that no image of the source has and that stay, as it is not sure that they came from it.
+        kept: Keys of items that no image of the source has and that stay, as they do not say where they came from.
         others: Number of images whose keys belong to items of another source.
         unread: Parts of the source that could not be read; nothing was removed where there are any.
         damaged: Key and reason of each image that cannot be read; an item that the index has of it stays as it was.
@@ -79,7 +79,8 @@ def sync_source(
 
     Every image that the index has is read and its content compared; size and time alone are not trusted. An item
     remembers which source it came from: of several sources in one index, only the items of this one are touched. An
-    item that does not say, as older releases wrote them, counts as of this source where the index has no other.
+    item that does not say, as older releases and imports wrote them, is compared where the source has its key, and
+    stays where it has not.
 
     Searches see the changes block by block, removals last and all at once. After an interruption, the same call goes
     on where it stopped. Labels and metadata of changed images stay.
@@ -130,8 +131,7 @@ def sync_source(
 
 def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
     plan, own = _Plan(), source_tag(source)
-    known = {own, *map(source_tag, index.info().sources)}
-    others = known - {own}
+    others = {source_tag(name) for name in index.info().sources} - {own}
     for position, has, digest in _compared(source, index):
         if not has:
             plan.new.append(position)
@@ -149,7 +149,7 @@ def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
         for key, digest in zip(items.keys, map(ItemDigest.parse, items.digests), strict=True):
             if (digest is not None and digest.source in others) or source.position(key) is not None:
                 continue
-            is_own = digest.source == own if digest is not None and digest.source in known else not others
+            is_own = digest is not None and digest.source == own
             (plan.removed if is_own else plan.kept).append(key)
     return plan
 

@@ -85,6 +85,9 @@ def test_a_part_of_a_split_keeps_its_keys():
     ("text", "told"),
     [
         ("tfds:small_pictures", "NAME/SPLIT"),
+        ("tfds:huggingface:mnist/train", "NAME/SPLIT"),
+        ("tfds:kaggle:a/train", "NAME/SPLIT"),
+        ("tfds:../../etc/train", "NAME/SPLIT"),
         ("tfds:small_pictures/validation", "has the splits (train, test|test, train)"),
         ("tfds:no_such_data_set_of_anybody/train", "cannot be opened"),
         ("tfds:mnist/train", "is not prepared in .*--download"),

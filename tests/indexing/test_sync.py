@@ -148,11 +148,20 @@ def test_items_without_digests_are_encoded_once_and_then_known(tmp_path, path, p
     without_digests(path)
     (pictures / "cats/5.bmp").unlink()
     report = sync(path, pictures, encoder)
-    assert (len(report.updated), report.removed, report.kept) == (5, ["cats/5.bmp"], [])
-    assert sync(path, pictures, encoder).unchanged == 5
+    assert (len(report.updated), report.removed, report.kept) == (5, [], ["cats/5.bmp"])
+    (pictures / "cats/3.bmp").unlink()
+    report = sync(path, pictures, encoder)
+    assert (report.unchanged, report.removed, report.kept) == (4, ["cats/3.bmp"], ["cats/5.bmp"])
 
 
-def test_items_of_unknown_origin_are_kept_where_there_are_several_sources(tmp_path, path, pictures, encoder):
+def test_items_that_came_from_no_source_stay(path, pictures, encoder):
+    with LatentIndex.open(path) as index:
+        index.add(index.latents(["cats/1.bmp"]), ["a copy"])
+    report = sync(path, pictures, encoder)
+    assert (report.removed, report.kept, report.unchanged) == ([], ["a copy"], 6)
+
+
+def test_items_of_unknown_origin_are_kept(tmp_path, path, pictures, encoder):
     other = tmp_path / "other"
     save(other / "mine.bmp", 60)
     with LatentIndex.open(path) as index:

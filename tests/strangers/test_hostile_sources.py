@@ -121,3 +121,38 @@ def test_a_pipe_among_the_images_is_not_waited_for(tmp_path, command):
     ended = run_bounded(["ae-search", *words], folder=tmp_path, timeout_s=120)
     assert ended.code == 1
     assert "holds no image; left out 2 pipes, sockets or devices, such as link.jpg" in ended.stderr
+
+
+READ_ALL = """
+import sys
+from ae_search.data import open_source
+source = open_source(sys.argv[1])
+total = sum(len(source.read(at)) for at in range(len(source)))
+print(total)
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_memory_does_not_grow_with_the_images(tmp_path, packed):
+    one = os.urandom(8 << 20)
+    framed = record(field(1, feature(b"image/encoded", field(1, field(1, one)))))
+    with gzip.open(tmp_path / "r", "wb", 1) if packed else (tmp_path / "r").open("wb") as file:
+        for _ in range(40):
+            file.write(framed)
+    ended = run_bounded(["python", "-c", READ_ALL, f"tfrecord:{tmp_path}/r"], folder=tmp_path, timeout_s=240)
+    assert ended.code == 0, ended.stderr
+    assert int(ended.stdout) == 40 * len(one)
+    # The images have 320 MiB.
+    assert ended.peak_mib < 200
+
+
+def test_a_folder_of_a_hundred_thousand_files_takes_little_memory(tmp_path):
+    folder = tmp_path / "folder"
+    for number in range(100):
+        part = folder / f"class {number}"
+        part.mkdir(parents=True)
+        for name in range(1000):
+            (part / f"{name}.gif").touch()
+    ended = opened(tmp_path, str(folder))
+    assert "opened 100000" in ended.stdout
+    assert ended.peak_mib < 200

@@ -33,9 +33,8 @@ def open_store(url: str) -> "ObjectStore":
     """
     scheme = scheme_of(url)
     if scheme not in PACKAGES or "::" in url:
-        raise ConfigurationError(
-            f"An object store is one of {', '.join(f'{one}://' for one in PACKAGES)}. Got {url!r}."
-        )
+        schemes = ", ".join(f"{one}://" for one in PACKAGES)
+        raise ConfigurationError(f"An object store is one of {schemes}. Received: {url!r}.")
     with needs(f"{scheme}:// needs fsspec", "cloud"):
         import fsspec
     try:

@@ -1,6 +1,7 @@
 """Data sets that tensorflow-datasets has prepared: their TFRecord files, read without TensorFlow."""
 
 import os
+import re
 from typing import Any
 
 from ae_search.data.sources.record_file import RecordFile
@@ -9,6 +10,8 @@ from ae_search.errors import ConfigurationError
 from ae_search.extras import needs
 
 SCHEME = "tfds:"
+# NAME, NAME/CONFIG, each with a version. Names of a namespace are left out: their code would come from the network.
+_NAME = re.compile(r"\w+(/[\w.+-]+)?(:[\d.*]+)?")
 
 
 def open_prepared(text: str, features: Features, *, download: bool = False) -> TFRecordSource:
@@ -25,7 +28,7 @@ def open_prepared(text: str, features: Features, *, download: bool = False) -> T
     """
     text, features = with_features(text, features)
     name, _, split = text.rpartition("/")
-    if not name or not split:
+    if not split or not _NAME.fullmatch(name):
         raise ConfigurationError(f"A data set of tensorflow-datasets is {SCHEME}NAME/SPLIT. Received: {SCHEME}{text}.")
     builder = _builder(name)
     if not _is_there(builder):
@@ -70,7 +73,8 @@ def _parts(builder: Any, split: str) -> list[Part]:
     try:
         instructions = info.splits[split].file_instructions
     except Exception as error:  # malformed slices are a ValueError, unknown splits a KeyError, and so on
-        raise ConfigurationError(f"{info.full_name} has the splits {', '.join(info.splits)}. Got {split!r}.") from error
+        splits = ", ".join(info.splits)
+        raise ConfigurationError(f"{info.full_name} has the splits {splits}. Received: {split!r}.") from error
     files = [RecordFile(str(one.filename), os.path.basename(one.filename)) for one in instructions]
     # -1 stands for all that follow.
     takes = [None if one.take < 0 else one.take for one in instructions]
