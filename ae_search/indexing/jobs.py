@@ -2,20 +2,19 @@
 
 import logging
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ae_search.contract import Encoder, Index, IndexInfo, OnItems, no_progress
 from ae_search.data import Source, source_name
-from ae_search.errors import ConfigurationError
 from ae_search.handshake import matching
 from ae_search.index import BuildOptions
 from ae_search.indexing.comparing import changed_files
-from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
+from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.metadata_file import MetadataFile
+from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index
 
 log = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ def index_source(
     with _lines(metadata) as known, builder:
         began = time.monotonic()
         for block in images.blocks(range(len(source)), on_progress):
-            labels, own = _described(block, known)
+            labels, own = described(block, known)
             builder.add(
                 block.latents, block.keys, labels, metadata=own, thumbnails=block.thumbnails, digests=block.digests
             )
@@ -162,83 +161,6 @@ def update_source(
     return ChangeReport(updated, len(source) - len(old), images.damaged, images.refused)
 
 
-def add_positions(
-    images: SourceEncoder,
-    positions: Sequence[int],
-    index: Index,
-    known: MetadataFile | None = None,
-    *,
-    on_progress: OnItems,
-    wait_s: float,
-) -> int:
-    """Encode and add some images, a block at a time; return how many nobody else has added meanwhile."""
-    added = 0
-    for block in images.blocks(positions, on_progress):
-        labels, own = _described(block, known)
-        added += _add_unknown(index, block, labels, own, source=source_name(images.source), wait_s=wait_s)
-    return added
-
-
-def update_positions(
-    images: SourceEncoder,
-    positions: Sequence[int],
-    index: Index,
-    known: MetadataFile | None = None,
-    *,
-    on_progress: OnItems,
-    wait_s: float,
-) -> None:
-    """Encode some images that the index has, and put their new latents in place, a block at a time."""
-    for block in images.blocks(positions, on_progress):
-        labels, own = None, None
-        if known is not None:
-            stored = index.details(block.keys)
-            labels, own = known.of(block.keys, [name[0] for name in stored], [name[1] for name in stored])
-        index.update(
-            block.keys,
-            latents=block.latents,
-            labels=labels,
-            metadata=own,
-            thumbnails=block.thumbnails,
-            digests=block.digests,
-            wait_s=wait_s,
-        )
-
-
-def _add_unknown(
-    index: Index,
-    block: EncodedBlock,
-    labels: Sequence[str | None],
-    metadata: Sequence[dict[str, Any] | None] | None,
-    *,
-    source: str,
-    wait_s: float,
-) -> int:
-    """Add the items that nobody else has added meanwhile; return how many."""
-    while True:
-        known = index.known(block.keys)
-        at = [at for at, key in enumerate(block.keys) if key not in known]
-        if not at:
-            return 0
-        keys = [block.keys[i] for i in at]
-        try:
-            index.add(
-                block.latents[at],
-                keys,
-                [labels[i] for i in at],
-                metadata=None if metadata is None else [metadata[i] for i in at],
-                thumbnails=[block.thumbnails[i] for i in at],
-                digests=[block.digests[i] for i in at],
-                source=source,
-                wait_s=wait_s,
-            )
-        except ConfigurationError:
-            if not index.known(keys):
-                raise
-        else:
-            return len(keys)
-
-
 def encoder_of(source: Source, encoder: Encoder, index: Index) -> SourceEncoder:
     """Return what encodes a source with the index's model."""
     matched = matching(encoder, index.model, index.place)
@@ -267,10 +189,3 @@ def _lines(path: Path | None) -> Iterator[MetadataFile | None]:
         count, key = known.unused()
         if count:
             log.warning("%d of the keys in %s belong to no image that was encoded, such as %r", count, path, key)
-
-
-def _described(
-    block: EncodedBlock, known: MetadataFile | None
-) -> tuple[list[str | None], list[dict[str, Any] | None] | None]:
-    own = block.metadata if any(block.metadata) else None
-    return (block.labels, own) if known is None else known.of(block.keys, block.labels, block.metadata)

@@ -9,7 +9,9 @@ from ae_search.data import Source
 from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError
 from ae_search.indexing.comparing import is_other_picture
-from ae_search.indexing.jobs import add_positions, encoder_of, update_positions
+from ae_search.indexing.encoding import SourceEncoder
+from ae_search.indexing.jobs import encoder_of
+from ae_search.indexing.writing import add_positions, update_positions
 
 log = logging.getLogger(__name__)
 
@@ -98,35 +100,36 @@ def sync_source(
         ModelMismatchError: The encoder does not have the index's model.
         ServerError: The encoder does not answer.
     """
+    if encoder is None and not dry_run:
+        raise ConfigurationError("A sync needs an encoder.")
     images = None if dry_run or encoder is None else encoder_of(source, encoder, index)
     plan = _planned(source, index, on_progress)
     unread = list(source.unread)
     if unread:
         log.warning(
-            "nothing is removed, as %d parts of %s cannot be read, such as %s", len(unread), source.name, unread[0]
+            "nothing is removed: %d parts of %s cannot be read, such as %s", len(unread), source.name, unread[0]
         )
         plan.removed = []
     if images is not None:
-        add_positions(images, plan.new, index, on_progress=on_progress, wait_s=wait_s)
-        update_positions(images, plan.changed, index, on_progress=on_progress, wait_s=wait_s)
-        _adopt(source, plan.adopted, index, wait_s)
-        gone = [key for key in plan.removed if key in index]
-        if gone:
-            index.remove(gone, wait_s=wait_s)
-    elif not dry_run:
-        raise ConfigurationError("A sync needs an encoder.")
-    left_out: set[str] = set() if images is None else images.damaged.keys() | images.refused.keys()
-    return SyncReport(
-        [key for key in map(source.key, plan.new) if key not in left_out],
-        [key for key in map(source.key, plan.changed) if key not in left_out],
-        plan.removed,
-        plan.unchanged,
-        plan.kept,
-        plan.others,
-        unread,
-        {} if images is None else images.damaged,
-        {} if images is None else images.refused,
+        _carry_out(plan, images, index, on_progress, wait_s=wait_s)
+    damaged, refused = ({}, {}) if images is None else (images.damaged, images.refused)
+    added, updated = (
+        [key for key in map(source.key, positions) if key not in damaged and key not in refused]
+        for positions in (plan.new, plan.changed)
     )
+    return SyncReport(
+        added, updated, plan.removed, plan.unchanged, plan.kept, plan.others, unread, damaged=damaged, refused=refused
+    )
+
+
+def _carry_out(plan: _Plan, images: SourceEncoder, index: Index, on_progress: OnItems, *, wait_s: float) -> None:
+    add_positions(images, plan.new, index, on_progress=on_progress, wait_s=wait_s)
+    update_positions(images, plan.changed, index, on_progress=on_progress, wait_s=wait_s)
+    _adopt(images.source, plan.adopted, index, wait_s)
+    # Somebody else may have removed one meanwhile.
+    known = index.known(plan.removed)
+    if gone := [key for key in plan.removed if key in known]:
+        index.remove(gone, wait_s=wait_s)
 
 
 def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:

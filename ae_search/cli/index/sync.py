@@ -55,8 +55,3 @@ def _tell(index: str, report: SyncReport, items: int, *, dry_run: bool) -> None:
         )
     if report.others:
         say(f"passed over {report.others} images whose keys belong to items of another source of the index", err=True)
-    if report.unread:
-        say(
-            f"removed nothing, as {len(report.unread)} parts of SOURCE cannot be read, such as {report.unread[0]}",
-            err=True,
-        )

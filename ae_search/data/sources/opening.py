@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 
 from ae_search.data.builtin import BUILTIN, SPLITS, load_builtin
 from ae_search.data.sources.arrays import ArraySource
+from ae_search.data.sources.features import Features, with_features
 from ae_search.data.sources.folder import FolderSource
 from ae_search.data.sources.object_folder import ObjectFolderSource
 from ae_search.data.sources.object_store import open_store, scheme_of
@@ -17,7 +18,7 @@ from ae_search.data.sources.prepared import SCHEME, open_prepared
 from ae_search.data.sources.record_file import RecordFile
 from ae_search.data.sources.source import Source
 from ae_search.data.sources.table import SEPARATORS, TableSource
-from ae_search.data.sources.tfrecord import Features, Part, TFRecordSource, with_features
+from ae_search.data.sources.tfrecord import Part, TFRecordSource
 from ae_search.errors import ConfigurationError
 
 RECORDS, TABLE = "tfrecord:", "table:"

@@ -4,8 +4,9 @@ import os
 import re
 from typing import Any
 
+from ae_search.data.sources.features import Features, with_features
 from ae_search.data.sources.record_file import RecordFile
-from ae_search.data.sources.tfrecord import Features, Part, TFRecordSource, with_features
+from ae_search.data.sources.tfrecord import Part, TFRecordSource
 from ae_search.errors import ConfigurationError
 from ae_search.extras import needs
 

@@ -4,15 +4,15 @@ import logging
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from urllib.parse import parse_qsl, urlencode
 
 from ae_search.contract import MAX_TEXT_BYTES
 from ae_search.data.sources.arrays import number_of
 from ae_search.data.sources.cursor import Cursor
-from ae_search.data.sources.example import Value, feature_names, parse_example
+from ae_search.data.sources.example import Value, parse_example
+from ae_search.data.sources.features import Features, as_text, resolved
 from ae_search.data.sources.keys import Keys
 from ae_search.data.sources.record_file import Record, RecordFile, is_whole, records
 from ae_search.data.sources.source import SourceDefaults, Stamp, damaged
@@ -21,24 +21,6 @@ from ae_search.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _CRC_BYTES = 4
-# What data sets of TensorFlow's own programs call them.
-_IMAGES = ("image/encoded", "image")
-_LABELS = ("image/class/text", "image/class/label", "label")
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the features of an Example are called.
-
-    Attributes:
-        image: The bytes of an image file; None for image/encoded, or image.
-        label: A text or a whole number; None for image/class/text, image/class/label or label, where there is one.
-        key: A text or a whole number that no two images share; None: keys are made of file and number.
-    """
-
-    image: str | None = None
-    label: str | None = None
-    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ class TFRecordSource(SourceDefaults):
     ) -> None:
         self.name, self._address, self._parts = name, address, list(parts)
         self._label_names = label_names
-        self._features = _resolved(self._parts, features or Features())
+        self._features = _features_of(self._parts, features or Features())
         self._gzipped = [part.file.is_gzipped() for part in self._parts]
         self._starts = array("Q", [0])
         self._offsets, self._lengths = array("Q"), array("I")
@@ -104,8 +86,7 @@ class TFRecordSource(SourceDefaults):
     @property
     def argument(self) -> str:
         """Files and features: "tfrecord:/data/*.tfrecord#image=image/encoded"."""
-        pairs = {one.name: getattr(self._features, one.name) for one in fields(Features)}
-        return f"{self._address}#{urlencode({name: text for name, text in pairs.items() if text}, safe='/')}"
+        return f"{self._address}#{as_text(self._features)}"
 
     @property
     def any_order(self) -> bool:
@@ -210,16 +191,6 @@ class TFRecordSource(SourceDefaults):
             )
 
 
-def with_features(text: str, features: Features) -> tuple[str, Features]:
-    """Return an address, and the features that it names after "#" where `features` names none."""
-    address, mark, tail = text.rpartition("#")
-    names = [one.name for one in fields(Features)]
-    pairs = dict(parse_qsl(tail)) if mark else {}
-    if not pairs or not pairs.keys() <= set(names):
-        return text, features
-    return address, Features(**{name: getattr(features, name) or pairs.get(name) for name in names})
-
-
 def _values(record: Record, wanted: frozenset[str]) -> dict[str, Value | None]:
     if record.data is None or not wanted:
         return {}
@@ -242,7 +213,7 @@ def _key(value: Value | None, feature: str, where: str) -> str:
     return text
 
 
-def _resolved(parts: Sequence[Part], features: Features) -> Features:
+def _features_of(parts: Sequence[Part], features: Features) -> Features:
     """Return the features by the names that the first whole record has.
 
     Raises:
@@ -251,21 +222,5 @@ def _resolved(parts: Sequence[Part], features: Features) -> Features:
     for part in parts:
         for record in records(part.file, gzipped=part.file.is_gzipped()):
             if record.data is not None:
-                return _named(record.data, features, part.file.place)
+                return resolved(record.data, features, part.file.place)
     raise ConfigurationError(f"{parts[0].file.place if parts else 'It'} holds no whole record.")
-
-
-def _named(data: bytes, features: Features, place: str) -> Features:
-    try:
-        names = feature_names(data)
-    except ValueError as error:
-        raise ConfigurationError(f"{place} holds no tf.train.Example: {error}.") from error
-    image = features.image or next((name for name in _IMAGES if name in names), _IMAGES[0])
-    label = features.label or next((name for name in _LABELS if name in names), None)
-    for option, name in (("image", image), ("label", features.label), ("key", features.key)):
-        if name is not None and name not in names:
-            raise ConfigurationError(
-                f"{place} has no feature {name}; it has {', '.join(names[:20]) or 'none'}. "
-                f"Name the one to take by --{option}-feature."
-            )
-    return replace(features, image=image, label=label)
