@@ -118,7 +118,9 @@ def remove(
         named += read_keys(keys_from)
     choosing = where is not None or bool(match)
     if bool(named) == choosing:
-        raise ConfigurationError("Name KEYs, or a file of them by --keys; or choose items by --where and --match.")
+        raise ConfigurationError(
+            "Name at least one KEY, or a file of them by --keys; or choose items by --where and --match, not both."
+        )
     with open_index(index) as opened:
         if choosing:
             named = chosen_keys(opened, where, match or ())
