@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ae_search.cli.options import Only, Strict, load_tensorflow, parse_image_size, tell_truncated
+from ae_search.cli.index.options import SourceName
+from ae_search.cli.options import (
+    Only,
+    SourceFlags,
+    Strict,
+    load_tensorflow,
+    parse_image_size,
+    tell_truncated,
+    with_source_flags,
+)
 from ae_search.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -16,13 +25,14 @@ if TYPE_CHECKING:
     from ae_search.training import TrainingOptions
     from ae_search.training.recipe import Partner, Schedule
 
+_NO_FLAGS = SourceFlags()
 RECIPE = "Recipe (the defaults depend on the architecture)"
 
 
+@with_source_flags
 def train(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist), or folder of images.")
-    ],
+    flags: SourceFlags,
+    source: SourceName,
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a training that was killed resumes from it.")],
     architecture: Annotated[str, typer.Option(help="Architecture: gradients, conv or tutorial.")] = "gradients",
     epochs: Annotated[
@@ -156,7 +166,7 @@ def train(
         from_components=from_components,
         scaled=scaled,
     )
-    run_training(source, run, options, only=only or (), report_precision=report_precision, strict=strict)
+    run_training(source, run, options, only=only or (), flags=flags, report_precision=report_precision, strict=strict)
 
 
 def run_training(
@@ -165,19 +175,17 @@ def run_training(
     options: "TrainingOptions",
     *,
     only: Sequence[str] = (),
+    flags: SourceFlags = _NO_FLAGS,
     report_precision: bool = False,
     strict: bool = False,
 ) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
-    from ae_search.data import FolderSource, open_source
     from ae_search.plots import plot_samples
     from ae_search.training import configure
     from ae_search.training import train as fit
 
-    images = open_source(source, only=only)
-    if isinstance(images, FolderSource) and images.skipped:
-        say(f"skipped {images.skipped} files that are no images", err=True)
+    images = flags.open(source, only)
     config = configure(images, options)
     summary = fit(images, config, run, report_precision=report_precision, strict=strict)
     tell_truncated(cast("list[str]", summary.get("truncated", [])))

@@ -135,8 +135,12 @@ class Index(Protocol):
     def items(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
         """Yield key, label and metadata of each item, by id."""
 
-    def keys(self) -> list[str]:
-        """Return the keys of all items, by id."""
+    def keys(self, *, where: Where | None = None) -> list[str]:
+        """Return the keys of all items, or of those that meet some conditions, by id.
+
+        Raises:
+            ValueError: `where` is malformed.
+        """
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""

@@ -15,16 +15,9 @@ import tensorflow as tf
 from ae_search.contract import Fit
 from ae_search.data.converting import ends_whole, for_graph_in_graph
 from ae_search.data.decode import decode_image, resize_image
-from ae_search.data.sources import ArraySource, FolderSource, Source
+from ae_search.data.sources import ArraySource, FolderSource, Source, read_file, read_files
 from ae_search.errors import ConfigurationError, ImageError
-from ae_search.image_file import (
-    MAX_FILE_MIB,
-    TRUNCATED,
-    file_bytes,
-    read_image_file,
-    thumbnail,
-    truncated,
-)
+from ae_search.image_file import MAX_FILE_MIB, TRUNCATED, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +124,7 @@ def readable_images(
     fit: Fit = "crop",
     strict: bool = False,
 ) -> Images:
-    """Read every image of a folder once and leave out the damaged ones, each reported by name.
+    """Read every image of a source once and leave out the damaged ones, each reported by name.
 
     Args:
         source: The images.
@@ -142,11 +135,17 @@ def readable_images(
         strict: Whether JPEG files that are cut short count as damaged.
 
     Raises:
-        ConfigurationError: None can be read.
+        ConfigurationError: None can be read, or the source can only be read in its order and the cache does not take
+            the images.
     """
     if isinstance(source, ArraySource) and source.image_shape == image_shape:
         return Images(source, image_shape, np.arange(len(source)), {}, source.images)
     keep = kept_in_memory(source, image_shape, cache)
+    if not keep and not source.any_order:
+        raise ConfigurationError(
+            f"{source.name} can only be read in its order, and training shuffles: keep the images in memory (--cache "
+            "memory), or make files of them that can be read in any order, such as TFRecord files without compression."
+        )
     pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
     good, short = [], []
     for position, image, ends in _decoded(source, np.arange(len(source)), image_shape, fit).as_numpy_iterator():
@@ -160,14 +159,11 @@ def readable_images(
     if not good:
         raise _none_readable(source)
     damaged = {}
-    if isinstance(source, FolderSource):
-        for position in np.setdiff1d(np.arange(len(source)), good):
-            damaged[source.key(position)] = (
-                f"{source.path(int(position))}: {TRUNCATED}."
-                if int(position) in short
-                else _reason(source, int(position))
-            )
-            log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
+    for position in np.setdiff1d(np.arange(len(source)), good):
+        damaged[source.key(position)] = (
+            f"{source.place(int(position))}: {TRUNCATED}." if int(position) in short else _reason(source, int(position))
+        )
+        log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
     taken = [] if strict else sorted(source.key(position) for position in short)
     return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None, fit, taken)
 
@@ -201,7 +197,7 @@ def _scale(batch: Any, image_shape: tuple[int, int, int], fit: Fit) -> Any:
 
 def _is_truncated(source: Source, position: int) -> bool:
     try:
-        return isinstance(source, FolderSource) and truncated(file_bytes(source.path(position)))
+        return truncated(read_file(source, position))
     except ImageError:  # it is gone by now
         return False
 
@@ -219,6 +215,16 @@ def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple
     if isinstance(source, ArraySource):
         array = tf.constant(source.images)
         return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape, fit)[0], True), tf.data.AUTOTUNE)
+    if not isinstance(source, FolderSource):
+        signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string))
+        wanted = [int(i) for i in positions]
+        files = tf.data.Dataset.from_generator(lambda: read_files(source, wanted), output_signature=signature)
+        files = files.map(
+            lambda i, data: (i, decode_image(for_graph_in_graph(data), image_shape, fit), ends_whole(data)),
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return files.ignore_errors(log_warning=False)
     paths = tf.data.Dataset.from_tensor_slices(np.array([str(source.path(int(i))) for i in positions], object))
     dataset = tf.data.Dataset.zip(at, paths)
 
@@ -238,15 +244,16 @@ def _is_of_bounded_size(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_MIB * 2**20
 
 
-def _reason(source: FolderSource, position: int) -> str:
+def _reason(source: Source, position: int) -> str:
     """Say why one image could not be decoded."""
-    path: Path = source.path(position)
+    place = source.place(position)
     try:
-        thumbnail(read_image_file(path), str(path))
+        data = for_graph(read_file(source, position), place)
+        thumbnail(data, place)
     except ImageError as error:
         return str(error)
     try:
-        decode_image(tf.io.read_file(str(path)), (8, 8, 3))
+        decode_image(tf.constant(data), (8, 8, 3))
     except tf.errors.OpError as error:
-        return f"{path}: {error.message.splitlines()[0]}"
-    return f"{path}: cannot be decoded"
+        return f"{place}: {error.message.splitlines()[0]}"
+    return f"{place}: cannot be decoded"

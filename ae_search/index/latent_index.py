@@ -211,10 +211,11 @@ class LatentIndex:
             for key, label, metadata in snapshot.names(ids):
                 yield key, label, metadata_of(metadata)
 
-    def keys(self) -> list[str]:
-        """Return the keys of all items, by id."""
+    def keys(self, *, where: Where | None = None) -> list[str]:
+        """Return the keys of all items, or of those that meet some conditions, by id."""
         snapshot = self._snapshot()
-        return [key for ids in snapshot.live_ids() for key, _, _ in snapshot.names(ids)]
+        ids = snapshot.live_ids() if where is None else filter_of(snapshot, where).live_ids()
+        return [key for some in ids for key, _, _ in snapshot.names(some)]
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""

@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ae_search.contract import Encoder, Latents, OnItems
-from ae_search.data import ArraySource, FolderSource, Source
+from ae_search.data import ArraySource, Source
+from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import TRUNCATED, pixels_to_png, read_image_file, thumbnail, truncated
+from ae_search.image_file import TRUNCATED, for_graph, pixels_to_png, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +33,16 @@ class EncodedBlock:
         keys: n keys.
         labels: n labels, None where an image has none.
         thumbnails: n JPEG files; none where none were asked for.
+        digests: n digests; none where no thumbnails were asked for.
+        metadata: What the source says of each image beside its label, None where it says nothing.
     """
 
     latents: Latents
     keys: list[str]
     labels: list[str | None]
     thumbnails: list[bytes]
+    digests: list[str]
+    metadata: list[dict[str, Any] | None]
 
 
 @dataclass
@@ -47,7 +53,7 @@ class SourceEncoder:
         source: The images.
         encoder: Served or in this process, pinned to a version.
         image_shape: Height and width in px, channels, as its model takes them.
-        thumbnails: Whether to make thumbnails.
+        thumbnails: Whether to make thumbnails and digests.
         damaged: Key and reason of each image that was left out so far because it cannot be read.
         refused: The same of those that the server refused, although they can be decoded here: to be tried again.
         strict: Whether JPEG files that are cut short count as damaged.
@@ -90,27 +96,40 @@ class SourceEncoder:
 
     def _read(self, position: int, batch: "_Batch") -> None:
         """Put an image into a batch: pixels, or the bytes of a file as a model's graph decodes them."""
-        source = self.source
-        name, image = _name(source, position), _image(source, position, self.image_shape)
-        if isinstance(source, FolderSource) and truncated(image):
+        source, place = self.source, self.source.place(position)
+        stamp = source.stamp(position) if self.thumbnails else None  # first: what is written meanwhile has changed
+        image = source.read(position)
+        sent = for_graph(image, place) if isinstance(image, bytes) else image
+        if isinstance(image, bytes) and truncated(image):
             if self.strict:
-                raise ImageError(f"{name}: {TRUNCATED}.")
+                raise ImageError(f"{place}: {TRUNCATED}.")
             batch.truncated.add(position)
         if self.thumbnails:
-            shown = image if isinstance(source, FolderSource) else source.images[position]
-            batch.thumbnails[position] = thumbnail(shown, name)
-        batch.images[position] = image
-        batch.held_bytes += len(image) if isinstance(image, bytes) else 0
+            batch.thumbnails[position] = thumbnail(sent, place)
+            batch.digests[position] = str(ItemDigest.of(image, stamp, self._tag))
+        if not isinstance(sent, bytes) and not self._are_pixels:
+            sent = pixels_to_png(sent)  # the model's own decode resizes it
+        batch.images[position] = sent
+        batch.held_bytes += len(sent) if isinstance(sent, bytes) else 0
+
+    @cached_property
+    def _tag(self) -> str:
+        return source_tag(self.source)
+
+    @property
+    def _are_pixels(self) -> bool:
+        """Whether the images are pixels of the model's size."""
+        return isinstance(self.source, ArraySource) and self.source.image_shape == self.image_shape
 
     def _encode(self, batch: "_Batch") -> EncodedBlock:
         source, images, read = self.source, batch.images, list(batch.images)
-        if isinstance(source, ArraySource) and source.image_shape == self.image_shape:
+        if self._are_pixels:
             latents = self.encoder.encode(np.stack([images[position] for position in read]))
         else:
             bad: dict[int, ImageError] = {}
             latents = self.encoder.encode_files(list(images.values()), on_bad=bad.__setitem__)
             for at, reason in bad.items():
-                self._leave_out(read[at], _named(reason, at, _name(source, read[at])))
+                self._leave_out(read[at], _named(reason, at, source.place(read[at])))
             read = [position for at, position in enumerate(read) if at not in bad]
         self.truncated += [source.key(position) for position in read if position in batch.truncated]
         return EncodedBlock(
@@ -118,6 +137,8 @@ class SourceEncoder:
             [source.key(position) for position in read],
             [source.labels[position] for position in read],
             [batch.thumbnails[position] for position in read if self.thumbnails],
+            [batch.digests[position] for position in read if self.thumbnails],
+            [source.metadata(position) for position in read],
         )
 
     def _leave_out(self, position: int, error: ImageError) -> None:
@@ -142,30 +163,17 @@ class SourceEncoder:
 
 @dataclass
 class _Batch:
-    """Images that are encoded together, by position: what to send, thumbnails, and which files are cut short."""
+    """Images encoded together, by position: what to send, thumbnails, digests, and which files are cut short."""
 
     images: dict[int, Any] = field(default_factory=dict)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
     truncated: set[int] = field(default_factory=set)
     passed: int = 0
     held_bytes: int = 0
-
-
-def _name(source: Source, position: int) -> str:
-    """Return what to call an image in an error."""
-    return str(source.path(position)) if isinstance(source, FolderSource) else source.key(position)
 
 
 def _named(error: ImageError, at: int, name: str) -> ImageError:
     """Return an error of an encoder, which knows only the number of an image, with the image's name."""
     text, number = str(error), f"image {at}: "
     return type(error)(f"{name}: {text.removeprefix(number)}") if text.startswith(number) else error
-
-
-def _image(source: Source, position: int, image_shape: tuple[int, int, int]) -> Any:
-    """Return what to send: pixels, or the bytes of a file."""
-    if isinstance(source, FolderSource):
-        return read_image_file(source.path(position))
-    pixels = source.images[position]
-    # Of another size than the model's: the model's own decode resizes it.
-    return pixels if source.image_shape == image_shape else pixels_to_png(pixels)

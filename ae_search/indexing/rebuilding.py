@@ -70,13 +70,11 @@ def rebuild(
 
 
 def _again(items: Items, block: EncodedBlock) -> Items:
-    """Return what items had before, with their new thumbnails."""
+    """Return what items had before, with the thumbnails and digests of their pictures as they are now."""
     place = {key: at for at, key in enumerate(items.keys)}
     at = [place[key] for key in block.keys]
-    labels, metadata, digests = (
-        [column[one] for one in at] for column in (items.labels, items.metadata, items.digests)
-    )
-    return Items(block.keys, labels, metadata, block.thumbnails, digests)
+    labels, metadata = ([column[one] for one in at] for column in (items.labels, items.metadata))
+    return Items(block.keys, labels, metadata, block.thumbnails, block.digests)
 
 
 def _found(items: Items, sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.checked_json import object_of, text_of, whole_of
-from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, no_progress
+from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, metadata_json, no_progress
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
@@ -163,7 +163,11 @@ def _write(
         about: dict[str, Any] = {_KEYS_KEY: _digest(images.source, positions)}
         with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
-                write(block.latents, block.keys, block.labels)
+                metadata = [
+                    None if one is None else metadata_json(key, one)
+                    for key, one in zip(block.keys, block.metadata, strict=True)
+                ]
+                write(block.latents, block.keys, block.labels, metadata)
             about.update(lacking().in_file())
 
     _write_file(path, write_shard)

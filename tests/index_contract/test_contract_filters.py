@@ -215,3 +215,18 @@ def test_the_oracle_knows_what_it_is_asked():
     good = [{"label": "Bag"}, {"price": {"lt": 20, "gte": 5}}, {"none": None}, {"absent": None}, {"sold": True}]
     bad = [{"label": None}, {"price": {"lt": 5}}, {"sold": 1}, {"price": "5"}, {"label": "Bag", "price": 6}]
     assert [meets(where, "key", item) for where in good + bad] == [True] * 5 + [False] * 5
+
+
+def test_keys_of_the_items_that_meet_a_filter(guest):
+    place = guest.place()
+    with guest.build(place) as builder:
+        builder.add(clustered(6), list("abcdef"), ["x", "y"] * 3, metadata=[{"n": n} for n in range(6)])
+    with guest.open(place) as index:
+        index.add(clustered(2, seed=9), ["g", "h"], ["x", "y"], metadata=[{"n": 6}, {"n": 7}])
+        index.remove(["c", "h"])
+        index.update(["a"], metadata=[{"n": 9}])
+        assert index.keys(where={"label": "x"}) == ["e", "g", "a"]
+        assert index.keys(where={"n": {"gte": 4}, "label": {"in": ["x", "y"]}}) == ["e", "f", "g", "a"]
+        assert index.keys(where={"label": "z"}) == []
+        with pytest.raises(ValueError, match="may use"):
+            index.keys(where={"label": {"like": "x"}})

@@ -15,11 +15,10 @@ from ae_search.cli.index.options import (
     SourceName,
     Wait,
     check_recall,
-    named_source,
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only, Strict, tell_truncated
+from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
@@ -31,8 +30,10 @@ from ae_search.open_index import open_index
 
 
 @with_connection
+@with_source_flags
 def build(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     index: IndexPath,
     only: Only = None,
@@ -55,7 +56,7 @@ def build(
     with damaged ones of another client; `ae-search index add` with the same SOURCE tries them again.
     """
     check_recall(recall)
-    images = named_source(source, only)
+    images = flags.open(source, only)
     options = BuildOptions(
         AnnoyOptions() if trees is None else AnnoyOptions(trees),
         seed,
@@ -86,8 +87,10 @@ def build_with_progress(
 
 
 @with_connection
+@with_source_flags
 def rebuild(
     connection: Connection,
+    flags: SourceFlags,
     index: IndexPath,
     sources: Annotated[
         list[str] | None,
@@ -117,7 +120,7 @@ def rebuild(
             return
         if not sources:
             say(f"reading the images from {', '.join(names)}", err=True)
-        images = [named_source(name) for name in names]
+        images = [(flags if sources else SourceFlags()).open(name) for name in names]
         resources = resources_of(jobs, deterministic, on_disk)
         with progress("rebuilding", len(opened)) as advance:
             report = rebuild_index(
