@@ -17,7 +17,7 @@ from ae_search.data.converting import ends_whole, for_graph_in_graph
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.data.sources import ArraySource, FolderSource, Source, read_file, read_files
 from ae_search.errors import ConfigurationError, ImageError
-from ae_search.image_file import MAX_FILE_MIB, TRUNCATED, thumbnail, truncated
+from ae_search.image_file import MAX_FILE_MIB, TRUNCATED, for_graph, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
