@@ -188,7 +188,7 @@ def kinds():
         "BMP of 4 bits": (four, from_four, 0),
         "BMP of 1 bit": (one, from_one, 0),
         "BMP in runs": (*runs_bmp(), 0),
-        "BMP of OS/2": (os2, from_os2, 0),
+        "BMP of OS 2": (os2, from_os2, 0),
         "BMP of 16 bits": (sixteen_bit_bmp(), picture, 5),
     }
     for tag in range(1, 9):

@@ -153,7 +153,7 @@ def test_large_pictures_are_made_smaller_by_a_whole_number():
 
 
 def test_a_picture_may_have_fewer_pixels_where_that_is_asked():
-    for name in ("TIFF", "AVIF", "HEIC", "animated WebP", "BMP of OS/2"):
+    for name in ("TIFF", "AVIF", "HEIC", "animated WebP", "BMP of OS 2"):
         with pytest.raises(ImageError, match="is more than 0.005 megapixels"):
             for_graph(KINDS[name][0], name, max_megapixels=0.005)
         assert for_graph(KINDS[name][0], name, max_megapixels=0.01)

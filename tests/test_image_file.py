@@ -93,7 +93,9 @@ BAD = {
     "nothing": b"",
     "cut short": encoded(noise(300, 200), "JPEG")[: 2**14],
     "cut short as PNG": encoded(coloured_picture(1))[:200],
-    "animated": encoded(coloured_picture(1), "WEBP", save_all=True, append_images=[coloured_picture(2)]),
+    "animated and cut short": encoded(coloured_picture(1), "WEBP", save_all=True, append_images=[coloured_picture(2)])[
+        :300
+    ],
 }
 
 
