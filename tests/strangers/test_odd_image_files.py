@@ -194,7 +194,7 @@ def test_pad_shows_all_of_a_panorama_and_crop_its_middle():
     pixels = np.full((50, 20_000, 3), 255, np.uint8)
     pixels[:, :2000] = 0
     data = encoded(Image.fromarray(pixels), "PNG")
-    assert decode_image(data, (16, 16, 3)).numpy().min() == 1.0
+    assert decode_image(data, (16, 16, 3)).numpy().min() > 0.999
     row = decode_image(data, (16, 16, 3), "pad").numpy()[7, :, 0]
     np.testing.assert_allclose(row[[0, 8, 15]], [0, 1, 1], atol=0.02)
 
