@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Self
 
 from ae_search.data.sources.folder import first_levels, matching, position_among
 from ae_search.data.sources.image_kinds import PassedOver
 from ae_search.data.sources.object_store import ObjectStore, last_part, open_store
+from ae_search.data.sources.read_ahead import ReadAhead
 from ae_search.data.sources.source import SourceDefaults, Stamp
 from ae_search.errors import ConfigurationError
 from ae_search.image_file.kinds import KIND_BYTES
@@ -83,8 +85,12 @@ class ObjectFolderSource(SourceDefaults):
         return f"{self.url}/{self.files[position]}"
 
     def read(self, position: int) -> bytes:
-        """Return the bytes of an image file."""
-        return self.store.read(self.place(position))
+        """Return the bytes of an image file; who reads in order need not wait for each."""
+        return self._ahead.at(position)
+
+    @cached_property
+    def _ahead(self) -> ReadAhead:
+        return ReadAhead(lambda position: self.store.read(self.place(position)), len(self))
 
     def stamp(self, position: int) -> Stamp:
         """Return the size of an image file, as it was when the folder was listed."""
