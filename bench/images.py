@@ -156,14 +156,8 @@ def _tables(results: dict[str, Any]) -> str:
     head = ["file", "px", "KB", "graph ms", "plain ms", "Pillow ms", "graph MB", "plain MB", "Pillow MB"]
     where = f"{about['cpu']}, {about['cores']} cores, load {about['load_at_start']:.1f} at the start"
     return (
-<<<<<<< HEAD
-        f"Measured on {about['date']}: {where}; Python {about['python']}, {packages}. A model of "
-        f"{results['side_px']} px "
-        "a side in colour. MB: memory of the process at its peak, beyond that before the first such file."
-=======
         f"Measured on {about['date']}: {where}; Python {about['python']}, {packages}. Model: {results['side_px']} px "
         "a side, in colour. MB: memory of the process at its peak, beyond that before the first such file."
->>>>>>> graph
         "\n\n" + table(head, rows)
     )
 
