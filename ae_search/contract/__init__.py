@@ -83,8 +83,6 @@ from ae_search.contract.wire import (
 )
 
 __all__ = [
-    "FITS",
-    "Fit",
     "ALL_CORES",
     "AsyncEncoder",
     "Builder",
@@ -95,8 +93,10 @@ __all__ = [
     "DuplicateGroup",
     "EncodeKeys",
     "Encoder",
+    "FITS",
     "FileInput",
     "FileInputs",
+    "Fit",
     "IMAGES",
     "IMAGE_BYTES",
     "ITEM_FIELDS",
