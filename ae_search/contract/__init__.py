@@ -85,8 +85,6 @@ from ae_search.contract.wire import (
 )
 
 __all__ = [
-    "FITS",
-    "Fit",
     "ALL_CORES",
     "AsyncEncoder",
     "Builder",
@@ -97,8 +95,10 @@ __all__ = [
     "DuplicateGroup",
     "EncodeKeys",
     "Encoder",
+    "FITS",
     "FileInput",
     "FileInputs",
+    "Fit",
     "IMAGES",
     "IMAGE_BYTES",
     "ITEM_FIELDS",

@@ -82,7 +82,7 @@ def _decoded_by_form(file: Examined, image_shape: Shape, fit: Fit) -> tuple[Tens
     data = file.image_bytes
     ways = [
         lambda: apart(partial(_jpeg, image_shape=image_shape, fit=fit))(data, file.width, file.height),
-        lambda: (_decoded(data), png_orientation(data)),
+        lambda: _png(data),
         lambda: (apart(lambda data: decoded_frame(data, first_frame(data)))(data), int64(1)),
         lambda: (apart(_bmp)(data), int64(1)),
         lambda: (_decoded(data), webp_orientation(data, octets(data, 21))),
@@ -90,6 +90,13 @@ def _decoded_by_form(file: Examined, image_shape: Shape, fit: Fit) -> tuple[Tens
     pixels, turn = tf.switch_case(file.form, ways)
     pixels.set_shape([None, None, None])
     return pixels, turn
+
+
+def _png(data: Tensor) -> tuple[Tensor, Tensor]:
+    turn = png_orientation(data)
+    # One after the other: the search for EXIF copies the file.
+    with tf.control_dependencies([turn]):
+        return _decoded(data), turn
 
 
 def _jpeg(data: Tensor, width: Tensor, height: Tensor, *, image_shape: Shape, fit: Fit) -> tuple[Tensor, Tensor]:

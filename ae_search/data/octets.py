@@ -52,5 +52,10 @@ def same(few: Tensor, what: bytes) -> Tensor:
 
 def apart(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a function that is called and not spread out: where it is not, TensorFlow touches none of it."""
-    called = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+    def on_the_cpu(*inputs: Tensor) -> Tensor:
+        with tf.device("/CPU:0"):  # that of the caller does not hold within
+            return function(*inputs)
+
+    called = tf.function(on_the_cpu, autograph=False, experimental_attributes={"_noinline": True})
     return called  # type: ignore[no-any-return]

@@ -20,6 +20,10 @@ def coloured(size, mode):
     return picture((60, 50)).resize(size).convert(mode)
 
 
+def noise(size):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 4), np.uint8))
+
+
 def clear(size):
     image = coloured(size, "RGBA")
     image.putalpha(coloured(size, "L"))
@@ -28,6 +32,7 @@ def clear(size):
 
 FILES = {
     "rgba png": lambda: png((8000, 7900), colour=6, row=b"\0" + b"\x40" * 32_000),
+    "rgba png of noise": lambda: encoded(noise((4000, 3000)), "PNG", compress_level=1),
     "grey png with alpha": lambda: png((8000, 7900), colour=4, row=b"\0" + b"\x40" * 16_000),
     "png of 16 bits": lambda: png((4000, 4000), bits=16, colour=6, row=b"\0" + b"\x40" * 32_000),
     "narrow rgba png": lambda: png((50, 100_000), colour=6, row=b"\0" + b"\x40" * 200),
