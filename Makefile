@@ -19,8 +19,8 @@ BIN := .venv/bin
 # The same releases for everyone, until `make constraints` chooses others.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-latents \
-	bench-train clean-demo docs check-wheel coverage
+.PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-images \
+	bench-latents bench-train clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -94,6 +94,9 @@ bench-index: .venv/.installed-bench  ## measure the index against other engines;
 
 bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
 	$(BIN)/python -m bench.client $(BENCH_ARGS)
+
+bench-images: .venv/.installed-bench  ## measure what image files cost by format and size, beside Pillow and a plain decode
+	$(BIN)/python -m bench.images $(BENCH_ARGS)
 
 bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipes, ablation, reverse search, photographs
 	$(BIN)/python -m bench.latents $(BENCH_ARGS)

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.data import ArraySource, Source
-from ae_search.data.sources import class_counts
+from ae_search.data.sources import class_counts, read_file
 from ae_search.errors import ConfigurationError, ImageError
 from ae_search.extras import needs
 from ae_search.files import trouble_in_words, write_atomically
-from ae_search.image_file import read_image_file, small_picture, stored_thumbnail
+from ae_search.image_file import small_picture, stored_thumbnail
 from ae_search.printable import printable
 
 CELL_INCHES = 1.1
@@ -107,7 +107,7 @@ def _pixels(source: Source, position: int) -> npt.NDArray[Any] | None:
         pixels: npt.NDArray[Any] = source.images[position]
         return pixels
     try:
-        return picture_of_file(read_image_file(source.path(position)), "").pixels
+        return picture_of_file(read_file(source, position), "").pixels
     except ImageError:
         return None  # damaged images are reported by who reads the source in full
 

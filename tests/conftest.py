@@ -37,7 +37,7 @@ def photos(tmp_path_factory):
     (root / "notes.txt").write_text("not an image")
     (root / "cats" / ".hidden.jpg").write_text("not an image")
     (root / "cats" / "text.jpg").write_text("a text file that is named like an image")
-    (root / "cats" / "truncated.jpg").write_bytes(encoded(coloured_picture(99), "JPEG")[:-200])
+    (root / "cats" / "truncated.jpg").write_bytes(encoded(coloured_picture(99, (300, 200)), "JPEG")[:900])
     return root
 
 

@@ -17,7 +17,7 @@ GRPC = frozenset({"grpc", "grpc_health"})
 ANNOY = frozenset({"annoy"})
 FRONT_DOOR = "ae_search"
 # What every room may import, those of its own floor too.
-FOR_ALL = frozenset({"checked_json", "errors", "printable"})
+FOR_ALL = frozenset({"checked_json", "errors", "extras", "printable"})
 
 
 class Room(NamedTuple):

@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from build_options import build_options
 from pictures import encoded
 from PIL import Image
 from pixel_encoder import OTHER, AsyncPixelEncoder, PixelEncoder, at
@@ -22,13 +23,6 @@ from ae_search.model_server import ModelServer
 from ae_search.model_server.policy import VersionPolicy
 
 COUNT = 60
-
-
-class Reopened(LatentIndex):
-    """An index that a pickle names by its folder."""
-
-    def __reduce__(self):
-        return type(self), (self.path,)
 
 
 class Slow(LatentIndex):
@@ -58,7 +52,7 @@ def keys(count=COUNT):
 
 
 def build(path, client, photographs, **options):
-    with IndexBuilder(path, client.describe(), n_trees=5, **options) as builder:
+    with IndexBuilder(path, client.describe(), build_options(5, **options)) as builder:
         builder.add(client.encode(photographs), keys(), ["even", "odd"] * (COUNT // 2))
     return path
 
@@ -386,7 +380,7 @@ def test_a_server_that_is_gone(folder, photographs):
 
 
 def test_searches_pickle(address, folder, photographs):
-    with Reopened.open(folder) as index, LatentClient(address, "tiny") as client:
+    with LatentIndex.open(folder) as index, LatentClient(address, "tiny") as client:
         search = ImageSearch(client, index)
         made = pickle.loads(pickle.dumps(search))
         assert made.search(photographs[5]) == search.search(photographs[5])
@@ -394,7 +388,7 @@ def test_searches_pickle(address, folder, photographs):
         made.index.close()
 
     async def work():
-        with Reopened.open(folder) as index:
+        with LatentIndex.open(folder) as index:
             async with AsyncLatentClient(address, "tiny") as client, AsyncImageSearch(client, index, threads=3) as one:
                 made = pickle.loads(pickle.dumps(one))
                 async with made:

@@ -34,8 +34,8 @@ REPORT = """
 import json
 
 print(json.dumps({
-    "indexed": report.manifest.items,
-    "recall": report.manifest.recall,
+    "indexed": report.info.items,
+    "recall": report.info.recall,
     "epochs": len(history),
     "loss": float(history["loss"][-1]),
     "reconstructed": reconstructions.shape == originals.shape,

@@ -178,7 +178,7 @@ def test_the_doctor_and_latents_in_bulk(place, tmp_path):
 
 WRONG = {
     "query missing.jpg --index indexes/photos --server {address}": "there is no such image file",
-    "query photos/cats/text.jpg --index indexes/photos --server {address}": "not a JPEG, PNG, GIF, BMP or WebP",
+    "query photos/cats/text.jpg --index indexes/photos --server {address}": "not a JPEG, PNG, GIF, BMP, WebP",
     "query photos/cats/truncated.jpg --index indexes/photos --server {address}": "truncated.jpg",
     "query my-photo.jpg --index missing --server {address}": "is no index",
     "query my-photo.jpg --index indexes/photos --server 127.0.0.1:1": "cannot be reached",

@@ -157,7 +157,7 @@ def test_answers_do_not_depend_on_what_is_in_memory_together(search, photographs
 
 def test_what_is_wrong_is_told(search, photographs, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    (tmp_path / "cut.jpg").write_bytes(encoded(coloured_picture(9, (300, 200)), "JPEG")[:-300])
+    (tmp_path / "cut.jpg").write_bytes(encoded(coloured_picture(9, (300, 200)), "JPEG")[:900])
     for file, told in ((tmp_path / "none.jpg", "no such"), (tmp_path / "text.jpg", "text.jpg"), (b"text", "image 0")):
         with pytest.raises(ImageError, match=told):
             search.search(file, views=True)

@@ -39,6 +39,8 @@ SPELLINGS = {
 KNOWN = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 # By the LICENSE file that they bring, where the metadata say nothing.
 UNTOLD = {"atheris": "Apache-2.0", "hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
+# Whose wheels are under another licence than the metadata name, by a file that they bring.
+WHEELS = {"pillow-heif": "GPL-2.0-only (its wheels, which hold x265; its own code: BSD-3-Clause)"}
 NOT_TOLD = "not told by its metadata"
 
 
@@ -61,6 +63,8 @@ def licence_of(name: str) -> str:
     Raises:
         PackageNotFoundError: It is not installed.
     """
+    if name in WHEELS:
+        return WHEELS[name]
     told = cast(Message, metadata.metadata(name))
     if expression := told.get("License-Expression"):
         return str(expression)

@@ -20,12 +20,14 @@ class Answer:
         query: The file or key that was asked with.
         file: The image file; None for a key.
         neighbours: What was found, the nearest first.
+        plain: Whether it is of one colour, so that its neighbours mean nothing.
         error: Why it could not be searched with, None where it could.
     """
 
     query: str
     file: Path | None
     neighbours: list[Neighbour] = field(default_factory=list)
+    plain: bool = False
     error: ImageError | None = None
 
 
@@ -51,7 +53,7 @@ def to_json(answers: Sequence[Answer], sources: Sequence[str]) -> str:
             {name: getattr(n, name) for name in _FIELDS} | {"path": path_of(n.key, roots)} for n in answer.neighbours
         ]
         error = {} if answer.error is None else {"error": str(answer.error)}
-        rows.append({"query": answer.query, "neighbours": found} | error)
+        rows.append({"query": answer.query, "plain": answer.plain, "neighbours": found} | error)
     return json.dumps(rows, indent=2)
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
-from ae_search.cli.index.options import SourceName, named_source
-from ae_search.cli.options import Only
+from ae_search.cli.index.options import SourceName
+from ae_search.cli.options import Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ServerError
 
@@ -15,8 +15,10 @@ LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
 
 
 @with_connection
+@with_source_flags
 def embed(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")],
     only: Only = None,
@@ -24,11 +26,12 @@ def embed(
     retry_left_out: Annotated[
         bool, typer.Option("--retry-left-out", help="Write again the files that left out an image.")
     ] = False,
+    strict: Strict = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Remove the files of an earlier run from DIR and start over.")
     ] = False,
 ) -> None:
-    """Write the latents of every image in SOURCE to Parquet files: key, label, latent.
+    """Write the latents of every image in SOURCE to Parquet files: key, label, metadata, latent.
 
     If the command is killed, run it again: it continues with the first unfinished file. It does not notice an image
     that has changed under the same name. Images that cannot be read are listed in DIR/_left-out.jsonl, and the exit
@@ -37,7 +40,7 @@ def embed(
     """
     from ae_search.indexing.shards import LEFT_OUT, embed_source
 
-    images = named_source(source, only)
+    images = flags.open(source, only)
     encoder = connection.encoder()
     with progress("encoding", len(images)) as advance:
         try:
@@ -48,6 +51,7 @@ def embed(
                 shard_items=shard_size,
                 retry_left_out=retry_left_out,
                 restart=restart,
+                strict=strict,
                 on_progress=advance,
             )
         except (ServerError, KeyboardInterrupt):
@@ -57,6 +61,7 @@ def embed(
     model = f"{report.model.name} version {report.model.version}"
     there = f", {report.found} of them from before" if report.found else ""
     say(f"{out}: {report.images} latents of {model} in {report.shards} files{there}")
+    tell_truncated(report.truncated)
     if report.left_out:
         say(f"{len(report.left_out)} images cannot be read and were left out; see {out / LEFT_OUT}")
     if report.refused:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
-from ae_search.cli.index.options import SourceName, named_source
-from ae_search.cli.options import IndexPath, Only, load_tensorflow
+from ae_search.cli.index.options import SourceName
+from ae_search.cli.options import IndexPath, Only, SourceFlags, load_tensorflow, with_source_flags
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import Encoder, Index, ModelRef
 from ae_search.data import Source
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 
 @with_connection
+@with_source_flags
 def evaluate(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     index: IndexPath,
     databases: Annotated[
@@ -64,7 +66,7 @@ def evaluate(
     A query that is itself an item of the index, whatever its key, does not count as its own neighbour.
     """
     _check_can_be_written(report, projector)
-    images = named_source(source, only)
+    images = flags.open(source, only)
     with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         places = _databases(opened, databases)
@@ -131,11 +133,11 @@ def _with_views(encoder: Encoder, index: Index) -> "dict[str, FirstKeySearch]":
 def _databases(index: Index, named: list[str] | None) -> list[Source]:
     """Open the sources of the indexed images; one that was not named by the user may be gone."""
     if named:
-        return [named_source(name) for name in named]
+        return [SourceFlags().open(name) for name in named]
     found: list[Source] = []
     for name in index.info().sources:
         try:
-            found.append(named_source(name))
+            found.append(SourceFlags().open(name))
         except ConfigurationError as error:
             say(f"{error} Name the indexed images by --database.", err=True)
     return found

@@ -10,7 +10,7 @@ import typer
 
 from ae_search.cli.options import load_tensorflow, parse_image_size
 from ae_search.cli.terminal import say
-from ae_search.contract import Metric
+from ae_search.contract import Fit, Metric
 from ae_search.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def export(
             "what its first layers say, or else 0-1."
         ),
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="Fit of images of another shape: crop, the default, or pad; a RUN has that of its training."),
+    ] = None,
     custom_objects: CustomObjects = None,
 ) -> None:
     """Export the encoder of RUN as the next version of a SavedModel for TensorFlow Serving."""
@@ -56,7 +60,8 @@ def export(
     if weights not in ("best", "last"):
         raise ConfigurationError(f"--weights must be best or last. Received: {weights}.")
     if run:
-        own = {"--image-size": image_size, "--input-range": input_range, "--custom-objects": custom_objects}
+        own: dict[str, object] = {"--image-size": image_size, "--input-range": input_range, "--fit": fit}
+        own["--custom-objects"] = custom_objects
         for option in [name for name, value in own.items() if value]:
             raise ConfigurationError(f"{option} goes with --encoder; a RUN has its own.")
         folder = export_run(run, to, weights, metric)
@@ -69,7 +74,8 @@ def export(
             loaded,
             to,
             image_shape=shape,
-            # What these two can be is checked by the export.
+            # What these three can be is checked by the export.
+            fit=cast(Fit, fit or "crop"),
             input_range=cast("InputRange | None", input_range),
             metric=cast(Metric, metric),
         )
@@ -83,7 +89,7 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
     from ae_search.training import load_autoencoder, read_config
     from ae_search.training.run_folder import read_summary
 
-    read_config(run)
+    config = read_config(run)
     summary = read_summary(run)
     encoder = load_autoencoder(run, weights).get_layer("encoder")
     figures = {name: summary[name] for name in ("epochs", "best_epoch", "loss", "best_loss", "monitor", "images")}
@@ -92,6 +98,7 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
         to,
         input_range="0-1",
         metric=cast(Metric, metric),
+        fit=config.fit,
         data=summary["data"],
         training=figures,
     )

@@ -1,13 +1,21 @@
 """What several commands share."""
 
+import functools
+import inspect
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
 from ae_search.quiet_import import load_tensorflow as load_tensorflow
+
+if TYPE_CHECKING:
+    from ae_search.data import Source
 
 IndexPath = Annotated[Path, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index folder.")]
 Only = Annotated[
@@ -16,6 +24,83 @@ Only = Annotated[
         "--only", metavar="PATTERN", help="Take only the files whose names match, such as 'train_*'; repeatable."
     ),
 ]
+
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Leave out JPEG files that are cut short, as damaged ones are; else they count."),
+]
+TOLD = 3
+
+
+def tell_truncated(keys: Sequence[str]) -> None:
+    """Name the first images of which only a part was there, on stderr; say nothing where there are none."""
+    if keys:
+        more = ", ..." if len(keys) > TOLD else ""
+        named = ", ".join(keys[:TOLD])
+        say(
+            f"{len(keys)} truncated JPEG files, taken as far as they go ({named}{more}); --strict refuses them",
+            err=True,
+        )
+
+
+PANEL = "Source"
+
+
+@dataclass(frozen=True)
+class SourceFlags:
+    """How a SOURCE is opened, as the command line says."""
+
+    image_feature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=PANEL, help="Feature of tfrecord: and tfds: that holds the image file."
+        ),
+    ] = None
+    label_feature: Annotated[
+        str | None, typer.Option(metavar="NAME", rich_help_panel=PANEL, help="Feature that holds the label.")
+    ] = None
+    key_feature: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=PANEL, help="Feature that holds a key; else file and number."),
+    ] = None
+    download: Annotated[
+        bool,
+        typer.Option("--download", rich_help_panel=PANEL, help="Let tensorflow-datasets download what is not there."),
+    ] = False
+
+    def open(self, text: str, only: Sequence[str] | None = None) -> "Source":
+        """Open a SOURCE, and tell what a person should know of it.
+
+        Raises:
+            ConfigurationError: There is no such source, or it holds no image.
+        """
+        from ae_search.data import SourceOptions, open_source
+
+        options = SourceOptions(self.image_feature, self.label_feature, self.key_feature, self.download)
+        source = open_source(text, only=only or (), options=options)
+        for note in source.notes:
+            say(note, err=True)
+        return source
+
+
+def with_source_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `SourceFlags`, in place of its parameter `flags`."""
+    hints = get_type_hints(SourceFlags, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in fields(SourceFlags)
+    ]
+    own = [one.replace(kind=keyword) for one in inspect.signature(command).parameters.values() if one.name != "flags"]
+
+    @functools.wraps(command)
+    def expanded(**given: Any) -> None:
+        chosen = {field.name: given.pop(field.name) for field in fields(SourceFlags)}
+        command(flags=SourceFlags(**chosen), **given)
+
+    expanded.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    expanded.__annotations__ = {one.name: one.annotation for one in [*own, *shared]}
+    return expanded
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from ae_search.cli.answers import Answer, print_answers, to_json
@@ -14,7 +15,7 @@ from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import ITEM_FIELDS, Index, Neighbour, parse_where
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import read_image_file
+from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
 from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
 
@@ -74,7 +75,10 @@ def query(
         if readable := [answer for answer in answers if answer.error is None]:
             search = ImageSearch(connection.encoder(opened.model.name), opened)  # type: ignore[arg-type, unused-ignore]
             _search(search, readable, k, views=views, **options)
-        answers += [Answer(key, None, opened.search_by_key(key, k, **options)) for key in keys or []]
+        answers += [
+            Answer(key, None, opened.search_by_key(key, k, **options), plain=_is_plain_item(opened, key))
+            for key in keys or []
+        ]
         if all(answer.error for answer in answers):
             raise ImageError(str(answers[0].error))
         if where is not None and not any(answer.neighbours for answer in answers):
@@ -83,6 +87,9 @@ def query(
             say_json(to_json(answers, opened.info().sources))
         else:
             print_answers(answers)
+        for answer in answers:
+            if answer.plain:
+                say(f"{answer.query} is of one colour: images like that have no meaningful neighbours", err=True)
         if plot is not None:
             _draw(plot, answers, opened)
     _end(answers)
@@ -122,6 +129,12 @@ def _files(photo: str) -> list[Path]:
     return [path]
 
 
+def _is_plain_item(index: Index, key: str) -> bool:
+    """Return whether an item is of one colour, by its thumbnail; False where it has none."""
+    small = stored_thumbnail(index.thumbnail(key), PLAIN_SHAPE[0])
+    return small is not None and is_plain(np.asarray(small.convert("RGB")))
+
+
 def _unread(file: Path) -> Answer:
     """Return the answer to a file, with an error where it cannot be searched with."""
     try:
@@ -140,6 +153,7 @@ def _search(search: ImageSearch, answers: Sequence[Answer], k: int, **options: A
     try:
         for answer, neighbours in zip(answers, found(answers), strict=True):
             answer.neighbours = neighbours
+            answer.plain = answer.file is not None and search.plain(answer.file)
     except ImageError as error:
         if len(answers) == 1:
             answers[0].error = error

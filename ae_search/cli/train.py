@@ -6,22 +6,33 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ae_search.cli.options import Only, load_tensorflow, parse_image_size
+from ae_search.cli.index.options import SourceName
+from ae_search.cli.options import (
+    Only,
+    SourceFlags,
+    Strict,
+    load_tensorflow,
+    parse_image_size,
+    tell_truncated,
+    with_source_flags,
+)
 from ae_search.cli.terminal import say
 
 if TYPE_CHECKING:
+    from ae_search.contract import Fit
     from ae_search.data.pipeline import Cache
     from ae_search.model import Architecture
     from ae_search.training import TrainingOptions
     from ae_search.training.recipe import Partner, Schedule
 
+_NO_FLAGS = SourceFlags()
 RECIPE = "Recipe (the defaults depend on the architecture)"
 
 
+@with_source_flags
 def train(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist), or folder of images.")
-    ],
+    flags: SourceFlags,
+    source: SourceName,
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a training that was killed resumes from it.")],
     architecture: Annotated[str, typer.Option(help="Architecture: gradients, conv or tutorial.")] = "gradients",
     epochs: Annotated[
@@ -45,6 +56,9 @@ def train(
     cache: Annotated[
         str, typer.Option(help="Decoded images to keep in memory: auto (up to 1 GiB), memory or none.")
     ] = "auto",
+    fit: Annotated[
+        str, typer.Option(help="Fit of images of another shape: crop (the centre) or pad (all of it, with a border).")
+    ] = "crop",
     patience: Annotated[
         int | None,
         typer.Option(
@@ -118,6 +132,7 @@ def train(
         bool,
         typer.Option("--report-precision", help="Report precision@10 of labelled, held-out images after each epoch."),
     ] = False,
+    strict: Strict = False,
 ) -> None:
     """Train an autoencoder on SOURCE. After a kill, the same command continues where the training stopped."""
     size = parse_image_size(image_size)
@@ -125,9 +140,10 @@ def train(
     from ae_search.training import TrainingOptions
 
     options = TrainingOptions(
-        # What these four can be is checked with the rest, and told by the name of the option.
+        # What these five can be is checked with the rest, and told by the name of the option.
         architecture=cast("Architecture", architecture),
         cache=cast("Cache", cache),
+        fit=cast("Fit", fit),
         partner=cast("Partner | None", partner),
         schedule=cast("Schedule | None", schedule),
         epochs=epochs,
@@ -150,24 +166,29 @@ def train(
         from_components=from_components,
         scaled=scaled,
     )
-    run_training(source, run, options, only=only or (), report_precision=report_precision)
+    run_training(source, run, options, only=only or (), flags=flags, report_precision=report_precision, strict=strict)
 
 
 def run_training(
-    source: str, run: Path, options: "TrainingOptions", *, only: Sequence[str] = (), report_precision: bool = False
+    source: str,
+    run: Path,
+    options: "TrainingOptions",
+    *,
+    only: Sequence[str] = (),
+    flags: SourceFlags = _NO_FLAGS,
+    report_precision: bool = False,
+    strict: bool = False,
 ) -> dict[str, object]:
     """Train and draw samples.png and reconstructions.png in the run folder; return the summary."""
     load_tensorflow()
-    from ae_search.data import FolderSource, open_source
     from ae_search.plots import plot_samples
     from ae_search.training import configure
     from ae_search.training import train as fit
 
-    images = open_source(source, only=only)
-    if isinstance(images, FolderSource) and images.skipped:
-        say(f"skipped {images.skipped} files that are no images", err=True)
+    images = flags.open(source, only)
     config = configure(images, options)
-    summary = fit(images, config, run, report_precision=report_precision)
+    summary = fit(images, config, run, report_precision=report_precision, strict=strict)
+    tell_truncated(cast("list[str]", summary.get("truncated", [])))
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)
     best = f"epoch {summary['best_epoch'] or '?'}, of the lowest {summary['monitor']}, {summary['best_loss']:.4f}"
@@ -187,6 +208,7 @@ def draw_reconstructions(run: Path, source: object, count: int = 10) -> None:
     from ae_search.plots import plot_reconstructions
     from ae_search.training import load_autoencoder, read_config
 
-    originals = first_images(source, read_config(run).image_shape, count)  # type: ignore[arg-type]
+    config = read_config(run)
+    originals = first_images(source, config.image_shape, count, fit=config.fit)  # type: ignore[arg-type]
     logits = keras.ops.convert_to_numpy(load_autoencoder(run)(originals, training=False))
     plot_reconstructions(originals, 1.0 / (1.0 + np.exp(-logits)), run / "reconstructions.png")

@@ -6,12 +6,13 @@ from ae_search.client.async_predict_client import AsyncPredictClient
 from ae_search.client.model_client import EncoderClient
 from ae_search.contract import FileInputs, Latents, ModelCard, OnBad, file_batch
 from ae_search.errors import ImageError
+from ae_search.image_file import may_be_converted
 
 
 class AsyncLatentClient(EncoderClient, AsyncPredictClient):
     """`LatentClient` for asyncio: the same options, behaviour and errors; one event loop, any number of tasks.
 
-    Files are read in threads, so that the event loop goes on meanwhile.
+    Files are read, and turned into PNG where that is needed, in threads, so that the event loop goes on meanwhile.
 
     Args:
         target: As the others, see `LatentClient`.
@@ -34,7 +35,7 @@ class AsyncLatentClient(EncoderClient, AsyncPredictClient):
     async def encode_files(self, files: FileInputs, *, on_bad: OnBad | None = None) -> Latents:
         """Return latents `[n, d]` float32 of image files; see `LatentClient.encode_files`."""
         batch: FileInputs = file_batch(files)  # type: ignore[assignment]
-        reads = any(not isinstance(file, bytes) for file in batch)
+        reads = any(not isinstance(file, bytes) or may_be_converted(file) for file in batch)
         bad: dict[int, ImageError] = {}
         take_note = None if on_bad is None else bad.__setitem__
         latents: Latents = await self.line.carry_out(self.talk.encode_files(batch, take_note), in_thread=reads)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from ae_search.client.rpc_errors import BatchTooLargeError
 from ae_search.contract import IMAGE_BYTES, IMAGES, SIGNATURE_BYTES, FileInput
 from ae_search.errors import ImageError
-from ae_search.image_file import check_image, read_image_file
+from ae_search.image_file import bytes_for_graph
 
 MAX_ROWS = 256
 MAX_FILES = 64
@@ -95,12 +94,12 @@ def file_chunks(
     stop_at_bad: bool = False,
     max_megapixels: float | None = None,
 ) -> Iterator[Chunk]:
-    """Yield the bytes of files, which are read as they are needed.
+    """Yield the bytes of files, which are read, and turned into what the graph decodes, as they are needed.
 
     Args:
         files: Paths, or the bytes of image files.
         limits: How many files a request may carry.
-        bad: Takes the error of each file that is no image by its header.
+        bad: Takes the error of each file that is no image by its header, or cannot be turned into PNG.
         stop_at_bad: Whether to end at the first such file, once those before it are sent.
         max_megapixels: Pixels that an image may have, in millions, None for the limit of its format.
     """
@@ -108,7 +107,7 @@ def file_chunks(
     size = 0
     for position, file in enumerate(files):
         try:
-            data = _checked_bytes(file, name_of(files, position), max_megapixels)
+            data = bytes_for_graph(file, name_of(files, position), max_megapixels=max_megapixels)
         except ImageError as error:
             if stop_at_bad and chunk:
                 yield Chunk(SIGNATURE_BYTES, IMAGE_BYTES, list(chunk.values()), list(chunk))
@@ -129,10 +128,3 @@ def name_of(files: list[FileInput], position: int) -> str:
     """Return what to call a file in an error."""
     file = files[position]
     return f"image {position}" if isinstance(file, bytes) else str(file)
-
-
-def _checked_bytes(file: Path | str | bytes, name: str, max_megapixels: float | None) -> bytes:
-    if not isinstance(file, bytes):
-        return read_image_file(file, max_megapixels=max_megapixels)
-    check_image(file, name, max_megapixels=max_megapixels)
-    return file

@@ -1,6 +1,7 @@
 """The model card: what an exported encoder says of itself, read as a stranger's text."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
@@ -30,6 +31,11 @@ DEFAULT_MODEL_NAME = "default"
 
 Metric = Literal["angular", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+# How a picture of another aspect ratio is brought to the model's.
+Fit = Literal["crop", "pad"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+# Cards had no preprocessing in them before this one.
+FIRST_TOLD_PREPROCESSING = 3
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class ModelCard:
         latent_dim: Floats in one latent.
         metric: Distance to compare latents with, by its Annoy name.
         data: Summary of the training data.
-        training: Figures of the training, and `input_range` and `input_dtype` of what the encoder itself is fed.
+        training: Figures of the training, `input_range` and `input_dtype` of what the encoder itself is fed, and `fit`
+            and `preprocessing` of how files become that.
         keras: Version of Keras that exported it.
         tensorflow: Version of TensorFlow that exported it.
         format: Version of this card's layout.
@@ -80,6 +87,17 @@ class ModelCard:
     def to_json(self) -> str:
         """Return the card as one JSON object."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def fit(self) -> Fit:
+        """How a picture of another aspect ratio is brought to the model's; models of before cropped."""
+        return "pad" if self.training.get("fit") == "pad" else "crop"
+
+    @property
+    def preprocessing_version(self) -> int:
+        """Version of the rules by which the model's graph makes its input of a file."""
+        told = re.match(r"ae-search/(\d{1,4})\b", str(self.training.get("preprocessing", "")))
+        return int(told[1]) if told else FIRST_TOLD_PREPROCESSING - 1
 
     def with_version(self, version: int) -> Self:
         """Return the card under another version number, the one a server answered with."""

@@ -39,10 +39,11 @@ def checked_items(
             f"{len(keys)}, {len(labels)}, {len(metadata)}, {len(thumbnails)}, {len(digests)}."
         )
     for digest in digests:
-        if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        if digest is not None and not is_digest(digest):
             raise ValueError(f"A digest is 1 to 128 printable ASCII characters. Received: {digest!r:.60}.")
     for text in (*keys, *labels):
-        _check_text(text)
+        if text is not None:
+            check_text(text, "Keys and labels")
     if None in keys:
         raise TypeError("Every item needs a key. Received: None.")
     if len(set(keys)) < len(keys):
@@ -53,6 +54,11 @@ def checked_items(
         raise TypeError("Thumbnails must be bytes, a JPEG file each, or None.")
     texts = [metadata_json(key, value) for key, value in zip(keys, metadata, strict=True)]
     return Items(list(keys), list(labels), texts, list(thumbnails), list(digests))
+
+
+def is_digest(text: object) -> bool:
+    """Tell whether something may be the digest of an item's content."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def metadata_json(key: str, metadata: Metadata | None) -> str | None:
@@ -88,18 +94,26 @@ def _is_deeper(value: object, levels: int) -> bool:
     return not levels or any(_is_deeper(one, levels - 1) for one in inner)
 
 
-def _check_text(text: str | None) -> None:
-    if text is None:
-        return
+def check_text(text: str, what: str) -> None:
+    """Check a text that an index is to hold.
+
+    Args:
+        text: The text.
+        what: What it is, for messages.
+
+    Raises:
+        TypeError: It is no string.
+        ConfigurationError: It is no Unicode, has NUL in it, or more than 8 KiB.
+    """
     if not isinstance(text, str):
-        raise TypeError(f"Keys and labels must be strings. Received: {text!r} of type {type(text).__name__}.")
+        raise TypeError(f"{what} must be strings. Received: {text!r} of type {type(text).__name__}.")
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:  # a file name that is not UTF-8 comes with lone surrogates
-        raise ConfigurationError(f"Keys and labels must be Unicode text; rename {text!r}.") from error
+        raise ConfigurationError(f"{what} must be Unicode text; rename {text!r}.") from error
     if "\0" in text:
-        raise ConfigurationError(f"Keys and labels must not hold the character NUL; rename {text!r}.")
+        raise ConfigurationError(f"{what} must not hold the character NUL; rename {text!r}.")
     if size > MAX_TEXT_BYTES:
         raise ConfigurationError(
-            f"A key or label may have {MAX_TEXT_BYTES} bytes as UTF-8; shorten {text[:60]!r}... Received: {size}."
+            f"{what} may have {MAX_TEXT_BYTES} bytes as UTF-8; shorten {text[:60]!r}... Received: {size}."
         )

@@ -91,7 +91,7 @@ class Index(Protocol):
     def search_by_key(
         self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
     ) -> list[Neighbour]:
-        """Find the items that are nearest to an indexed one, itself left out.
+        """Find the items that are nearest to an indexed one, by its first latent; itself is left out.
 
         Raises:
             ConfigurationError: The index has no such key.
@@ -135,8 +135,12 @@ class Index(Protocol):
     def items(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
         """Yield key, label and metadata of each item, by id."""
 
-    def keys(self) -> list[str]:
-        """Return the keys of all items, by id."""
+    def keys(self, *, where: Where | None = None) -> list[str]:
+        """Return the keys of all items, or of those that meet some conditions, by id.
+
+        Raises:
+            ValueError: `where` is malformed.
+        """
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""
@@ -169,7 +173,7 @@ class Index(Protocol):
             metadata: n JSON objects of at most 1 MiB, None where an item has none.
             thumbnails: n JPEG files, None where an item has none.
             digests: n digests of the items' content, of at most 128 characters, None where an item has none.
-            source: Name of the source that they come from.
+            source: Name of the source that they come from, of at most 8 KiB.
             wait_s: How long to wait for another writer, in s.
 
         Raises:
@@ -219,8 +223,9 @@ class Index(Protocol):
             wait_s: How long to wait for another writer, in s.
 
         Raises:
-            ValueError: It is no such object.
+            ValueError: It is no such object, or the name has others than 1 to 64 letters, digits, dots, dashes and _.
             IndexBusyError: Another process writes the index.
+            ModelMismatchError: The index holds the latents of another model by now.
         """
 
     def rename_source(self, old: str, new: str, *, wait_s: float = 0.0) -> None:
@@ -283,7 +288,7 @@ class Index(Protocol):
         """Check all that opening takes on trust."""
 
     def duplicates(self, similarity: float = 0.99, *, on_progress: OnItems = no_progress) -> list[DuplicateGroup]:
-        """Find groups of items that are almost the same, the largest first.
+        """Find groups of items that are almost the same, the largest first; each is searched for by its first latent.
 
         Args:
             similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
@@ -301,7 +306,7 @@ class Index(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of files or connections; a second time does nothing."""
+        """Let go of files or connections; a second time does nothing, and any use afterwards is a ValueError."""
 
     def __enter__(self) -> Self:
         """Return the index."""

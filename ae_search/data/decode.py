@@ -1,104 +1,132 @@
 """The one decode-and-resize: training reads files through it, exported models carry it in their graph."""
 
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
-from ae_search.data.image_head import checked
-from ae_search.data.octets import number, octets, part
+from ae_search.contract import Fit
+from ae_search.data.framing import RATIOS, Shape, framed, ratio_of
+from ae_search.data.gif_frames import decoded_frame, first_frame
+from ae_search.data.image_head import HEAD_BYTES, Examined, examined, is_harmless
+from ae_search.data.octets import apart, either, int64, number, octets, part, same
+from ae_search.data.orientation import jpeg_orientation, png_orientation, webp_orientation
+from ae_search.data.whole import checked_rows
+from ae_search.image_file import head as rules
 
-# Goes into the model's fingerprint: change it whenever `decode_image` or `resize_image` answers differently.
-PREPROCESSING = "ae-search/2: bounded; first frame; alpha on white; centre crop to aspect; antialiased bilinear; [0, 1]"
-
-# ITU-R BT.601 luma, the weights of tf.image.rgb_to_grayscale, here summing to exactly 1.
-LUMA = (0.299, 0.587, 0.114)
+# Goes into the model's fingerprint and its card: change it whenever `decode_image` answers differently.
+PREPROCESSING = (
+    "ae-search/3: bounded; first frame; upright by EXIF; large JPEG decoded at 1/2, 1/4 or 1/8; alpha on white; centre "
+    "crop to aspect, or padded with the mean of the edge; antialiased bilinear; [0, 1]"
+)
 
 BEYOND_PALETTE = "a BMP with pixels beyond its palette"
 
 Tensor = Any
 
 
-def decode_image(image_bytes: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+def decode_image(image_bytes: Tensor, image_shape: Shape, fit: Fit = "crop") -> Tensor:
     """Decode one image file of any size and channel count into what the model takes.
 
-    The largest centred window with the model's aspect ratio is cut out and resized with antialiasing. Transparent
-    pixels are laid over white, so that images that look alike are alike. EXIF orientation is not applied.
+    It is upright as its EXIF orientation says. The largest centred window with the model's aspect ratio is cut out, or
+    all of it is shown, and resized with antialiasing. Transparent pixels are laid over white, so that images that look
+    alike are alike. A JPEG of more than four times the model's sides is decoded at a half, a quarter or an eighth.
 
     Args:
         image_bytes: Scalar string: a JPEG, PNG, GIF (first frame), BMP or WebP file.
         image_shape: `(h, w, c)` of the model.
+        fit: "crop" or "pad", see `framed`.
 
     Returns:
         float32 `[h, w, c]` in [0, 1].
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes are no such image; it has more pixels than a file of its format may
-            have, or is animated WebP (`image_file.head` has the rules).
+            have, is of a kind that TensorFlow cannot decode (`image_file.head` has the rules), or most is missing.
     """
+
+    def harmless() -> Tensor:
+        return framed(_decoded(image_bytes), image_shape, fit)
+
+    def other(image_bytes: Tensor) -> Tensor:
+        pixels, turn = _decoded_by_form(examined(image_bytes), image_shape, fit)
+        return framed(pixels, image_shape, fit, turn=turn)
+
     with tf.device("/CPU:0"):
-        image_bytes = checked(image_bytes)
-        pixels = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
-        pixels.set_shape([None, None, None])
-        pixels = _apply_bmp_palette(image_bytes, pixels)
-        return resize_image(_flatten_alpha(_crop_to_aspect(pixels, image_shape)), image_shape)
+        image = tf.cond(is_harmless(image_bytes), harmless, lambda: apart(other)(image_bytes))
+        return tf.ensure_shape(image, image_shape)
 
 
-def resize_image(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
-    """Crop, resize and convert decoded pixels.
+def resize_image(pixels: Tensor, image_shape: Shape, fit: Fit = "crop") -> Tensor:
+    """Crop or pad, resize and convert decoded pixels.
 
     Args:
-        pixels: `[height, width, 1 or 3]`, values in [0, 255].
+        pixels: uint8 `[height, width, 1 or 3]`.
         image_shape: `(h, w, c)` of the model.
+        fit: "crop" or "pad", see `framed`.
 
     Returns:
         float32 `[h, w, c]` in [0, 1].
     """
-    height, width, channels = image_shape
-    pixels = _crop_to_aspect(pixels, image_shape)
-    pixels = tf.image.resize(pixels, (height, width), antialias=True) / 255.0
-    pixels = tf.broadcast_to(pixels, (height, width, 3))
-    if channels == 1:
-        pixels = tf.reduce_sum(pixels * tf.constant(LUMA), axis=-1, keepdims=True)
-    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 1.0), image_shape)
+    return framed(pixels, image_shape, fit)
 
 
-def _apply_bmp_palette(image_bytes: Tensor, pixels: Tensor) -> Tensor:
-    """Look up the colours of an 8-bit BMP: DecodeImage returns its palette indices as if they were grey."""
+def _decoded(image_bytes: Tensor) -> Tensor:
+    pixels = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
+    pixels.set_shape([None, None, None])
+    return pixels
+
+
+def _decoded_by_form(file: Examined, image_shape: Shape, fit: Fit) -> tuple[Tensor, Tensor]:
+    """Return pixels as they are stored, uint8 `[height, width, 1 to 4]`, and their EXIF orientation."""
+    data = file.image_bytes
+    ways = [
+        lambda: apart(partial(_jpeg, image_shape=image_shape, fit=fit))(data, file.width, file.height),
+        lambda: _png(data),
+        lambda: (apart(lambda data: decoded_frame(data, first_frame(data)))(data), int64(1)),
+        lambda: (apart(_bmp)(data), int64(1)),
+        lambda: (_decoded(data), webp_orientation(data, octets(data, 21))),
+    ]
+    pixels, turn = tf.switch_case(file.form, ways)
+    pixels.set_shape([None, None, None])
+    return pixels, turn
+
+
+def _png(data: Tensor) -> tuple[Tensor, Tensor]:
+    turn = png_orientation(data)
+    # One after the other: the search for EXIF copies the file.
+    with tf.control_dependencies([turn]):
+        return _decoded(data), turn
+
+
+def _jpeg(data: Tensor, width: Tensor, height: Tensor, *, image_shape: Shape, fit: Fit) -> tuple[Tensor, Tensor]:
+    turn = jpeg_orientation(data)
+    turned = turn >= 5
+    ratio = ratio_of(either(turned, width, height), either(turned, height, width), image_shape, fit)
+    # libjpeg is told of an end where there is none, and fills with grey what it misses.
+    decode = partial(tf.io.decode_jpeg, data, try_recover_truncated=True)
+    pixels = tf.switch_case(ratio, [partial(decode, ratio=ratio) for ratio in RATIOS])
+    return checked_rows(data, pixels), turn
+
+
+def _bmp(data: Tensor) -> Tensor:
+    """Decode a BMP: DecodeImage takes the reserved byte for alpha, and palette indices for grey."""
+    head = octets(data, HEAD_BYTES)
+    pixels = _decoded(data)
+    header, alpha = number(head[14:18]), same(head[66:70], rules.BMP_ALPHA)
+    has_alpha = tf.reduce_any(tf.equal(header, tf.constant(rules.BMP_ALPHA_HEADERS, tf.int64)))
+    has_alpha = tf.reduce_all([has_alpha, alpha, tf.equal(number(head[30:34]), rules.BMP_MASKED)])
 
     def look_up() -> Tensor:
         # The palette lies between the header and the pixels.
-        head = octets(image_bytes, 18)
-        start = 14 + number(head[14:18])
+        start = 14 + header
         colours = tf.clip_by_value((number(head[10:14]) - start) // 4, 0, 256)
-        table = tf.io.decode_raw([part(image_bytes, start, 4 * colours)], tf.uint8, fixed_length=1024)
-        indices = tf.cast(pixels[..., 0], tf.int32)
-        within = tf.cast(tf.reduce_max(indices), tf.int64) < colours
+        table = tf.io.decode_raw([part(data, start, 4 * colours)], tf.uint8, fixed_length=1024)
+        within = tf.cast(tf.reduce_max(pixels), tf.int64) < colours
         with tf.control_dependencies([tf.raw_ops.Assert(condition=within, data=[BEYOND_PALETTE])]):
-            return tf.gather(tf.reshape(table, [256, 4])[:, 2::-1], indices)
+            return tf.gather(tf.reshape(table, [256, 4])[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
 
-    bmp = tf.equal(tf.strings.substr(image_bytes, 0, 2), b"BM")
-    return tf.cond(tf.logical_and(bmp, tf.equal(tf.shape(pixels)[-1], 1)), look_up, lambda: pixels)
+    def coloured() -> Tensor:
+        return tf.cond(has_alpha, lambda: pixels, lambda: pixels[..., :3])
 
-
-def _crop_to_aspect(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
-    """Cut out the largest centred window of the model's aspect ratio."""
-    height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
-    aspect = image_shape[1] / image_shape[0]
-    rows = tf.minimum(height, tf.maximum(1, tf.cast(tf.round(tf.cast(width, tf.float32) / aspect), tf.int32)))
-    columns = tf.minimum(width, tf.maximum(1, tf.cast(tf.round(tf.cast(height, tf.float32) * aspect), tf.int32)))
-    return tf.image.crop_to_bounding_box(pixels, (height - rows) // 2, (width - columns) // 2, rows, columns)
-
-
-def _flatten_alpha(pixels: Tensor) -> Tensor:
-    """Lay pixels with an alpha channel (2 or 4 channels) over white; others pass."""
-    channels = tf.shape(pixels)[-1]
-
-    def over_white() -> Tensor:
-        values = tf.cast(pixels, tf.float32)
-        alpha = values[..., -1:] / 255.0
-        return values[..., :-1] * alpha + 255.0 * (1.0 - alpha)
-
-    has_alpha = tf.logical_or(tf.equal(channels, 2), tf.equal(channels, 4))
-    flat = tf.cond(has_alpha, over_white, lambda: tf.cast(pixels, tf.float32))
-    flat.set_shape([None, None, None])
-    return flat
+    return tf.cond(tf.equal(tf.shape(pixels)[-1], 1), look_up, coloured)

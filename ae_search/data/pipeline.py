@@ -3,7 +3,7 @@
 import logging
 import math
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ae_search.contract import Fit
+from ae_search.data.converting import ends_whole, for_graph_in_graph
 from ae_search.data.decode import decode_image, resize_image
-from ae_search.data.sources import ArraySource, FolderSource, Source
+from ae_search.data.sources import ArraySource, FolderSource, Source, read_file, read_files
 from ae_search.errors import ConfigurationError, ImageError
-from ae_search.image_file import MAX_FILE_MIB, read_image_file, thumbnail
+from ae_search.image_file import MAX_FILE_MIB, TRUNCATED, for_graph, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ AUTO_CACHE_BYTES = 2**30
 SHUFFLE_BUFFER = 10_000
 LARGEST_BATCH_FLOATS = 2**24
 SHUFFLE_BUFFER_BYTES = 2**28
+
 
 Dataset = Any
 Positions = npt.NDArray[np.int64]
@@ -40,6 +43,8 @@ class Images:
         positions: Positions in the source, without the damaged ones.
         damaged: What was left out: key and reason.
         pixels: uint8 `[len(source), h, w, c]`, decoded and in memory; None where they are decoded anew for each epoch.
+        fit: How images of another aspect ratio are brought to the shape.
+        truncated: Keys of JPEG files that are cut short; the part that is there is taken.
     """
 
     source: Source
@@ -47,6 +52,8 @@ class Images:
     positions: Positions
     damaged: dict[str, str]
     pixels: npt.NDArray[np.uint8] | None
+    fit: Fit = "crop"
+    truncated: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of readable images."""
@@ -55,7 +62,7 @@ class Images:
     def batches(self, positions: Positions, batch_size: int) -> Dataset:
         """Return batches `(positions [n], images [n, h, w, c] float32 in [0, 1])` in the order of `positions`."""
         if self.pixels is None:
-            return _decoded(self.source, positions, self.image_shape).batch(batch_size)
+            return _images(self.source, positions, self.image_shape, self.fit).batch(batch_size)
         return self._resident(tf.data.Dataset.from_tensor_slices(positions).batch(batch_size))
 
     def encoded(self, encoder: Any, positions: Positions) -> npt.NDArray[np.float32]:
@@ -83,7 +90,7 @@ class Images:
         # Files are sorted by class: shuffle their names over the whole set before anything is decoded.
         order = np.random.default_rng(seed).permutation(positions)
         buffer = max(batch_size, min(SHUFFLE_BUFFER, SHUFFLE_BUFFER_BYTES // (4 * math.prod(self.image_shape))))
-        dataset = _decoded(self.source, order, self.image_shape)
+        dataset = _images(self.source, order, self.image_shape, self.fit)
         return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat().batch(batch_size)
 
     @cached_property
@@ -109,38 +116,59 @@ def kept_in_memory(source: Source, image_shape: tuple[int, int, int], cache: Cac
     return cache == "memory" or (cache == "auto" and len(source) * math.prod(image_shape) <= AUTO_CACHE_BYTES)
 
 
-def readable_images(source: Source, image_shape: tuple[int, int, int], *, cache: Cache = "none") -> Images:
-    """Read every image of a folder once and leave out the damaged ones, each reported by name.
+def readable_images(
+    source: Source,
+    image_shape: tuple[int, int, int],
+    *,
+    cache: Cache = "none",
+    fit: Fit = "crop",
+    strict: bool = False,
+) -> Images:
+    """Read every image of a source once and leave out the damaged ones, each reported by name.
 
     Args:
         source: The images.
         image_shape: `(h, w, c)` to bring them to.
         cache: Keep the decoded images in memory, a byte a value: "memory", "none", or "auto" when they take at most
             1 GiB.
+        fit: "crop" or "pad": how images of another aspect ratio are brought to the shape.
+        strict: Whether JPEG files that are cut short count as damaged.
 
     Raises:
-        ConfigurationError: None can be read.
+        ConfigurationError: None can be read, or the source can only be read in its order and the cache does not take
+            the images.
     """
     if isinstance(source, ArraySource) and source.image_shape == image_shape:
         return Images(source, image_shape, np.arange(len(source)), {}, source.images)
     keep = kept_in_memory(source, image_shape, cache)
+    if not keep and not source.any_order:
+        raise ConfigurationError(
+            f"{source.name} can only be read in its order, and training shuffles: keep the images in memory (--cache "
+            "memory), or make files of them that can be read in any order, such as TFRecord files without compression."
+        )
     pixels = np.zeros((len(source) if keep else 0, *image_shape), np.uint8)
-    good = []
-    for position, image in _decoded(source, np.arange(len(source)), image_shape).as_numpy_iterator():
+    good, short = [], []
+    for position, image, ends in _decoded(source, np.arange(len(source)), image_shape, fit).as_numpy_iterator():
+        if not ends and _is_truncated(source, int(position)):
+            short.append(int(position))
+            if strict:
+                continue
         good.append(position)
         if keep:
             pixels[position] = np.rint(255.0 * image)
     if not good:
         raise _none_readable(source)
     damaged = {}
-    if isinstance(source, FolderSource):
-        for position in np.setdiff1d(np.arange(len(source)), good):
-            damaged[source.key(position)] = _reason(source, int(position))
-            log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
-    return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None)
+    for position in np.setdiff1d(np.arange(len(source)), good):
+        damaged[source.key(position)] = (
+            f"{source.place(int(position))}: {TRUNCATED}." if int(position) in short else _reason(source, int(position))
+        )
+        log.warning("left out %s: %s", source.key(position), damaged[source.key(position)])
+    taken = [] if strict else sorted(source.key(position) for position in short)
+    return Images(source, image_shape, np.sort(good), damaged, pixels if keep else None, fit, taken)
 
 
-def first_images(source: Source, image_shape: tuple[int, int, int], count: int) -> Any:
+def first_images(source: Source, image_shape: tuple[int, int, int], count: int, *, fit: Fit = "crop") -> Any:
     """Return up to `count` readable images, spread evenly over the source, as float32 `[n, h, w, c]` in [0, 1].
 
     Raises:
@@ -149,7 +177,7 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int) 
     spread = np.unique(np.linspace(0, len(source) - 1, 2 * count).astype(np.int64))
     # All images only where none of those can be read.
     for positions in (spread, np.arange(len(source))):
-        rows = _decoded(source, positions, image_shape).map(lambda _, image: image).take(2 * count)
+        rows = _images(source, positions, image_shape, fit).map(lambda _, image: image).take(2 * count)
         if found := list(rows.as_numpy_iterator()):
             return np.stack(found)[::2][:count]
     raise _none_readable(source)
@@ -159,27 +187,50 @@ def _none_readable(source: Source) -> ConfigurationError:
     return ConfigurationError(f"None of the {len(source)} images of {source.name} can be read.")
 
 
-def _scale(batch: Any, image_shape: tuple[int, int, int]) -> Any:
+def _scale(batch: Any, image_shape: tuple[int, int, int], fit: Fit) -> Any:
     """Turn uint8 `[n, h, w, c]` into float32 of the model's shape."""
     if tuple(batch.shape[1:]) == image_shape:
         return tf.cast(batch, tf.float32) / 255.0
     spec = tf.TensorSpec(image_shape, tf.float32)
-    return tf.map_fn(lambda pixels: resize_image(pixels, image_shape), batch, fn_output_signature=spec)
+    return tf.map_fn(lambda pixels: resize_image(pixels, image_shape, fit), batch, fn_output_signature=spec)
 
 
-def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int]) -> Dataset:
+def _is_truncated(source: Source, position: int) -> bool:
+    try:
+        return truncated(read_file(source, position))
+    except ImageError:  # it is gone by now
+        return False
+
+
+def _images(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int], fit: Fit) -> Dataset:
     """Return `(position, float32 image)`; images that cannot be decoded are missing."""
+    return _decoded(source, positions, image_shape, fit).map(lambda position, image, _: (position, image))
+
+
+def _decoded(source: Source, positions: np.ndarray[Any, Any], image_shape: tuple[int, int, int], fit: Fit) -> Dataset:
+    """Return `(position, float32 image, bool)`, the last False where the file may be a JPEG that is cut short."""
     if isinstance(source, FolderSource):
         positions = np.array([i for i in positions if _is_of_bounded_size(source.path(int(i)))], np.int64)
     at = tf.data.Dataset.from_tensor_slices(np.asarray(positions, np.int64))
     if isinstance(source, ArraySource):
         array = tf.constant(source.images)
-        return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape)[0]), tf.data.AUTOTUNE)
+        return at.map(lambda i: (i, _scale(tf.gather(array, [i]), image_shape, fit)[0], True), tf.data.AUTOTUNE)
+    if not isinstance(source, FolderSource):
+        signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string))
+        wanted = [int(i) for i in positions]
+        files = tf.data.Dataset.from_generator(lambda: read_files(source, wanted), output_signature=signature)
+        files = files.map(
+            lambda i, data: (i, decode_image(for_graph_in_graph(data), image_shape, fit), ends_whole(data)),
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return files.ignore_errors(log_warning=False)
     paths = tf.data.Dataset.from_tensor_slices(np.array([str(source.path(int(i))) for i in positions], object))
     dataset = tf.data.Dataset.zip(at, paths)
 
     def decode(position: Any, path: Any) -> Any:
-        return position, decode_image(tf.io.read_file(path), image_shape)
+        data = tf.io.read_file(path)
+        return position, decode_image(for_graph_in_graph(data), image_shape, fit), ends_whole(data)
 
     return dataset.map(decode, tf.data.AUTOTUNE, deterministic=True).ignore_errors(log_warning=False)
 
@@ -193,15 +244,16 @@ def _is_of_bounded_size(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_MIB * 2**20
 
 
-def _reason(source: FolderSource, position: int) -> str:
+def _reason(source: Source, position: int) -> str:
     """Say why one image could not be decoded."""
-    path: Path = source.path(position)
+    place = source.place(position)
     try:
-        thumbnail(read_image_file(path), str(path))
+        data = for_graph(read_file(source, position), place)
+        thumbnail(data, place)
     except ImageError as error:
         return str(error)
     try:
-        decode_image(tf.io.read_file(str(path)), (8, 8, 3))
+        decode_image(tf.constant(data), (8, 8, 3))
     except tf.errors.OpError as error:
-        return f"{path}: {error.message.splitlines()[0]}"
-    return f"{path}: cannot be decoded"
+        return f"{place}: {error.message.splitlines()[0]}"
+    return f"{place}: cannot be decoded"

@@ -53,7 +53,7 @@ def evaluate(
     """
     pinned = matching(encoder, index.model, index.place)
     card = pinned.describe()
-    images = ItemImages(databases, Reader(card.image_shape))
+    images = ItemImages(databases, Reader(card.image_shape, fit=card.fit))
     bench = Bench(index, pinned, card, IndexedItems.of(index), images, plan)
     queries = bench.draw(source)
     labelled = LabelledQueries.of(queries, bench.items)

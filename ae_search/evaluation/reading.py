@@ -11,10 +11,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from ae_search.data import FolderSource, Source
+from ae_search.contract import Fit
+from ae_search.data import ArraySource, Source
 from ae_search.data.decode import decode_image, resize_image
 from ae_search.errors import ImageError
-from ae_search.image_file import read_image_file, thumbnail
+from ae_search.image_file import for_graph, thumbnail
 from ae_search.views import Pixels
 
 log = logging.getLogger(__name__)
@@ -32,18 +33,23 @@ class Reader:
     Attributes:
         image_shape: Height and width in px, channels.
         damaged: Key and reason of each image that was left out so far.
+        fit: How images of another aspect ratio are brought to the shape.
     """
 
     image_shape: ImageShape
     damaged: dict[str, str] = field(default_factory=dict)
+    fit: Fit = "crop"
 
     def read(self, source: Source, positions: Sequence[int]) -> tuple[Pixels, list[int]]:
-        """Return the readable images among some of a source, uint8 `[n, h, w, c]`, and the n positions."""
-        if not isinstance(source, FolderSource) and source.image_shape == self.image_shape:
+        """Return the readable images among some of a source, uint8 `[n, h, w, c]`, and the n positions.
+
+        They are in the order of `positions`, or in their own where the source can only be read in its order.
+        """
+        if isinstance(source, ArraySource) and source.image_shape == self.image_shape:
             return source.images[list(positions)], list(positions)
         pixels: list[Pixels] = []
         read: list[int] = []
-        for position in positions:
+        for position in positions if source.any_order else sorted(positions):
             try:
                 pixels.append(self._pixels(source, position))
                 read.append(position)
@@ -57,21 +63,22 @@ class Reader:
         self.damaged[key] = reason
 
     def _pixels(self, source: Source, position: int) -> Pixels:
-        if not isinstance(source, FolderSource):
-            return _as_bytes(resize_image(tf.constant(source.images[position]), self.image_shape))
-        path = source.path(position)
-        data = read_image_file(path)
+        image = source.read(position)
+        if not isinstance(image, bytes):
+            return _as_bytes(resize_image(tf.constant(image), self.image_shape, self.fit))
+        place = source.place(position)
+        image = for_graph(image, place)
         try:
-            return _as_bytes(self._decode(data))
+            return _as_bytes(self._decode(image))
         except tf.errors.OpError as error:
-            thumbnail(data, str(path))  # Pillow says more clearly what is wrong
-            raise ImageError(f"{path}: cannot be decoded.") from error
+            thumbnail(image, place)  # Pillow says more clearly what is wrong
+            raise ImageError(f"{place}: cannot be decoded.") from error
 
     @cached_property
     def _decode(self) -> Callable[[bytes], Any]:
         # As a graph it takes a quarter of the time.
         signature = [tf.TensorSpec([], tf.string)]
-        return tf.function(lambda data: decode_image(data, self.image_shape), signature)  # type: ignore[no-any-return]
+        return tf.function(lambda data: decode_image(data, self.image_shape, self.fit), signature)  # type: ignore[no-any-return]
 
 
 def _as_bytes(image: Any) -> Pixels:

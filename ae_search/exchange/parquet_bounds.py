@@ -121,13 +121,22 @@ def check_group(file: BinaryIO, group: Group, flat: Iterable[int], latent: int) 
     Raises:
         ValueError: A column says different things of itself, or unfolds into too much.
     """
+    check_flat(file, group, flat)
+    chunk = group.chunks[latent]
+    _check_chunk(file, chunk)
+    _check_unfolding(chunk.length, _FLOAT_BYTES * chunk.values)
+
+
+def check_flat(file: BinaryIO, group: Group, flat: Iterable[int]) -> None:
+    """Check what the columns with one value in each row unfold into; see `check_group`.
+
+    Raises:
+        ValueError: A column says different things of itself, or unfolds into too much.
+    """
     for at in flat:
         _check_chunk(file, group.chunks[at])
         if group.chunks[at].values != group.rows:
             raise ValueError(f"a column has {group.chunks[at].values} values in {group.rows} rows")
-    chunk = group.chunks[latent]
-    _check_chunk(file, chunk)
-    _check_unfolding(chunk.length, _FLOAT_BYTES * chunk.values)
 
 
 def check_texts(size: int, group: Group, flat: Iterable[int]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from ae_search.contract import (
+    FITS,
     IMAGE_BYTES,
     IMAGES,
     LATENTS,
@@ -30,6 +31,7 @@ from ae_search.contract import (
     SIGNATURE_DESCRIBE,
     SIGNATURE_FLOAT,
     SIGNATURE_UINT8,
+    Fit,
     Metric,
     ModelCard,
 )
@@ -55,6 +57,7 @@ def export_encoder(
     image_shape: tuple[int, int, int] | None = None,
     input_range: InputRange | None = None,
     metric: Metric = "angular",
+    fit: Fit = "crop",
     data: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
 ) -> Path:
@@ -69,6 +72,8 @@ def export_encoder(
             (Rescaling, Normalization, arithmetic), else "0-1"; whole numbers are always fed 0-255. The choice is
             logged, and is in the card's `training`.
         metric: Distance to compare latents with: "angular" or "euclidean".
+        fit: How an image file of another aspect ratio is brought to the encoder's: "crop" cuts out the largest centred
+            window; "pad" shows all, and lays the mean colour of the picture's edge around it.
         data: Summary of the training data, for the model card.
         training: Figures of the training, for the model card.
 
@@ -81,6 +86,8 @@ def export_encoder(
     """
     if metric not in METRICS:
         raise ConfigurationError(f"--metric must be one of {', '.join(METRICS)}. Received: {metric}.")
+    if fit not in FITS:
+        raise ConfigurationError(f"--fit must be one of {', '.join(FITS)}. Received: {fit}.")
     if not re.fullmatch(r"[\w.-]+", to.resolve().name):
         raise ConfigurationError(f"The model's name {to.resolve().name!r} must be letters, digits, '_', '.' or '-'.")
     adapted = AdaptedEncoder.of(encoder, image_shape, input_range)
@@ -90,12 +97,16 @@ def export_encoder(
         card = ModelCard(
             name=to.resolve().name,
             version=next_version(to),
-            fingerprint=fingerprint(encoder, adapted.image_shape, adapted.input_range),
+            fingerprint=fingerprint(encoder, adapted.image_shape, adapted.input_range, fit),
             image_shape=adapted.image_shape,
             latent_dim=adapted.latent_dim,
             metric=metric,
             data=data or {},
-            training={**(training or {}), "input_range": adapted.input_range, "input_dtype": adapted.dtype},
+            training={
+                **(training or {}),
+                **{"input_range": adapted.input_range, "input_dtype": adapted.dtype},
+                **{"fit": fit, "preprocessing": PREPROCESSING},
+            },
             keras=keras.__version__,
             tensorflow=tf.__version__,
         )
@@ -138,11 +149,15 @@ def versions(base: Path) -> list[int]:
     return sorted(version_folders(base)) if base.is_dir() else []
 
 
-def fingerprint(encoder: Any, image_shape: tuple[int, int, int], input_range: InputRange = DEFAULT_RANGE) -> str:
+def fingerprint(
+    encoder: Any, image_shape: tuple[int, int, int], input_range: InputRange = DEFAULT_RANGE, fit: Fit = "crop"
+) -> str:
     """Return the sha256 over architecture, weights and preprocessing: equal for equal latents."""
     preprocessing: list[Any] = [PREPROCESSING, list(image_shape)]
     if input_range != DEFAULT_RANGE:
         preprocessing.append(input_range)
+    if fit != "crop":
+        preprocessing.append(fit)
     digest = hashlib.sha256()
     digest.update(json.dumps(preprocessing).encode())
     digest.update(json.dumps(_architecture(encoder), sort_keys=True, default=str).encode())
@@ -236,7 +251,7 @@ def _write(encoder: AdaptedEncoder, card: ModelCard, folder: Path) -> None:
         with tf.device("/CPU:0"):
             flat = tf.ensure_shape(image_bytes, (None,))
             spec = tf.TensorSpec(shape, tf.float32)
-            images = tf.map_fn(lambda one: decode_image(one, shape), flat, fn_output_signature=spec)
+            images = tf.map_fn(lambda one: decode_image(one, shape, card.fit), flat, fn_output_signature=spec)
         return encode(images)
 
     # A batching server joins requests by their first axis, so that a signature without one could not be called there.

@@ -7,16 +7,32 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ae_search.errors import ImageError
-from ae_search.image_file.reading import DAMAGE, FORMATS, opened
+from ae_search.image_file.framing import Fit, framed, ratio_of
+from ae_search.image_file.head import graph_decodes, truncated
+from ae_search.image_file.jpeg import CUT_SHORT, END
+from ae_search.image_file.opening import DAMAGE
+from ae_search.image_file.orientation import UPRIGHT, orientation
+from ae_search.image_file.reading import FORMATS, opened
 
+# The rules that models exported today have; `data.decode.PREPROCESSING` begins with it.
+PREPROCESSING_VERSION = 3
 THUMBNAIL_SIDE_PX = 96
 MAX_STORED_BYTES = 4 * 2**20
 MAX_STORED_MEGAPIXELS = 16
 
 _DECODING = threading.Lock()
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def check_pixels(data: bytes, name: str) -> None:
@@ -34,8 +50,9 @@ def check_pixels(data: bytes, name: str) -> None:
     with _DECODING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with opened(data, name) as picture:
+            with _opened(data, name) as picture:
                 picture.load()
+                check_rows(data, name, picture)
         except ImageError:
             raise
         except MemoryError:
@@ -83,10 +100,12 @@ def small_picture(
     Raises:
         ImageError: As for `check_image`, it has another format, or the pixels cannot be decoded.
     """
-    picture = opened(data, name, max_megapixels=max_megapixels, formats=formats)
+    picture = _opened(data, name, max_megapixels=max_megapixels, formats=formats)
     try:
-        picture.draft("RGB", (side_px * 2, side_px * 2))  # JPEG only: decodes fewer pixels
-        return _reduced(ImageOps.exif_transpose(picture), side_px)
+        _draft(picture, ratio_of(picture.size, (side_px, side_px), "pad"))
+        check_rows(data, name, picture)
+        # Turned when it is small.
+        return _turned(_reduced(picture, side_px), _turn(data))
     except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
 
@@ -119,49 +138,96 @@ def _reduced(picture: Image.Image, side_px: int) -> Image.Image:
     return picture if picture.mode == "L" else _over(picture, "white")
 
 
-def image_pixels(data: bytes, name: str, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+def image_pixels(
+    data: bytes,
+    name: str,
+    image_shape: tuple[int, int, int],
+    *,
+    fit: Fit = "crop",
+    version: int = PREPROCESSING_VERSION,
+) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image file in a model's shape, by the rule that models have in their graph.
 
-    Alpha over white, centre crop to the aspect, antialiased bilinear, grey by luma; EXIF orientation is not applied.
-    Pillow rounds in other places and decodes a large JPEG at a smaller scale, so this is near to what the model sees,
-    and not the same: latents for an index come from the model's own decode.
+    Upright as its EXIF orientation says, alpha over white, cropped to the aspect or padded, antialiased bilinear, grey
+    by luma. Pillow rounds in other places, so this is near to what the model sees, and not the same: latents for an
+    index come from the model's own decode.
 
     Args:
         data: The file's bytes.
         name: What to call it in an error.
         image_shape: Height and width in px, channels (1 or 3).
+        fit: "crop" or "pad", as the model's card says.
+        version: That of the model's preprocessing, as its card says. Before 3, EXIF was not applied, and what is
+            transparent in a GIF was black.
 
     Returns:
         uint8 `[h, w, c]`.
 
     Raises:
-        ImageError: As for `check_image`, or the pixels cannot be decoded.
+        ImageError: As for `check_image`, most of it is missing, or the pixels cannot be decoded.
     """
-    picture = opened(data, name)
+    old = version < PREPROCESSING_VERSION
+    picture, turn = _opened(data, name), UPRIGHT if old else _turn(data)
     height, width, channels = image_shape
     try:
-        picture.draft("RGB", (2 * width, 2 * height))  # JPEG only: decodes fewer pixels
+        size = picture.size if turn < 5 else (picture.height, picture.width)
+        _draft(picture, ratio_of(size, (width, height), fit))
+        check_rows(data, name, picture)
+        background = "black" if old and picture.format == "GIF" else "white"
         picture = _in_eight_bits(picture)
         if picture.has_transparency_data:
-            # Where a GIF is transparent, TensorFlow's decoder leaves black.
-            picture = _over(picture, "black" if picture.format == "GIF" else "white")
+            picture = _over(picture, background)
         elif picture.mode != "L":
             picture = picture.convert("RGB")
-        for _ in range(2):  # as in the model: for its rounding, the second crop may take one pixel more
-            picture = picture.crop(_centre_window(picture.size, width / height))
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        picture = framed(_turned(picture, turn), (width, height), fit)
         return np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(image_shape)
     except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({error}).") from error
 
 
-def _centre_window(size: tuple[int, int], aspect: float) -> tuple[int, int, int, int]:
-    """Return the largest centred window of an aspect ratio: left, top, right and bottom in px."""
-    width, height = size
-    columns = min(width, max(1, round(height * aspect)))
-    rows = min(height, max(1, round(width / aspect)))
-    left, top = (width - columns) // 2, (height - rows) // 2
-    return left, top, left + columns, top + rows
+def check_rows(data: bytes, name: str, picture: Image.Image) -> None:
+    """Check that of a JPEG whose end is missing at least half of the rows are there, as models do.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in an error.
+        picture: The picture in it.
+
+    Raises:
+        ImageError: Most is missing, or the pixels cannot be decoded.
+    """
+    if not truncated(data):
+        return
+    # What libjpeg puts where nothing came; the halves of inks round to two values.
+    rows = np.isin(np.asarray(picture), (127, 128) if picture.mode == "CMYK" else (128,))
+    filled = np.all(np.reshape(rows, (picture.height, -1)), axis=1)[::-1]
+    if 2 * int(np.cumprod(filled).sum()) > len(filled):
+        raise ImageError(f"{name}: {CUT_SHORT}.")
+
+
+def _opened(
+    data: bytes, name: str, *, max_megapixels: float | None = None, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
+    """Open a file, whatever its EXIF; of a JPEG that is cut short Pillow then shows what is there, as browsers do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ended = data + END if truncated(data) else data
+        return opened(ended, name, max_megapixels=max_megapixels, formats=formats)
+
+
+def _turn(data: bytes) -> int:
+    """Return the orientation of a file; one that is converted first is upright by then."""
+    return orientation(data) if graph_decodes(data) else UPRIGHT
+
+
+def _turned(picture: Image.Image, turn: int) -> Image.Image:
+    method = _TURNS.get(turn)
+    return picture if method is None else picture.transpose(method)
+
+
+def _draft(picture: Image.Image, ratio: int) -> None:
+    """Tell a JPEG to decode fewer pixels."""
+    picture.draft(None, (max(1, picture.width // ratio), max(1, picture.height // ratio)))
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:

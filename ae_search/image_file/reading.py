@@ -1,40 +1,68 @@
 """Which image files of strangers are accepted, and how they are opened."""
 
 import io
-import warnings
+import logging
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ae_search.errors import ImageError
-from ae_search.image_file.head import ImageHead, read_head
+from ae_search.image_file.converting import converted, for_graph
+from ae_search.image_file.head import BYTES_A_PIXEL, graph_decodes, read_head, truncated
+from ae_search.image_file.kinds import KIND_BYTES, kind_of
+from ae_search.image_file.opening import DECODABLE, MAX_FILE_MIB, NAMES, open_bounded
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-MAX_FILE_MIB = 64
-# What the graph takes at its peak for each pixel, measured: 42 where there is alpha, 24 for the worst JPEG.
-BYTES_A_PIXEL, BYTES_A_JPEG_PIXEL = 44, 26
+log = logging.getLogger(__name__)
 
-# What Pillow raises where the bytes are not what their header says.
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+SUFFIXES = frozenset({
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+})  # fmt: skip
+TRUNCATED = "truncated: the file ends too early"
+FORMATS: tuple[str, ...] = DECODABLE
 
 
-def read_image_file(path: Path | str, *, max_megapixels: float | None = None) -> bytes:
-    """Return the bytes of an image file after `check_image`.
+def file_bytes(path: Path | str) -> bytes:
+    """Return the bytes of a regular file of at most 64 MiB, whatever it holds.
 
     Raises:
-        ImageError: There is no such file, it cannot be read, is too large, or is no image.
+        ImageError: There is no such file, it cannot be read or is larger.
     """
     path = Path(path)
     try:
-        if not path.is_file():
+        if not path.is_file():  # a pipe would be waited for
             raise ImageError(f"{path}: {'no regular file' if path.exists() else 'there is no such image file'}.")
         if path.stat().st_size > MAX_FILE_MIB * 2**20:
             raise ImageError(f"{path}: larger than {MAX_FILE_MIB} MiB.")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}).") from error
-    check_image(data, str(path), max_megapixels=max_megapixels)
+
+
+def read_image_file(path: Path | str, *, max_megapixels: float | None = None) -> bytes:
+    """Return the bytes of an image file as `for_graph` makes them.
+
+    Raises:
+        ImageError: There is no such file, it cannot be read, is too large, or is no image that can be decoded here.
+    """
+    return for_graph(file_bytes(path), str(path), max_megapixels=max_megapixels)
+
+
+def bytes_for_graph(file: Path | str | bytes, name: str, *, max_megapixels: float | None = None) -> bytes:
+    """Return what to send to a model for a file; one that is read here and cut short is told.
+
+    Args:
+        file: A path, or the bytes of an image file.
+        name: What to call it in an error.
+        max_megapixels: See `check_image`.
+
+    Raises:
+        ImageError: It is missing, no image that can be decoded here, or too large.
+    """
+    if isinstance(file, bytes):  # its caller can ask `image_file.truncated`
+        return for_graph(file, name, max_megapixels=max_megapixels)
+    data = read_image_file(file, max_megapixels=max_megapixels)
+    if truncated(data):
+        log.warning("%s: %s; the part that is there is taken", name, TRUNCATED)
     return data
 
 
@@ -45,18 +73,18 @@ def check_image(data: bytes, name: str, *, max_megapixels: float | None = None) 
         data: The file's bytes.
         name: What to call it in an error.
         max_megapixels: Pixels that it may have, in millions, where that is less than the limit of its format: 128 for
-            JPEG, 64 for the others, all frames of a GIF together.
+            JPEG, 64 for the others.
 
     Raises:
-        ImageError: It is none of JPEG, PNG, GIF, BMP or WebP, is animated WebP, is damaged or has more pixels.
+        ImageError: It is none of JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF and HEIC, is damaged or has more pixels.
     """
-    opened(data, name, max_megapixels=max_megapixels)
+    open_bounded(data, name, max_megapixels=max_megapixels)
 
 
 def opened(
     data: bytes, name: str, *, max_megapixels: float | None = None, formats: tuple[str, ...] = FORMATS
 ) -> Image.Image:
-    """Return an image file after `check_image`, its pixels not yet decoded.
+    """Return an image file as `for_graph` makes it, its pixels not yet decoded.
 
     Args:
         data: The file's bytes.
@@ -67,32 +95,14 @@ def opened(
     Raises:
         ImageError: As for `check_image`, or it has another format.
     """
-    head = _checked_head(data, name, max_megapixels)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the head has passed our own bound
-            return Image.open(io.BytesIO(data), formats=[form for form in formats if form == head.form])
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a {_listed(formats)} image.") from error
-    except DAMAGE as error:
-        raise ImageError(f"{name}: damaged image ({error}).") from error
-
-
-def _checked_head(data: bytes, name: str, max_megapixels: float | None) -> ImageHead:
-    if len(data) > MAX_FILE_MIB * 2**20:
-        raise ImageError(f"{name}: larger than {MAX_FILE_MIB} MiB.")
-    try:
-        head = read_head(data)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}.") from None
-    limit = head.limit if max_megapixels is None else min(head.limit, max_megapixels)
-    if head.pixels > limit * 1_000_000:
-        raise ImageError(f"{name}: {head.size} is more than {limit:g} megapixels.")
-    return head
+    if formats is not FORMATS and kind_of(data[:KIND_BYTES]) not in formats:
+        raise ImageError(f"{name}: not a {_listed(formats)} image.")
+    picture = open_bounded(data, name, max_megapixels=max_megapixels)
+    return picture if graph_decodes(data) else Image.open(io.BytesIO(converted(picture, name)), formats=["PNG"])
 
 
 def _listed(formats: tuple[str, ...]) -> str:
-    names = ["WebP" if form == "WEBP" else form for form in formats]
+    names = [NAMES.get(form, form) for form in formats]
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -111,4 +121,4 @@ def decoded_bytes(data: bytes) -> int:
         head = read_head(data)
     except ImageError:
         return 0
-    return head.pixels * (BYTES_A_JPEG_PIXEL if head.form == "JPEG" else BYTES_A_PIXEL)
+    return head.pixels * BYTES_A_PIXEL

@@ -3,8 +3,8 @@
 from ae_search.contract import ModelRef, Neighbour, Resources
 from ae_search.index.builder import IndexBuilder
 from ae_search.index.latent_index import LatentIndex
+from ae_search.index.manifest import Manifest
 from ae_search.index.options import AnnoyOptions, BuildOptions
-from ae_search.index.store.manifest import Manifest
 
 __all__ = [
     "AnnoyOptions",

@@ -8,11 +8,11 @@ from typing import Self
 
 import numpy.typing as npt
 
-from ae_search.contract import MAX_ITEM_DIM, IndexInfo, Items, Latents, Metadata, ModelRef, Origin
+from ae_search.contract import MAX_ITEM_DIM, IndexInfo, Items, Latents, Metadata, ModelRef, Origin, check_text
 from ae_search.errors import ConfigurationError
+from ae_search.index.manifest import BuildPlan, Manifest
 from ae_search.index.options import BuildOptions
 from ae_search.index.store.generation_writer import GenerationWriter, new_generation
-from ae_search.index.store.manifest import BuildPlan, Manifest
 from ae_search.index.store.place import check_place, sole_writer
 from ae_search.index.upkeep.info import info_of
 
@@ -53,6 +53,8 @@ class IndexBuilder:
             raise ConfigurationError(
                 f"An index holds latents of 1 to {MAX_ITEM_DIM} floats. Received: {model.latent_dim} from {model.name}."
             )
+        for source in sources:
+            check_text(source, "Sources")
         self.seconds: dict[str, float] = {}
         self._path, self._options = Path(path), options
         self._plan = BuildPlan(

@@ -1,11 +1,11 @@
 """An index as its users hold it: search, look up, change; several processes at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy.typing as npt
 
@@ -27,20 +27,22 @@ from ae_search.contract import (
     metadata_of,
     no_progress,
 )
-from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.builder import IndexBuilder
+from ae_search.index.manifest import Manifest
 from ae_search.index.options import BuildOptions
 from ae_search.index.search.answers import neighbours
 from ae_search.index.search.filters import filter_of
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.following import Follower
 from ae_search.index.store.generation_writer import GenerationWriter
-from ae_search.index.store.manifest import Manifest
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.index.store.writing import Writing, writing
 from ae_search.index.upkeep.compacting import compact, rebuilding, tune_again
 from ae_search.index.upkeep.info import info
 from ae_search.nearest.comparing import checked_latents, checked_rows
+
+Answer = TypeVar("Answer")
 
 _ALL_THERE_IS = Resources()
 _DEFAULT = BuildOptions()
@@ -195,9 +197,12 @@ class LatentIndex:
 
     def thumbnail(self, item: Neighbour | str) -> bytes | None:
         """Return the JPEG of a neighbour or key; None if it is unknown or has none."""
-        snapshot = self._snapshot()
-        number = snapshot.ids_of([item if isinstance(item, str) else item.key])
-        return snapshot.thumbnail(next(iter(number.values()))) if number else None
+
+        def read(snapshot: Snapshot) -> bytes | None:
+            number = snapshot.ids_of([item if isinstance(item, str) else item.key])
+            return snapshot.thumbnail(next(iter(number.values()))) if number else None
+
+        return self._read(read)
 
     def items(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
         """Yield key, label and metadata of each item, by id."""
@@ -206,10 +211,11 @@ class LatentIndex:
             for key, label, metadata in snapshot.names(ids):
                 yield key, label, metadata_of(metadata)
 
-    def keys(self) -> list[str]:
-        """Return the keys of all items, by id."""
+    def keys(self, *, where: Where | None = None) -> list[str]:
+        """Return the keys of all items, or of those that meet some conditions, by id."""
         snapshot = self._snapshot()
-        return [key for ids in snapshot.live_ids() for key, _, _ in snapshot.names(ids)]
+        ids = snapshot.live_ids() if where is None else filter_of(snapshot, where).live_ids()
+        return [key for some in ids for key, _, _ in snapshot.names(some)]
 
     def labels(self) -> list[str | None]:
         """Return the labels of all items, by id."""
@@ -218,7 +224,13 @@ class LatentIndex:
 
     def blocks(self, *, thumbnails: bool = True) -> Iterator[tuple[Latents, Items]]:
         """Yield all items of one moment, by id, in blocks: their latents `[n, r, d]`, and what else they have."""
-        return self._snapshot().blocks(thumbnails=thumbnails)
+        if not thumbnails:
+            return self._snapshot().blocks(thumbnails=False)
+        while True:
+            # Those of added items now: whoever removes one takes its thumbnail along.
+            snapshot, added = self._read(lambda snapshot: (snapshot, snapshot.added_thumbnails()))
+            if self._snapshot() is snapshot:
+                return snapshot.blocks(added=added)
 
     def add(
         self,
@@ -268,7 +280,7 @@ class LatentIndex:
 
     def calibration(self) -> dict[str, Any]:
         """Return what was measured about the latents and stored by `calibrate`, by name."""
-        return self._snapshot().generation.changes.calibration()
+        return self._read(lambda snapshot: snapshot.generation.changes.calibration())
 
     def calibrate(self, name: str, values: Metadata, *, wait_s: float = 0.0) -> None:
         """Store something that was measured about the latents; see `Index.calibrate`."""
@@ -285,10 +297,12 @@ class LatentIndex:
         self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
     ) -> None:
         """Fold all changes into a new generation; searches go on meanwhile, in every process."""
+        self._follower.check_open()
         compact(self.path, resources, wait_s=wait_s, on_progress=on_progress)
 
     def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> IndexInfo:
         """Measure recall again and choose the effort anew; see `Index.tune`."""
+        self._follower.check_open()
         tune_again(self.path, recall, wait_s=wait_s)
         return self.info()
 
@@ -296,6 +310,7 @@ class LatentIndex:
         self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
     ) -> AbstractContextManager[GenerationWriter]:
         """Yield a writer for all items anew, with latents of another model; see `Index.rebuilding`."""
+        self._follower.check_open()
         return rebuilding(self.path, model, resources, wait_s=wait_s)
 
     def rebuild(
@@ -323,12 +338,13 @@ class LatentIndex:
 
     def info(self) -> IndexInfo:
         """Return the figures of this moment, and whether it is time to compact."""
-        return info(self.path, self._snapshot())
+        return self._read(partial(info, self.path))
 
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust once it was proved."""
         from ae_search.index.upkeep.verify import verify
 
+        self._follower.check_open()
         return verify(self.path)
 
     def duplicates(self, similarity: float = 0.99, *, on_progress: OnItems = no_progress) -> list[DuplicateGroup]:
@@ -385,6 +401,16 @@ class LatentIndex:
 
     def _snapshot(self) -> Snapshot:
         return self._follower.snapshot()
+
+    def _read(self, read: Callable[[Snapshot], Answer]) -> Answer:
+        """Return what is read of the newest state: again, where a writer has removed its files meanwhile."""
+        while True:
+            snapshot = self._snapshot()
+            try:
+                return read(snapshot)
+            except IndexDamagedError:
+                if self._snapshot() is snapshot:
+                    raise
 
     def _writing(self, wait_s: float, *, any_model: bool = False) -> AbstractContextManager[Writing]:
         return writing(self.path, self._follower.look, None if any_model else self._expected, wait_s)

@@ -3,22 +3,25 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ae_search.contract import Encoder, Latents, OnItems
-from ae_search.data import ArraySource, FolderSource, Source
+from ae_search.data import ArraySource, Source
+from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import pixels_to_png, read_image_file, thumbnail
+from ae_search.image_file import TRUNCATED, for_graph, pixels_to_png, thumbnail, truncated
 
 log = logging.getLogger(__name__)
 
 ARRAY_BLOCK = 2048
-# Files of a block are in memory together: 64 photographs of 5 MB are 320 MB.
+# Thumbnails take their time, and an index is written block by block.
 FILE_BLOCK = 64
-# Without thumbnails the encoder reads the files itself, few at a time.
-PATH_BLOCK = 512
+FILE_BLOCK_WITHOUT_THUMBNAILS = 512
+# Files of a block are in memory together.
+BLOCK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class EncodedBlock:
         keys: n keys.
         labels: n labels, None where an image has none.
         thumbnails: n JPEG files; none where none were asked for.
+        digests: n digests; none where no thumbnails were asked for.
+        metadata: What the source says of each image beside its label, None where it says nothing.
     """
 
     latents: Latents
     keys: list[str]
     labels: list[str | None]
     thumbnails: list[bytes]
+    digests: list[str]
+    metadata: list[dict[str, Any] | None]
 
 
 @dataclass
@@ -46,9 +53,11 @@ class SourceEncoder:
         source: The images.
         encoder: Served or in this process, pinned to a version.
         image_shape: Height and width in px, channels, as its model takes them.
-        thumbnails: Whether to make thumbnails.
+        thumbnails: Whether to make thumbnails and digests.
         damaged: Key and reason of each image that was left out so far because it cannot be read.
         refused: The same of those that the server refused, although they can be decoded here: to be tried again.
+        strict: Whether JPEG files that are cut short count as damaged.
+        truncated: Keys of those that were encoded from the part that is there.
     """
 
     source: Source
@@ -57,43 +66,79 @@ class SourceEncoder:
     thumbnails: bool = True
     damaged: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    strict: bool = False
+    truncated: list[str] = field(default_factory=list)
 
     def blocks(self, positions: Sequence[int], on_progress: OnItems) -> Iterator[EncodedBlock]:
         """Yield the images at some positions, encoded, as many as one request or the memory should take."""
-        size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else FILE_BLOCK if self.thumbnails else PATH_BLOCK
-        for start in range(0, len(positions), size):
-            chosen = positions[start : start + size]
-            block = self._encode(chosen)
+        for batch in self._batches(positions):
+            block = self._encode(batch)
             if block.keys:
                 yield block
-            on_progress(len(chosen))
+            on_progress(batch.passed)
 
-    def _encode(self, positions: Sequence[int]) -> EncodedBlock:
-        source, image_shape = self.source, self.image_shape
-        images: dict[int, Any] = {}
-        thumbnails: dict[int, bytes] = {}
+    def _batches(self, positions: Sequence[int]) -> Iterator["_Batch"]:
+        """Read the images at some positions, and yield them by batches of bounded number and size."""
+        of_files = FILE_BLOCK if self.thumbnails else FILE_BLOCK_WITHOUT_THUMBNAILS
+        size = ARRAY_BLOCK if isinstance(self.source, ArraySource) else of_files
+        batch = _Batch()
         for position in positions:
             try:
-                image = _image(source, position, image_shape, as_path=not self.thumbnails)
-                if self.thumbnails:
-                    thumbnails[position] = _thumbnail(source, position, image)
-                images[position] = image
+                self._read(position, batch)
             except ImageError as error:
                 self._leave_out(position, error)
-        read = list(images)
-        if isinstance(source, ArraySource) and source.image_shape == image_shape:
+            batch.passed += 1
+            if batch.passed == size or batch.held_bytes >= BLOCK_BYTES:
+                yield batch
+                batch = _Batch()
+        if batch.passed:
+            yield batch
+
+    def _read(self, position: int, batch: "_Batch") -> None:
+        """Put an image into a batch: pixels, or the bytes of a file as a model's graph decodes them."""
+        source, place = self.source, self.source.place(position)
+        stamp = source.stamp(position) if self.thumbnails else None  # first: what is written meanwhile has changed
+        image = source.read(position)
+        sent = for_graph(image, place) if isinstance(image, bytes) else image
+        if isinstance(image, bytes) and truncated(image):
+            if self.strict:
+                raise ImageError(f"{place}: {TRUNCATED}.")
+            batch.truncated.add(position)
+        if self.thumbnails:
+            batch.thumbnails[position] = thumbnail(sent, place)
+            batch.digests[position] = str(ItemDigest.of(image, stamp, self._tag))
+        if not isinstance(sent, bytes) and not self._are_pixels:
+            sent = pixels_to_png(sent)  # the model's own decode resizes it
+        batch.images[position] = sent
+        batch.held_bytes += len(sent) if isinstance(sent, bytes) else 0
+
+    @cached_property
+    def _tag(self) -> str:
+        return source_tag(self.source)
+
+    @property
+    def _are_pixels(self) -> bool:
+        """Whether the images are pixels of the model's size."""
+        return isinstance(self.source, ArraySource) and self.source.image_shape == self.image_shape
+
+    def _encode(self, batch: "_Batch") -> EncodedBlock:
+        source, images, read = self.source, batch.images, list(batch.images)
+        if self._are_pixels:
             latents = self.encoder.encode(np.stack([images[position] for position in read]))
         else:
             bad: dict[int, ImageError] = {}
             latents = self.encoder.encode_files(list(images.values()), on_bad=bad.__setitem__)
             for at, reason in bad.items():
-                self._leave_out(read[at], reason)
+                self._leave_out(read[at], _named(reason, at, source.place(read[at])))
             read = [position for at, position in enumerate(read) if at not in bad]
+        self.truncated += [source.key(position) for position in read if position in batch.truncated]
         return EncodedBlock(
             latents,
             [source.key(position) for position in read],
             [source.labels[position] for position in read],
-            [thumbnails[position] for position in read if self.thumbnails],
+            [batch.thumbnails[position] for position in read if self.thumbnails],
+            [batch.digests[position] for position in read if self.thumbnails],
+            [source.metadata(position) for position in read],
         )
 
     def _leave_out(self, position: int, error: ImageError) -> None:
@@ -116,17 +161,19 @@ class SourceEncoder:
         raise ConfigurationError(f"None of the {len(positions)} images of {self.source.name} can be read.")
 
 
-def _image(source: Source, position: int, image_shape: tuple[int, int, int], *, as_path: bool) -> Any:
-    """Return what to send: pixels, the bytes of a file, or its path."""
-    if isinstance(source, FolderSource):
-        path = source.path(position)
-        return path if as_path else read_image_file(path)
-    pixels = source.images[position]
-    # Of another size than the model's: the model's own decode resizes it.
-    return pixels if source.image_shape == image_shape else pixels_to_png(pixels)
+@dataclass
+class _Batch:
+    """Images encoded together, by position: what to send, thumbnails, digests, and which files are cut short."""
+
+    images: dict[int, Any] = field(default_factory=dict)
+    thumbnails: dict[int, bytes] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
+    truncated: set[int] = field(default_factory=set)
+    passed: int = 0
+    held_bytes: int = 0
 
 
-def _thumbnail(source: Source, position: int, image: Any) -> bytes:
-    if isinstance(source, FolderSource):
-        return thumbnail(image, str(source.path(position)))
-    return thumbnail(source.images[position], source.key(position))
+def _named(error: ImageError, at: int, name: str) -> ImageError:
+    """Return an error of an encoder, which knows only the number of an image, with the image's name."""
+    text, number = str(error), f"image {at}: "
+    return type(error)(f"{name}: {text.removeprefix(number)}") if text.startswith(number) else error

@@ -46,12 +46,13 @@ def rebuild(
     pinned = encoder.at_version(card.version)
     began = time.monotonic()
     damaged: dict[str, str] = {}
+    truncated: list[str] = []
     with index.rebuilding(card, resources, wait_s=wait_s) as writer:
         count = 0
         for _, items in index.blocks(thumbnails=False):
             count += len(items)
             for source, positions in _found(items, sources, damaged):
-                images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged)
+                images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged, truncated=truncated)
                 for block in images.blocks(positions, on_progress):
                     writer.add_items(block.latents[:, None], _again(items, block))
                 for key, reason in images.refused.items():  # they are neither missing nor damaged
@@ -65,17 +66,15 @@ def rebuild(
         if count and not len(writer):
             raise ConfigurationError(f"None of the {count} items of {index.place} has an image; it stays as it is.")
         seconds = time.monotonic() - began
-    return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds})
+    return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds}, truncated=truncated)
 
 
 def _again(items: Items, block: EncodedBlock) -> Items:
-    """Return what items had before, with their new thumbnails."""
+    """Return what items had before, with the thumbnails and digests of their pictures as they are now."""
     place = {key: at for at, key in enumerate(items.keys)}
     at = [place[key] for key in block.keys]
-    labels, metadata, digests = (
-        [column[one] for one in at] for column in (items.labels, items.metadata, items.digests)
-    )
-    return Items(block.keys, labels, metadata, block.thumbnails, digests)
+    labels, metadata = ([column[one] for one in at] for column in (items.labels, items.metadata))
+    return Items(block.keys, labels, metadata, block.thumbnails, block.digests)
 
 
 def _found(items: Items, sources: Sequence[Source], damaged: dict[str, str]) -> list[tuple[Source, list[int]]]:

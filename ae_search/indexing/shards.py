@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.checked_json import object_of, text_of, whole_of
-from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, no_progress
+from ae_search.contract import Encoder, ModelCard, ModelRef, OnItems, metadata_json, no_progress
 from ae_search.data import FolderSource, Source, source_name
 from ae_search.errors import ConfigurationError, ImageRefusedError, ModelMismatchError
 from ae_search.exchange.parquet_file import about_parquet, parquet_writer
@@ -43,7 +43,7 @@ LEFT_OUT = "_left-out.jsonl"
 SHARD_ITEMS = 8192
 _FORMAT = 1
 _MAX_ABOUT_BYTES = 1 << 20
-_LEFT_OUT_KEY, _REFUSED_KEY, _KEYS_KEY = "left_out", "refused", "keys"
+_KEYS_KEY = "keys"
 _SHARD = re.compile(r"latents-\d{5,}\.parquet")
 
 
@@ -58,6 +58,7 @@ class EmbedReport:
         found: How many of them were there already.
         left_out: Key and reason of each image that was left out because it cannot be read.
         refused: The same of those that the server refused, although they can be decoded here.
+        truncated: Keys of JPEG files that are cut short, of which the part that is there was encoded.
     """
 
     model: ModelRef
@@ -66,6 +67,7 @@ class EmbedReport:
     found: int
     left_out: dict[str, str]
     refused: dict[str, str] = field(default_factory=dict)
+    truncated: list[str] = field(default_factory=list)
 
 
 def embed_source(
@@ -76,6 +78,7 @@ def embed_source(
     shard_items: int = SHARD_ITEMS,
     retry_left_out: bool = False,
     restart: bool = False,
+    strict: bool = False,
     on_progress: OnItems = no_progress,
 ) -> EmbedReport:
     """Write the latents of every image of a source as Parquet files.
@@ -90,6 +93,7 @@ def embed_source(
         shard_items: Images to a shard, at least 1.
         retry_left_out: Do those shards again that left out an image.
         restart: Remove what an earlier call has written there, and begin anew.
+        strict: Whether JPEG files that are cut short count as damaged. Shards that are finished stay as they are.
         on_progress: Called with the number of images done since the last call.
 
     Raises:
@@ -107,7 +111,8 @@ def embed_source(
         if restart:
             _remove_shards(out)
         card, model = _pinned(source, encoder, newest, out, shard_items)
-        images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, thumbnails=False)
+        pinned = encoder.at_version(card.version)
+        images = SourceEncoder(source, pinned, card.image_shape, thumbnails=False, strict=strict)
         found = done = 0
         left_out = LeftOut()
         for number, start in enumerate(range(0, len(source), shard_items)):
@@ -127,7 +132,8 @@ def embed_source(
                 kind = ImageRefusedError if told.refused else ConfigurationError
                 raise kind(f"None of the first {len(told)} images can be encoded; {key}: {reason}")
         _write_file(out / LEFT_OUT, left_out.lines())
-    return EmbedReport(model, done, -(-len(source) // shard_items), found, left_out.damaged, left_out.refused)
+    lacking = (left_out.damaged, left_out.refused, left_out.truncated)
+    return EmbedReport(model, done, -(-len(source) // shard_items), found, *lacking)
 
 
 def _remove_shards(out: Path) -> None:
@@ -148,16 +154,24 @@ def _write(
     card, model = of
     images.damaged.clear()
     images.refused.clear()
+    images.truncated.clear()
+
+    def lacking() -> LeftOut:
+        return LeftOut(dict(images.damaged), dict(images.refused), list(images.truncated))
 
     def write_shard(temporary: Path) -> None:
         about: dict[str, Any] = {_KEYS_KEY: _digest(images.source, positions)}
         with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
-                write(block.latents, block.keys, block.labels)
-            about[_LEFT_OUT_KEY], about[_REFUSED_KEY] = dict(images.damaged), dict(images.refused)
+                metadata = [
+                    None if one is None else metadata_json(key, one)
+                    for key, one in zip(block.keys, block.metadata, strict=True)
+                ]
+                write(block.latents, block.keys, block.labels, metadata)
+            about.update(lacking().in_file())
 
     _write_file(path, write_shard)
-    return LeftOut(dict(images.damaged), dict(images.refused))
+    return lacking()
 
 
 def _write_file(path: Path, write: Callable[[Path], object] | str) -> None:
@@ -177,11 +191,11 @@ def _finished(path: Path, keys: str) -> LeftOut | None:
     except (ConfigurationError, OSError) as error:
         log.warning("doing %s again: %s", path, error)
         return None
-    damaged, refused = about.get(_LEFT_OUT_KEY), about.get(_REFUSED_KEY, {})
-    if about.get(_KEYS_KEY) != keys or not isinstance(damaged, dict) or not isinstance(refused, dict):
+    told = LeftOut.from_file(about)
+    if about.get(_KEYS_KEY) != keys or told is None:
         log.warning("doing %s again: it holds something else", path)
         return None
-    return LeftOut(*({str(key): str(reason) for key, reason in some.items()} for some in (damaged, refused)))
+    return told
 
 
 def _pinned(

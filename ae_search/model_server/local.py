@@ -26,7 +26,7 @@ from ae_search.contract import (
     image_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError, ServerError
-from ae_search.image_file import check_image, decoder_words, read_image_file
+from ae_search.image_file import bytes_for_graph, decoder_words
 from ae_search.model_server.refusal import RequestRefused
 from ae_search.model_server.servable import Servable
 from ae_search.version_folders import SAVED_MODEL, require_version_folders, version_folders
@@ -216,8 +216,5 @@ def _chunks(files: list[FileInput], note_bad: Callable[[int, ImageError], None])
 
 
 def _read(position: int, file: FileInput) -> tuple[str, bytes]:
-    if isinstance(file, bytes):
-        name = f"image {position}"
-        check_image(file, name)
-        return name, file
-    return str(file), read_image_file(file)
+    name = f"image {position}" if isinstance(file, bytes) else str(file)
+    return name, bytes_for_graph(file, name)

@@ -74,7 +74,7 @@ def checked_rows(latents: npt.ArrayLike, keys: Sequence[str], latent_dim: int) -
         count, each, _ = array.shape
         if not 1 <= each <= MAX_LATENTS_PER_ITEM:
             raise ValueError(f"An item has 1 to {MAX_LATENTS_PER_ITEM} latents. Received: {each}.")
-        flat = array.reshape(count * each, -1)
+        flat = array.reshape(count * each, array.shape[2])
         if array.shape[2] != latent_dim or count != len(keys):
             raise ValueError(
                 f"Expected latents of shape [{len(keys)}, r, {latent_dim}]. Received: shape={array.shape}."

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.plan import carry_out_on_loop
 from ae_search.search.as_files import ImageInput
-from ae_search.search.query import Images, Match, QueryOptions, answered, matched
+from ae_search.search.query import Images, Match, QueryOptions, answered, looks_plain, matched
 
 
 class AsyncImageSearch:
@@ -116,6 +117,12 @@ class AsyncImageSearch:
         self._check_open()
         query = QueryOptions(k, where, effort, exact, views)
         return await carry_out_on_loop(answered(self._agree, self.index, images, query), self._in_thread)
+
+    async def plain(self, image: ImageInput) -> bool:
+        """Return whether an image is of one colour and has no meaningful neighbours; see `ImageSearch.plain`."""
+        self._check_open()
+        found: bool = await self._in_thread(partial(looks_plain, image))
+        return found
 
     async def _agree(self, stale: Match | None) -> Match:
         """Return the match, made anew if there is none but a stale one: once for all tasks that wait for it."""

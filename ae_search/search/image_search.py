@@ -5,7 +5,7 @@ from typing import Any
 from ae_search.contract import Encoder, Index, Neighbour, Where
 from ae_search.plan import carry_out
 from ae_search.search.as_files import ImageInput
-from ae_search.search.query import Images, Match, QueryOptions, answered, matched
+from ae_search.search.query import Images, Match, QueryOptions, answered, looks_plain, matched
 
 
 class ImageSearch:
@@ -92,6 +92,20 @@ class ImageSearch:
         """Return the `k` most similar images for each of `images`, which may be of several kinds."""
         query = QueryOptions(k, where, effort, exact, views)
         return carry_out(answered(self._agree, self.index, images, query))
+
+    def plain(self, image: ImageInput) -> bool:
+        """Return whether an image is of one colour but for noise, such as a blank page.
+
+        Such an image has no meaningful neighbours: what a search finds for it is near by chance. It is decoded for
+        this, and no server is asked.
+
+        Args:
+            image: A path, the bytes of an image file, or pixels `[h, w, c]`, uint8 or in [0, 1].
+
+        Raises:
+            ImageError: The image cannot be decoded.
+        """
+        return looks_plain(image)
 
     def _agree(self, stale: Match | None) -> Match:
         """Return the match, made anew if there is none but a stale one."""

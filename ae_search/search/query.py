@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Index, Latents, ModelRef, Neighbour, Where, image_batch
+from ae_search.contract import Index, Latents, ModelCard, ModelRef, Neighbour, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
-from ae_search.image_file import image_pixels, read_image_file
+from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image_file
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput, as_file
 from ae_search.views import VIEWS, Pixels, query_views
@@ -37,7 +37,12 @@ class Match:
 
     encoder: Any
     model: ModelRef
-    image_shape: tuple[int, int, int]
+    card: ModelCard
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height and width in px, channels."""
+        return self.card.image_shape
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def matched(encoder: Any, index: Index) -> Plan[Match]:
     """Shake hands; end with the match."""
     model: ModelRef = yield Blocking(lambda: index.model)
     pinned, card = yield from shake_hands(encoder, model, index.place)
-    return Match(pinned, model, card.image_shape)
+    return Match(pinned, model, card)
 
 
 def answered(
@@ -106,7 +111,7 @@ def _searched_views(match: Match, index: Index, images: Images, query: QueryOpti
     given = yield from _of_one_kind(images, match.image_shape)
     # The image itself goes the way of every query, so that one that is indexed still finds itself at distance 0.
     own: Latents = yield from _encoded(match, given)
-    pixels = _pixels(given, match.image_shape)
+    pixels = _pixels(given, match.card)
     together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (VIEWS * prod(match.image_shape))))
     found: list[list[Neighbour]] = []
     for start in range(0, len(own), together):
@@ -152,16 +157,26 @@ def _side_by_side(own: Latents, others: Latents) -> Latents:
     return np.concatenate([own[:, np.newaxis], by_image], axis=1).reshape(-1, own.shape[1])
 
 
-def _pixels(images: OneKind, image_shape: tuple[int, int, int]) -> Iterator[Pixels]:
+def _pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
     """Yield images in the model's shape, uint8 `[h, w, c]`."""
+    read = partial(image_pixels, image_shape=card.image_shape, fit=card.fit, version=card.preprocessing_version)
     for at, image in enumerate(images):
         if isinstance(image, np.ndarray):
-            _, (pixels,) = image_batch(image, image_shape)
+            _, (pixels,) = image_batch(image, card.image_shape)
             yield pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels).astype(np.uint8)
         elif isinstance(image, bytes):
-            yield image_pixels(image, f"image {at}", image_shape)
+            yield read(image, f"image {at}")
         else:
-            yield image_pixels(read_image_file(image), str(image), image_shape)
+            yield read(read_image_file(image), str(image))
+
+
+def looks_plain(image: ImageInput) -> bool:
+    """Return whether a query is of one colour; see `ImageSearch.plain`."""
+    if isinstance(image, np.ndarray):
+        return is_plain(image if image.dtype == np.uint8 else 255 * image)
+    file = as_file(image, "image")
+    data = file if isinstance(file, bytes) else read_image_file(file)
+    return is_plain(image_pixels(data, "image" if file is data else str(file), PLAIN_SHAPE))
 
 
 def _nearest(views: list[list[Neighbour]], k: int) -> list[Neighbour]:

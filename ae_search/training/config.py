@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
+from ae_search.contract import FITS, Fit
 from ae_search.data import ArraySource, Source
 from ae_search.data.pipeline import CACHES, Cache, images_at_once, kept_in_memory
 from ae_search.data.sources import class_counts
@@ -35,6 +36,7 @@ class TrainingConfig:
         validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
         seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
+        fit: "crop" or "pad": how images of another aspect ratio are brought to the model's.
         patience: End the training after so many epochs without a better one; 0 for never.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         recipe: What the encoder is trained to.
@@ -50,6 +52,7 @@ class TrainingConfig:
     validation: float = 0.05
     seed: int = 42
     cache: Cache = "auto"
+    fit: Fit = "crop"
     patience: int = 0
     time_limit_s: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -97,6 +100,7 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         validation=_or(options.validation, 0.0 if tutorial else 0.05),
         seed=options.seed,
         cache=options.cache,
+        fit=options.fit,
         patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
         recipe=_recipe(source, image_shape, options),
@@ -169,6 +173,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
         ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
         ("patience must be at least 0", config.patience, config.patience >= 0),
         ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
+        (f"fit must be one of {', '.join(FITS)}", config.fit, config.fit in FITS),
         (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),
         ("time_limit_s must be above 0 and finite", limit, limit is None or 0 < limit < math.inf),
     ]

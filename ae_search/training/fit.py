@@ -31,7 +31,13 @@ SCALED_BY = 20_000
 
 
 def train(
-    source: Source, config: TrainingConfig, run: Path, *, verbose: bool = True, report_precision: bool = False
+    source: Source,
+    config: TrainingConfig,
+    run: Path,
+    *,
+    verbose: bool = True,
+    report_precision: bool = False,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """Train, or go on where a training in `run` was killed.
 
@@ -41,17 +47,18 @@ def train(
         run: The run folder.
         verbose: Log a line after each epoch: losses, and the time that is left.
         report_precision: After each epoch, add precision@10 of a sample of the images held out to the history.
+        strict: Whether JPEG files that are cut short count as damaged; else the part that is there is learned from.
 
     Returns:
         The summary, as in summary.json: epochs, seconds, loss (mean sigmoid cross-entropy a pixel value in the last
-        epoch), best_epoch (from 1), best_loss, monitor, images, held_out, damaged.
+        epoch), best_epoch (from 1), best_loss, monitor, images, held_out, damaged, truncated.
 
     Raises:
         ConfigurationError: `run` belongs to something else, no image can be read, or precision is to be reported and
             there are no labels or no images held out.
     """
     # Before there is a run folder: what cannot work leaves none behind.
-    first_images(source, config.image_shape, 1)
+    first_images(source, config.image_shape, 1, fit=config.fit)
     if report_precision:
         check_labels(source, config)
     with write_errors(run):
@@ -59,7 +66,7 @@ def train(
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])
         return finished
-    prepared = prepare(source, config)
+    prepared = prepare(source, config, strict=strict)
     _say_what_begins(prepared)
     sample = (
         [PrecisionOfSample(prepared.autoencoder, prepared.images, prepared.kept, prepared.held_out)]
@@ -147,6 +154,7 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
         "images": len(images) - held_out,
         "held_out": held_out,
         "damaged": images.damaged,
+        "truncated": images.truncated,
         "data": summary(images.source),
     }
     write_atomically(run / "summary.json", json.dumps(result, indent=2))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ae_search.contract import Fit
 from ae_search.data.pipeline import Cache
 from ae_search.model import Architecture
 from ae_search.training.recipe import Partner, Schedule
@@ -22,6 +23,7 @@ class TrainingOptions:
         validation: Share of the images, in [0, 0.5], held out to choose the best weights by.
         seed: Seed of weights, shuffle and hold-out.
         cache: Decoded images kept in memory: "auto", "memory" or "none".
+        fit: "crop" or "pad": how images of another aspect ratio are brought to the model's.
         patience: End the training after so many epochs without a better one, 0 for never; a quarter of the epochs, and
             at least 10, unless given.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
@@ -48,6 +50,7 @@ class TrainingOptions:
     validation: float | None = None
     seed: int = 42
     cache: Cache = "auto"
+    fit: Fit = "crop"
     patience: int | None = None
     time_limit_s: float | None = None
     pixels: float | None = None

@@ -70,14 +70,19 @@ class Prepared:
         return {"validation_data": held_out.repeat(), "validation_steps": steps}
 
 
-def prepare(source: Source, config: TrainingConfig) -> Prepared:
+def prepare(source: Source, config: TrainingConfig, *, strict: bool = False) -> Prepared:
     """Read the images, find partners, build the models, let latents begin as components, compile.
+
+    Args:
+        source: The images.
+        config: What to do.
+        strict: Whether JPEG files that are cut short count as damaged.
 
     Raises:
         ConfigurationError: No image can be read.
     """
     keras.utils.set_random_seed(config.seed)
-    images = readable_images(source, config.image_shape, cache=config.cache)
+    images = readable_images(source, config.image_shape, cache=config.cache, fit=config.fit, strict=strict)
     kept, held_out = _split(images, config)
     batches = _batches(images, kept, held_out, config)
     autoencoder, trainer = build_models(config, classes=len(class_counts(source)))

@@ -31,6 +31,7 @@ from ae_search.checked_json import (
     whole_of,
     wholes_of,
 )
+from ae_search.contract import FITS
 from ae_search.data.pipeline import CACHES
 from ae_search.errors import AeSearchError, ConfigurationError
 from ae_search.files import (
@@ -134,7 +135,8 @@ def read_config(run: Path) -> TrainingConfig:
         raw.setdefault("patience", 0)  # which runs of earlier releases did not have
         recipe = object_of(raw, "recipe")
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
-            if found.keys() != {one.name for one in fields(kind)}:
+            # Runs that were begun before there was a choice cropped.
+            if {"fit": "crop", **found}.keys() != {"fit", *(one.name for one in fields(kind))}:
                 raise ConfigurationError(f"{run} is of another version of ae-search; train into another --run folder.")
         config = _config(raw, _recipe(recipe))
         check(config)
@@ -156,6 +158,7 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
         validation=number_of(raw, "validation"),
         seed=whole_of(raw, "seed", 0, MAX_WHOLE),
         cache=one_of(raw, "cache", CACHES),
+        fit=one_of({"fit": "crop", **raw}, "fit", FITS),
         patience=whole_of(raw, "patience", 0),
         time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
         recipe=recipe,

@@ -128,7 +128,7 @@ def test_info_tells_when_to_compact(folder, built, run):
     with LatentIndex.open(folder / "i") as index:
         index.add(np.ones((150, 8), np.float32), [f"n{at}" for at in range(150)])
     text = run("index", "info", "--index", "i", server=False).stdout
-    assert "170: 20 in the forest, 150 added, 0 removed since" in text
+    assert "170: 20 in the base, 150 added, 0 removed since" in text
     assert "worth it: 150 items were added" in text
     assert "takes images of 16 x 16 x 3" in text
 

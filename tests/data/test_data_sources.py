@@ -17,7 +17,7 @@ def test_a_folder_lists_images_by_relative_path_and_first_level(photos):
     source = open_source(str(photos))
     assert isinstance(source, FolderSource)
     assert len(source) == 22
-    assert source.skipped == 1
+    assert source.notes == ["skipped 1 .txt"]
     assert class_counts(source) == {"cats": 12, "dögs": 10}
     assert source.key(0) == "cats/image 01.PNG"
     assert source.path(0).is_file()
@@ -37,7 +37,7 @@ def test_a_part_of_a_folder_keeps_keys_labels_and_order(photos):
     whole = open_source(str(photos))
     part = open_source(str(photos), only=["image 0?.*", "*.WEBP"])
     assert part.name == f"{photos.name}[image 0?.*,*.WEBP]"
-    assert (part.root, part.skipped) == (whole.root, whole.skipped)
+    assert (part.root, part.notes) == (whole.root, whole.notes)
     expected = [at for at, file in enumerate(whole.files) if "/image 0" in file or file.endswith(".WEBP")]
     assert len(expected) == 12
     assert part.files == [whole.files[at] for at in expected]

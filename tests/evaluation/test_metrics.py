@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import ae_search.nearest as nearest_room
+import ae_search.nearest.in_bulk as nearest_room
 from ae_search.evaluation.measures.metrics import Judged, NumberedLabels, average_precision
 from ae_search.nearest import NONE, top_k
 from ae_search.nearest.comparing import queries as as_queries

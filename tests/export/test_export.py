@@ -96,8 +96,9 @@ def test_zero_rows_are_refused(signatures, name, inputs):
 
 
 def test_decoding_is_pinned_to_the_cpu(tiny_export):
-    decoders = [node for f in _functions(tiny_export) for node in f.node_def if node.op == "DecodeImage"]
-    assert decoders
+    kinds = {"DecodeImage", "DecodeJpeg", "DecodeGif", "ScaleAndTranslate"}
+    decoders = [node for f in _functions(tiny_export) for node in f.node_def if node.op in kinds]
+    assert {node.op for node in decoders} == kinds
     assert all("CPU:0" in node.device for node in decoders)
 
 

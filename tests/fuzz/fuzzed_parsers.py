@@ -12,12 +12,11 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-from ae_search.index.search.where import compile_where
 from annoy import AnnoyIndex
 
 from ae_search.client.requests import card_of, latents_of
 from ae_search.client.rpc_errors import Asked
-from ae_search.contract import ModelCard
+from ae_search.contract import ModelCard, metadata_of, parse_where
 from ae_search.data.builtin import _read_idx
 from ae_search.errors import (
     AeSearchError,
@@ -30,8 +29,9 @@ from ae_search.exchange.parquet_file import malformed
 from ae_search.exchange.parquet_table import read_parquet
 from ae_search.image_file import check_image
 from ae_search.index.engine.annoy_nodes import Nodes
-from ae_search.index.items.names import Names, metadata_of
-from ae_search.index.store.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
+from ae_search.index.items.conditions import compile_conditions
+from ae_search.index.items.names import Names
+from ae_search.index.manifest import CURRENT, MANIFEST, Manifest, _with_digest, live_generation
 
 CARD = ModelCard(name="tiny", version=3, fingerprint="cd" * 32, image_shape=(4, 4, 1), latent_dim=4)
 ROWS = 2
@@ -119,7 +119,7 @@ def answer(data: bytes) -> None:
 def where(data: bytes) -> None:
     """A filter; what is accepted is SQL that SQLite takes."""
     try:
-        sql, values = compile_where(json.loads(data))
+        sql, values = compile_conditions(parse_where(json.loads(data)))
     except (ValueError, RecursionError):
         return
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:

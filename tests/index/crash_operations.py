@@ -35,7 +35,7 @@ def outcome(operation, before):
         after.fingerprint = _plan(operation, before)["fingerprint"]
     if operation.kind == "rebuild":
         pairs = zip(before.items.items(), _plan(operation, before)["latents"], strict=True)
-        after.items = {key: item._replace(latent=row) for (key, item), row in pairs}
+        after.items = {key: item._replace(latents=row[np.newaxis]) for (key, item), row in pairs}
     if operation.kind in ("build", "add", "update", "remove"):
         change = getattr(after, "add" if operation.kind == "build" else operation.kind)
         change(**_plan(operation, before)["arguments"])

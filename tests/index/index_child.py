@@ -21,8 +21,8 @@ from ae_search.contract import checked_items
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
 from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 
 NOBODY = 65534

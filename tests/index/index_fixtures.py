@@ -7,31 +7,34 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from index_items import CARD, DIM, clustered, small_block
 from index_oracle import Oracle
 
-from ae_search.contract import ModelCard
 from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, Resources
 from ae_search.index.items.changes import CHANGES, _digest_of
-from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
-__all__ = ["build", "card", "latents", "metric", "ready", "small", "small_templates", "templates"]
-
-DIM = 8
-CARD = ModelCard(name="tiny", version=1, fingerprint="ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM)
+# The values are for those who import them by name.
+__all__ = [
+    "CARD",
+    "DIM",
+    "build",
+    "card",
+    "clustered",
+    "latents",
+    "metric",
+    "ready",
+    "small",
+    "small_templates",
+    "templates",
+]
 
 
 def options_of(n_trees=4, *, jobs=-1, on_disk=None, **options):
     """Return options in one call: this file is imported by child processes, which know this folder alone."""
     return BuildOptions(AnnoyOptions(n_trees), resources=Resources(jobs, on_disk), **options)
-
-
-def clustered(count=600, dim=DIM, seed=7):
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(5, dim))
-    return (centres[rng.integers(5, size=count)] + 0.3 * rng.normal(size=(count, dim))).astype(np.float32)
 
 
 def build_at(path, rows, model=CARD, **options):
@@ -104,14 +107,7 @@ def ready(tmp_path, templates):
 @pytest.fixture(scope="session")
 def small_templates(tmp_path_factory):
     """Indexes of items that have all that an item can have, one for each metric, and what they must hold."""
-    rows = clustered(60, seed=11)
-    block = {
-        "latents": rows,
-        "keys": [f"key-{i}" if i % 7 else f"schlüssel/猫 {i}" for i in range(60)],
-        "labels": [None if i % 6 == 0 else f"label-{i % 5}" for i in range(60)],
-        "metadata": [None if i % 4 == 0 else {"n": i, "nested": {"ü": [1, None]}} for i in range(60)],
-        "thumbnails": [None if i % 3 else b"\xff\xd8 %d" % i for i in range(60)],
-    }
+    block = small_block()
     made = {}
     for name in ("angular", "euclidean"):
         path = tmp_path_factory.mktemp("small") / name

@@ -6,65 +6,90 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ae_search.index import LatentIndex
+from ae_search.contract import Index
 
 
 class Item(NamedTuple):
-    latent: np.ndarray
+    latents: np.ndarray  # [r, d]
     label: str | None
     metadata: dict
     thumbnail: bytes | None
+    digest: str | None = None
+
+    @property
+    def latent(self):
+        """The first one."""
+        return self.latents[0]
 
 
 class Oracle:
-    """The items in the order of their ids; an update gives an item a new one."""
+    """The items in the order of their ids.
 
-    def __init__(self, metric="angular", fingerprint="ab" * 32):
-        self.metric, self.fingerprint = metric, fingerprint
+    Args:
+        metric: "angular" or "euclidean".
+        fingerprint: That of the model.
+        moves: Whether an update gives an item a new id, behind all others.
+    """
+
+    def __init__(self, metric="angular", fingerprint="ab" * 32, *, moves=True):
+        self.metric, self.fingerprint, self.moves = metric, fingerprint, moves
         self.items = {}
+        self.calibration = {}
 
     @classmethod
-    def read(cls, index: LatentIndex):
-        oracle = cls(index.manifest.metric, index.model.fingerprint)
+    def read(cls, index: Index):
+        oracle = cls(index.metric, index.model.fingerprint)
+        oracle.calibration = index.calibration()
         names = list(index.items())
-        rows = index.latents([key for key, _, _ in names])
-        for row, (key, label, metadata) in zip(rows, names, strict=True):
-            oracle.items[key] = Item(row, label, metadata, index.thumbnail(key))
+        keys = [key for key, _, _ in names]
+        given = zip(names, index.all_latents(keys), index.digests(keys), strict=True)
+        for (key, label, metadata), rows, digest in given:
+            oracle.items[key] = Item(rows, label, metadata, index.thumbnail(key), digest)
         return oracle
 
     def copy(self):
         other = copy(self)
-        other.items = dict(self.items)
+        other.items, other.calibration = dict(self.items), dict(self.calibration)
         return other
 
-    def add(self, latents, keys, labels=None, *, metadata=None, thumbnails=None):
+    def add(self, latents, keys, labels=None, *, metadata=None, thumbnails=None, digests=None):
         none = [None] * len(keys)
-        rows = np.asarray(latents, np.float32)
-        given = zip(keys, rows, labels or none, metadata or none, thumbnails or none, strict=True)
-        for key, row, label, values, thumbnail in given:
+        given = zip(
+            keys,
+            _of_each(latents),
+            labels or none,
+            metadata or none,
+            thumbnails or none,
+            digests or none,
+            strict=True,
+        )
+        for key, rows, label, values, thumbnail, digest in given:
             assert key not in self.items
-            self.items[key] = Item(row, label, values or {}, thumbnail)
+            self.items[key] = Item(rows, label, values or {}, thumbnail, digest)
 
-    def update(self, keys, *, latents=None, labels=None, metadata=None, thumbnails=None):
+    def update(self, keys, *, latents=None, labels=None, metadata=None, thumbnails=None, digests=None):
+        rows = None if latents is None else _of_each(latents)
         for at, key in enumerate(keys):
-            old = self.items.pop(key)
+            old = self.items.pop(key) if self.moves else self.items[key]
             self.items[key] = Item(
-                old.latent if latents is None else np.asarray(latents[at], np.float32),
+                old.latents if rows is None else rows[at],
                 old.label if labels is None else labels[at],
                 old.metadata if metadata is None else metadata[at] or {},
                 old.thumbnail if thumbnails is None else thumbnails[at],
+                old.digest if digests is None else digests[at],
             )
 
     def remove(self, keys):
         for key in keys:
             del self.items[key]
 
-    def ranked(self, query, where=None):
-        """Return the keys of the items that meet a filter, nearest first, equal distances by id."""
-        keys = [key for key, item in self.items.items() if where is None or meets(where, key, item)]
-        if not keys:
-            return []
-        rows = np.array([self.items[key].latent for key in keys], np.float64)
+    def calibrate(self, name, values):
+        self.calibration[name] = dict(values)
+
+    def distances(self, query, keys):
+        """Return the squared distance of some items `[n]`, each by its nearest latent."""
+        counts = [len(self.items[key].latents) for key in keys]
+        rows = np.concatenate([self.items[key].latents for key in keys]).astype(np.float64)
         wide = np.asarray(query, np.float64)
         if self.metric == "angular":
             norms = np.sqrt((rows**2).sum(axis=1) * (wide**2).sum())
@@ -73,7 +98,14 @@ class Oracle:
         else:
             squares = ((rows - wide) ** 2).sum(axis=1)
         # Rounded, so that what is equal but for the order of the additions is equal here as well.
-        return [keys[at] for at in np.argsort(squares.round(12), kind="stable")]
+        return np.minimum.reduceat(squares, np.cumsum([0, *counts[:-1]])).round(12)
+
+    def ranked(self, query, where=None):
+        """Return the keys of the items that meet a filter, nearest first, equal distances by id."""
+        keys = [key for key, item in self.items.items() if where is None or meets(where, key, item)]
+        if not keys:
+            return []
+        return [keys[at] for at in np.argsort(self.distances(query, keys), kind="stable")]
 
     def difference(self, index):
         """Return the first thing that an index says otherwise, or None."""
@@ -85,18 +117,22 @@ class Oracle:
             return "len, keys or labels differ from items()"
         if index.model.fingerprint != self.fingerprint:
             return f"fingerprint {index.model.fingerprint}"
-        received = index.latents(keys)
-        for key, row in zip(keys, received, strict=True):
-            if row.tobytes() != self.items[key].latent.tobytes():
-                return f"latent of {key}"
+        if index.digests(keys) != [item.digest for item in self.items.values()]:
+            return f"digests {index.digests(keys)}"
+        if (received := index.calibration()) != self.calibration:
+            return f"calibration: expected {self.calibration}, received {received}"
+        pairs = zip(keys, index.latents(keys), index.all_latents(keys), strict=True)
+        for key, first, rows in pairs:
+            expected = self.items[key].latents
+            if first.tobytes() != expected[0].tobytes() or not np.array_equal(rows, expected):
+                return f"latents of {key}"
             if index.thumbnail(key) != self.items[key].thumbnail:
                 return f"thumbnail of {key}"
         return self._wrong_answer(index)
 
     def _wrong_answer(self, index):
-        rows = [item.latent for item in self.items.values()]
-        dim = index.manifest.latent_dim
-        queries = np.array([*rows[:2], *rows[-1:], np.linspace(-1, 1, dim)], np.float32)
+        rows = [item.latents[-1] for item in self.items.values()]
+        queries = np.array([*rows[:2], *rows[-1:], np.linspace(-1, 1, index.latent_dim)], np.float32)
         answers = index.search(queries, 7, exact=True, fingerprint=self.fingerprint)
         for query, found in zip(queries, answers, strict=True):
             if (received := [neighbour.key for neighbour in found]) != (expected := self.ranked(query)[:7]):
@@ -111,8 +147,14 @@ class Oracle:
         assert self.difference(index) is None
 
 
+def _of_each(latents):
+    """Return the latents `[r, d]` of each item."""
+    rows = np.asarray(latents, np.float32)
+    return list(rows if rows.ndim == 3 else rows[:, np.newaxis])
+
+
 def meets(where, key, item):
-    """Tell whether an item meets a filter, by what `compile_where` promises."""
+    """Tell whether an item meets a filter, by what `parse_where` promises."""
     own = {"key": key, "label": item.label}
     for name, tests in where.items():
         value = own[name] if name in own else item.metadata.get(name)

@@ -14,15 +14,25 @@ from index_oracle import Oracle
 from ae_search.errors import AeSearchError, ConfigurationError, IndexDamagedError
 from ae_search.index import IndexBuilder, LatentIndex
 
-IMMUTABLE = ["forest.ann", "manifest.json", "catalogue.sqlite", "names.bin"]
+IMMUTABLE = ["forest.ann", "manifest.json", "catalogue.sqlite", "names.bin", "owners.u32"]
 CHANGES = "changes.sqlite"
 QUERIES = clustered(3, seed=101)
 
 
+def built(path, name, seed, cut=140):
+    """Build an index of 150 items in five classes, those from a number on with three latents each."""
+    rows, labels = clustered(cut + 3 * (150 - cut), seed=seed), [f"label-{i % 5}" for i in range(150)]
+    keys = [f"{name}-{i}" for i in range(150)]
+    with IndexBuilder(path, CARD, build_options(n_trees=4)) as builder:
+        builder.add(rows[:cut], keys[:cut], labels[:cut])
+        builder.add(rows[cut:].reshape(-1, 3, 8), keys[cut:], labels[cut:])
+    return path
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """An index of 150 items, and changes of all kinds to it."""
-    path = build_at(tmp_path_factory.mktemp("corruption") / "index", clustered(150, seed=102))
+    """An index of 150 items, some with several latents, and changes of all kinds to it."""
+    path = built(tmp_path_factory.mktemp("corruption") / "index", "key", 102)
     with LatentIndex.open(path) as index:
         rows = clustered(40, seed=103)
         index.add(rows, [f"added-{i}" for i in range(40)], ["new"] * 40, metadata=[{"n": i} for i in range(40)])
@@ -53,7 +63,7 @@ def answers(path):
         found = [index.search(QUERIES, 9), index.search(QUERIES, 9, exact=True)]
         found.append(index.search(QUERIES, 9, where={"label": {"in": ["label-1", "new", "changed"]}}))
         pictures = [index.thumbnail(key) for key, _, _ in items]
-        return items, index.latents([key for key, _, _ in items]).tobytes(), found, pictures
+        return items, np.concatenate(index.all_latents([key for key, _, _ in items])).tobytes(), found, pictures
 
 
 def where_is(path, name):
@@ -164,9 +174,7 @@ def test_any_counter_gives_the_right_answers(path):
 
 @pytest.mark.parametrize("name", [*IMMUTABLE, CHANGES, "CURRENT", ".epoch"])
 def test_files_swapped_between_two_indexes(path, name, tmp_path):
-    other, rows = tmp_path / "other", clustered(150, seed=107)
-    with IndexBuilder(other, CARD, build_options(n_trees=4)) as builder:
-        builder.add(rows, [f"item-{i}" for i in range(150)])
+    other = built(tmp_path / "other", "item", 107, cut=130)
     with LatentIndex.open(other) as index:
         index.add(QUERIES[:1], ["only here"])
     before = [answers(path), answers(other)]
@@ -220,7 +228,7 @@ def _differs_in_values_only(truth, received):
     assert list(received.items) == list(truth.items)
     for key, item in received.items.items():
         if key.startswith("key-") and key != "key-1":
-            assert item.latent.tobytes() == truth.items[key].latent.tobytes()
+            assert item.latents.tobytes() == truth.items[key].latents.tobytes()
             assert item[1:] == truth.items[key][1:]
 
 

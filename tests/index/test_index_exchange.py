@@ -41,24 +41,6 @@ def test_parquet_and_back(index, tmp_path):
         assert again.model == index.model
 
 
-def test_parquet_as_others_read_it(index, tmp_path):
-    index.export(tmp_path / "all.parquet")
-    table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
-    assert table.column_names == ["key", "label", "metadata", "latent"]
-    row = table.filter(pyarrow.compute.equal(table["key"], "ü 猫")).to_pylist()[0]
-    assert (row["label"], json.loads(row["metadata"])) == (None, {"price": 1.5, "tags": ["a"]})
-    np.testing.assert_array_equal(np.float32(row["latent"]), index.latents(["ü 猫"])[0])
-
-
-def test_json_lines(index, tmp_path):
-    done = []
-    assert index.export(tmp_path / "all.jsonl", on_progress=done.append) == sum(done) == 301
-    rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert all(row.keys() <= {"id", "embedding", "label", "metadata", "more"} for row in rows)
-    assert [row["id"] for row in rows] == index.keys()
-    np.testing.assert_array_equal(np.float32([row["embedding"] for row in rows]), index.latents(index.keys()))
-
-
 @pytest.mark.parametrize("name", ["all.parquet", "all.jsonl"])
 def test_a_failed_export_leaves_the_old_file(index, tmp_path, name, monkeypatch):
     (tmp_path / name).write_text("old")

@@ -27,14 +27,6 @@ def test_info_and_verify(opened):
     assert all(check.fault is None for check in opened.verify())
 
 
-def test_duplicates(opened):
-    opened.add(opened.latents(["key-5"]), ["a copy"])
-    (group, *_) = opened.duplicates(1.0)
-    assert sorted(group.keys) == ["a copy", "key-5"]
-    with pytest.raises(ValueError, match="similarity"):
-        opened.duplicates(2.0)
-
-
 def test_export_and_import(opened, tmp_path):
     assert opened.export(tmp_path / "all.parquet") == 200
     with LatentIndex.import_(tmp_path / "all.parquet", tmp_path / "again") as again:

@@ -83,8 +83,8 @@ def bombs():
         "another head first.png": png(
             (30_000, 30_000), row=b"\0" * 30_001, before=chunk(b"abCd", struct.pack(">IIB", 1, 1, 8))
         ),
-        "150 frames.gif": gif((1000, 1000), 150 * [frame((1000, 1000))]),
-        "wide and high frames.gif": gif((1, 1), [frame((60_000, 1)), frame((1, 60_000))]),
+        "a wide frame beyond a high screen.gif": gif((1, 60_000), [frame((60_000, 1))]),
+        "a frame far off.gif": gif((9, 9), [patched(frame((9, 9)), (1, b"\xff\xff\xff\xff"))]),
         "a frame beyond the screen.gif": gif((1, 1), [patched(frame((9, 9)), (5, b"\xff\xff\xff\xff"))]),
         "a million comments.gif": gif((9, 9), [frame((9, 9))], before=b"!\xfe" + b"\1a" * 1_000_000 + b"\0"),
         "an empty comment hides.gif": gif((9, 9), [b"!\xfe\0", frame((9, 9))]),
@@ -94,7 +94,9 @@ def bombs():
         "lossy.webp": patched(lossy, (26, struct.pack("<HH", 16_383, 16_383))),
         "lossless.webp": patched(lossless, (21, largest_lossless)),
         "extended.webp": patched(extended, (24, b"\xff" * 6)),
-        "animated.webp": encoded(picture(), "WEBP", save_all=True, append_images=[picture(seed=1)]),
+        "animated.webp": patched(
+            encoded(picture(), "WEBP", save_all=True, append_images=[picture(seed=1)]), (24, b"\xff" * 6)
+        ),
         "bare.webp": lossless[:12] + lossless[20:],
         "sequential.jpg": jpeg((65_500, 65_500)),
         "progressive.jpg": jpeg((65_500, 65_500), progressive=True),

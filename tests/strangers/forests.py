@@ -12,7 +12,7 @@ from build_options import build_options
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
 from ae_search.index.items.changes import CHANGES, _digest_of
-from ae_search.index.store.manifest import MANIFEST, _with_digest
+from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
 DIM = 8
@@ -20,9 +20,9 @@ _HEAD = {"angular": 3, "euclidean": 4}
 _CHILD = {"angular": 1, "euclidean": 2}
 
 
-def build_index(path: Path, *, items=600, metric="angular", n_trees=4) -> Path:
-    """Build an index as its owner would; return its only generation."""
-    rows = np.random.default_rng(3).normal(size=(items, DIM)).astype(np.float32)
+def build_index(path: Path, *, items=600, metric="angular", n_trees=4, each=1) -> Path:
+    """Build an index as its owner would, of items with so many latents each; return its only generation."""
+    rows = np.random.default_rng(3).normal(size=(items, each, DIM)).astype(np.float32)
     card = ModelCard("tiny", 1, "ab" * 32, image_shape=(28, 28, 1), latent_dim=DIM, metric=metric)
     with IndexBuilder(path, card, build_options(n_trees=n_trees, jobs=1)) as builder:
         keys = [f"key-{at}" for at in range(items)]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.sqlite.database import connect
-from ae_search.index.store.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
 TEXT = b"what the user would not want to lose\n" * 8

@@ -83,7 +83,7 @@ def through_training(export, ordinary, hostile):
 
     first_images(open_source(str(ordinary[0].parent)), (16, 16, 3), 4)
     files = [file.relative_to(hostile[0].parent.parent).as_posix() for file in [*ordinary, *hostile]]
-    source = FolderSource("mixed", hostile[0].parent.parent, sorted(files), [None] * len(files), 0)
+    source = FolderSource("mixed", hostile[0].parent.parent, sorted(files), [None] * len(files))
     images, rise = rise_mib(lambda: readable_images(source, (16, 16, 3)))
     assert len(images) == len(ordinary)
     return {Path(key).name: reason for key, reason in images.damaged.items()}, rise

@@ -20,6 +20,7 @@ from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder, LatentIndex
 
 EVERYTHING = " ".join(HOSTILE.values())
+SOURCE = " ".join(STORABLE.values())
 MODEL_NAME = f"tiny {HOSTILE['newline']} {HOSTILE['colour']}"
 FORGED_INDEX = "\x1b[38;5;201mindex"
 
@@ -31,7 +32,7 @@ def template(tmp_path_factory):
     texts = list(STORABLE.values())
     rows = np.random.default_rng(0).normal(size=(len(texts), 8)).astype(np.float32)
     card = ModelCard(EVERYTHING, 1, "\x1b[2J\nab" + EVERYTHING, (16, 16, 3), 8)
-    with IndexBuilder(path, card, build_options(n_trees=3, jobs=1), sources=[EVERYTHING, FORGED]) as builder:
+    with IndexBuilder(path, card, build_options(n_trees=3, jobs=1), sources=[SOURCE, FORGED]) as builder:
         builder.add(rows, texts, texts[::-1], metadata=[{text: text} for text in texts])
         builder.add(rows, [f"{text} twin" for text in texts], texts)
     return path
@@ -63,8 +64,8 @@ def test_info(run, index):
     assert r"\x1b[2J\x1b[H" in lines[2] and rf"h\n{FORGED}" in lines[2] and r"\udcff\udc9b" in lines[2]
     told = json.loads(run("index", "info", "--index", index, "--json").stdout)
     assert told["model"]["name"] == EVERYTHING
-    assert told["sources"] == [EVERYTHING, FORGED]
-    assert told["path"] == str(index)
+    assert told["sources"] == [SOURCE, FORGED]
+    assert told["place"] == str(index)
 
 
 @pytest.mark.parametrize("name", STORABLE)

@@ -1,7 +1,7 @@
 """A run folder whose JSON was written by hand, cut short or damaged is refused in one sentence."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -87,3 +87,16 @@ def test_a_summary_that_is_cut_short_or_missing_is_said(tmp_path):
 def test_a_loss_beyond_all_bounds_is_still_a_figure(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY | {"loss": float("nan"), "best_loss": float("inf")}))
     assert read_summary(tmp_path)["best_loss"] == float("inf")
+
+
+def test_a_run_of_before_there_was_a_fit_goes_on_cropped(tmp_path):
+    """Its config.json has no such field."""
+    config = TrainingConfig("made/up", (16, 16, 3), fit="crop")
+    assert prepare_run(tmp_path / "run", config) is None
+    path = tmp_path / "run" / "config.json"
+    begun = json.loads(path.read_text())
+    del begun["fit"]
+    path.write_text(json.dumps(begun))
+    assert read_config(tmp_path / "run") == config
+    with pytest.raises(ConfigurationError, match="fit='crop' .now 'pad'"):
+        prepare_run(tmp_path / "run", replace(config, fit="pad"))

@@ -15,11 +15,10 @@ from ae_search.cli.index.options import (
     SourceName,
     Wait,
     check_recall,
-    named_source,
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
@@ -31,8 +30,10 @@ from ae_search.open_index import open_index
 
 
 @with_connection
+@with_source_flags
 def build(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     index: IndexPath,
     only: Only = None,
@@ -45,6 +46,7 @@ def build(
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
+    strict: Strict = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
@@ -54,7 +56,7 @@ def build(
     with damaged ones of another client; `ae-search index add` with the same SOURCE tries them again.
     """
     check_recall(recall)
-    images = named_source(source, only)
+    images = flags.open(source, only)
     options = BuildOptions(
         AnnoyOptions() if trees is None else AnnoyOptions(trees),
         seed,
@@ -63,24 +65,32 @@ def build(
         resources_of(jobs, deterministic, on_disk),
         wait,
     )
-    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata)
+    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata, strict=strict)
     _tell(index, report)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 def build_with_progress(
-    source: Source, encoder: Encoder, place: Path, options: BuildOptions, *, metadata: Path | None = None
+    source: Source,
+    encoder: Encoder,
+    place: Path,
+    options: BuildOptions,
+    *,
+    metadata: Path | None = None,
+    strict: bool = False,
 ) -> IndexReport:
     """Index a source while a progress bar runs on stderr."""
     from ae_search.indexing import index_source
 
     with progress("indexing", len(source)) as advance:
-        return index_source(source, encoder, place, options, metadata=metadata, on_progress=advance)
+        return index_source(source, encoder, place, options, metadata=metadata, strict=strict, on_progress=advance)
 
 
 @with_connection
+@with_source_flags
 def rebuild(
     connection: Connection,
+    flags: SourceFlags,
     index: IndexPath,
     sources: Annotated[
         list[str] | None,
@@ -110,7 +120,7 @@ def rebuild(
             return
         if not sources:
             say(f"reading the images from {', '.join(names)}", err=True)
-        images = [named_source(name) for name in names]
+        images = [(flags if sources else SourceFlags()).open(name) for name in names]
         resources = resources_of(jobs, deterministic, on_disk)
         with progress("rebuilding", len(opened)) as advance:
             report = rebuild_index(
@@ -125,3 +135,4 @@ def _tell(index: Path, report: IndexReport) -> None:
         f"{index}: {info.items} images of {info.model.name} version {info.model.version}, recall@10 "
         f"{info.recall:.3f} at effort {info.effort}, {len(report.damaged)} damaged images left out"
     )
+    tell_truncated(report.truncated)

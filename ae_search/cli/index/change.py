@@ -8,72 +8,97 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
+    DryRun,
     Jobs,
+    Match,
     MetadataLines,
     OnDisk,
     SourceName,
     Wait,
+    WhereText,
     check_recall,
-    named_source,
+    chosen_keys,
+    list_keys,
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only
+from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
 
 
 @with_connection
+@with_source_flags
 def add(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     index: IndexPath,
     only: Only = None,
     metadata: MetadataLines = None,
+    strict: Strict = False,
     wait: Wait = 0.0,
 ) -> None:
     """Add the images of SOURCE that the index does not have yet, including any that were left out before.
 
+    Images whose files have changed under the same key are counted, not encoded again; `ae-search index sync` does that.
     The exit code is 1 where the server refused images that can be decoded here.
     """
     from ae_search.indexing import add_source
 
-    images = named_source(source, only)
+    images = flags.open(source, only)
     with open_index(index) as opened:
         encoder = connection.encoder(opened.model.name)
         with progress("adding", len(images)) as advance:
-            report = add_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
+            report = add_source(
+                images, encoder, opened, metadata=metadata, strict=strict, on_progress=advance, wait_s=wait
+            )
         say(
             f"{index}: {report.changed} images added, {report.passed_over} were there already, "
             f"{len(report.damaged)} damaged images left out; {len(opened)} in all"
         )
+    tell_truncated(report.truncated)
+    if report.outdated:
+        changed = f"changed under the same key: {len(report.outdated)}, such as {report.outdated[0]}"
+        say(f"{changed}; `ae-search index sync {source} --index {index}` encodes them", err=True)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
 
 @with_connection
+@with_source_flags
 def update(
     connection: Connection,
+    flags: SourceFlags,
     source: SourceName,
     index: IndexPath,
+    where: WhereText = None,
+    match: Match = None,
     metadata: MetadataLines = None,
+    strict: Strict = False,
     wait: Wait = 0.0,
 ) -> None:
-    """Encode again the images of SOURCE that the index has, for pictures that have changed under the same key.
+    """Encode again the images of SOURCE that the index has, changed or not; only some by --where and --match.
 
-    The exit code is 1 where the server refused images that can be decoded here.
+    `ae-search index sync` finds those that have changed. The exit code is 1 where the server refused images that can
+    be decoded here.
     """
     from ae_search.indexing import update_source
 
-    images = named_source(source)
+    images = flags.open(source)
     with open_index(index) as opened:
+        among = set(chosen_keys(opened, where, match or ())) if where is not None or match else None
         encoder = connection.encoder(opened.model.name)
         with progress("updating", len(images)) as advance:
-            report = update_source(images, encoder, opened, metadata=metadata, on_progress=advance, wait_s=wait)
+            report = update_source(
+                images, encoder, opened, among=among, metadata=metadata, strict=strict, on_progress=advance, wait_s=wait
+            )
+        others = "are not in it" if among is None else "are not in it or were not chosen"
         say(
-            f"{index}: {report.changed} images updated, {report.passed_over} are not in it, "
+            f"{index}: {report.changed} images updated, {report.passed_over} {others}, "
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
         )
+    tell_truncated(report.truncated)
     tell_refused(report.refused, f"ae-search index update {source} --index {index}")
 
 
@@ -83,18 +108,34 @@ def remove(
     keys_from: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="Text file of more keys, one a line.")
     ] = None,
+    where: WhereText = None,
+    match: Match = None,
+    dry_run: DryRun = False,
     wait: Wait = 0.0,
 ) -> None:
-    """Take items out of the index: all of those named, or none if it lacks one of them."""
+    """Take items out of the index: all of those named, or none if it lacks one of them; or those chosen.
+
+    --where and --match choose items; with both, those that meet both.
+    """
     named = list(keys or [])
     if keys_from is not None:
         from ae_search.exchange import read_keys
 
         named += read_keys(keys_from)
-    if not named:
-        raise ConfigurationError("Name at least one KEY, or a file of them by --keys.")
+    choosing = where is not None or bool(match)
+    if bool(named) == choosing:
+        raise ConfigurationError(
+            "Name at least one KEY, or a file of them by --keys; or choose items by --where and --match, not both."
+        )
     with open_index(index) as opened:
-        opened.remove(named, wait_s=wait)
+        if choosing:
+            named = chosen_keys(opened, where, match or ())
+        if dry_run:
+            list_keys("remove", named)
+            say(f"{index}: {len(named)} items would be removed; {len(opened)} in all", err=True)
+            return
+        if named:
+            opened.remove(named, wait_s=wait)
         say(f"{index}: {len(named)} items removed; {len(opened)} in all")
 
 

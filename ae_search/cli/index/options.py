@@ -1,17 +1,33 @@
 """What the commands below `ae-search index` share."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ae_search.cli.terminal import say
-from ae_search.contract import ALL_CORES, Resources
-from ae_search.data import FolderSource, Source, open_source
+from ae_search.contract import ALL_CORES, Index, Resources, Where, parse_where
 from ae_search.errors import ConfigurationError
 
-SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="Built-in data set (fashion_mnist) or folder.")]
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folder, table (*.csv, *.parquet), tfrecord:GLOB, tfds:NAME/SPLIT, or built-in data set (fashion_mnist); "
+        "also in an object store (gs://, s3://).",
+    ),
+]
+WhereText = Annotated[
+    str | None,
+    typer.Option("--where", metavar="JSON", help='Only items such as \'{"label": "Bag", "price": {"lt": 20}}\'.'),
+]
+Match = Annotated[
+    list[str] | None,
+    typer.Option("--match", metavar="PATTERN", help="Only items whose keys match, such as 'cats/*'; repeatable."),
+]
 Wait = Annotated[
     float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Time to wait while another process writes DIR.")
 ]
@@ -36,6 +52,7 @@ OnDisk = Annotated[
         "memory.",
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be done, an item a line.")]
 Recall = Annotated[float, typer.Option(help="Recall@10 that queries are tuned to, above 0 and up to 1.")]
 
 
@@ -62,12 +79,37 @@ def check_recall(recall: float | None) -> None:
         raise ConfigurationError(f"--recall must be above 0 and at most 1. Received: {recall}.")
 
 
-def named_source(name: str, only: Sequence[str] | None = None) -> Source:
-    """Open a source, or the part of a folder with such file names, and tell what is passed over."""
-    source = open_source(name, only=only or ())
-    if isinstance(source, FolderSource) and source.skipped:
-        say(f"skipped {source.skipped} files that are no images", err=True)
-    return source
+def selected(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return the keys that match one of some patterns, as a shell has them; "*" stands for slashes too."""
+    return [key for key in keys if any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def parsed_where(text: str | None) -> Where | None:
+    """Read --where.
+
+    Raises:
+        ConfigurationError: It is no filter.
+    """
+    if text is None:
+        return None
+    try:
+        raw: Where = json.loads(text)
+        parse_where(raw)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--where {text}: {error}") from error
+    return raw
+
+
+def chosen_keys(index: Index, where: str | None, patterns: Sequence[str]) -> list[str]:
+    """Return the keys of the items that --where and --match choose; those of both where both are given."""
+    keys = index.keys(where=parsed_where(where))
+    return selected(keys, patterns) if patterns else keys
+
+
+def list_keys(what: str, keys: Iterable[str]) -> None:
+    """Print what would be done with some items, one a line."""
+    for key in keys:
+        say(f"{what} {key}")
 
 
 def tell_refused(refused: Mapping[str, str], again: str) -> None:

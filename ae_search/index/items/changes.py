@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 import threading
 import weakref
@@ -14,19 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, metadata_json, metadata_of
+from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, is_digest, metadata_json, metadata_of
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index.items.conditions import SqlCondition
 from ae_search.index.items.names import Name
+from ae_search.index.manifest import FileProof, Manifest
 from ae_search.index.sqlite.database import Database, blocks, connect, damage_named, ids_array
 from ae_search.index.sqlite.gate import within_sqlite
 from ae_search.index.sqlite.side_files import check_written
-from ae_search.index.store.manifest import FileProof, Manifest
 from ae_search.nearest.comparing import Ids, first_bad_row
 from ae_search.nearest.exact import Rough
 
 CHANGES = "changes.sqlite"
 CHANGES_FORMAT = 1
+CALIBRATION_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 # An item that was updated is removed under its old id and added under a new one; ids are never used again.
 _SCHEMA = f"""
@@ -116,6 +118,9 @@ class Changes:
         self._database.check_schema(_SCHEMA)
         if self._database.query("SELECT files FROM base") != [(_digest_of(manifest.files),)]:
             raise self._damaged("it belongs to another generation")
+        # Nothing else is read of them until somebody asks, or until the index is compacted.
+        self.sources()
+        self.calibration()
 
     def first(self) -> Delta:
         """Return all changes.
@@ -145,15 +150,31 @@ class Changes:
         rows = self._database.query("SELECT jpeg FROM added WHERE id = ?", (item,))
         return rows[0][0] if rows else None
 
+    def thumbnails(self) -> dict[int, bytes]:
+        """Return the JPEG of each added item that has one."""
+        return dict(self._database.query("SELECT id, jpeg FROM added WHERE jpeg NOT NULL"))
+
     def sources(self) -> list[str]:
-        """Return the names of the sources that items were added from."""
-        return [name for (name,) in self._database.query("SELECT name FROM sources ORDER BY rowid")]
+        """Return the names of the sources that items were added from.
+
+        Raises:
+            IndexDamagedError: One is no text.
+        """
+        names = [name for (name,) in self._database.query("SELECT name FROM sources ORDER BY rowid")]
+        if strange := [name for name in names if not isinstance(name, str)]:
+            raise self._damaged(f"source {strange[0]!r:.60}")
+        return names
 
     def calibration(self) -> dict[str, dict[str, Any]]:
-        """Return what was measured about the latents, by name."""
+        """Return what was measured about the latents, by name.
+
+        Raises:
+            IndexDamagedError: It is not what a writer writes.
+        """
         rows = self._database.query("SELECT name, json FROM calibration ORDER BY name")
-        if not all(isinstance(name, str) and isinstance(text, str) for name, text in rows):
-            raise self._damaged("calibration that is no text")
+        for name, text in rows:
+            if not isinstance(name, str) or not CALIBRATION_NAME.fullmatch(name) or text is None or not _is_json(text):
+                raise self._damaged(f"calibration {name!r:.60}")
         return {name: metadata_of(text) for name, text in rows}
 
     def check(self) -> None:
@@ -208,7 +229,8 @@ class Changes:
     def _latents(self, added: list[Any]) -> Latents:
         sizes = range(4 * self._dim, 4 * self._dim * MAX_LATENTS_PER_ITEM + 1, 4 * self._dim)
         for item, key, label, metadata, digest, blob in added:
-            is_text = isinstance(key, str) and isinstance(label, str | None) and isinstance(digest, str | None)
+            is_text = isinstance(key, str) and isinstance(label, str | None)
+            is_text = is_text and (digest is None or is_digest(digest))
             if not is_text or not _is_metadata(metadata) or not isinstance(blob, bytes) or len(blob) not in sizes:
                 raise self._damaged(f"item {item}")
         latents: Latents = np.frombuffer(b"".join(row[-1] for row in added), "<f4").reshape(-1, self._dim)
@@ -225,6 +247,14 @@ def _is_metadata(text: object) -> bool:
         return True
     try:
         return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_json(text: object) -> bool:
+    """Tell whether a text is metadata as a writer writes them."""
+    try:
+        return _is_metadata(text) and metadata_json("", metadata_of(str(text))) is not None
     except (ValueError, RecursionError):
         return False
 

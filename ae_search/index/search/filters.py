@@ -1,6 +1,6 @@
 """A filter on one snapshot: which of its items count."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from ae_search.nearest.exact import Rough
 # So many latents of 128 are compared exactly in about the time that Annoy takes for one query.
 _NARROW = 5_000
 _KEPT = 8
+_IDS_PER_BLOCK = 4096
 
 
 class Filter:
@@ -54,6 +55,12 @@ class Filter:
             return ids
         live: Ids = ids[np.frombuffer(self._delta.removed, np.uint8)[ids] == 0]
         return live
+
+    def live_ids(self) -> Iterator[list[int]]:
+        """Yield the ids of all items that count, ascending, in blocks."""
+        for ids in (self.base_ids, self._delta.matching(self._condition)):
+            for start in range(0, len(ids), _IDS_PER_BLOCK):
+                yield ids[start : start + _IDS_PER_BLOCK].tolist()
 
 
 def filter_of(snapshot: Snapshot, where: Where) -> Filter:

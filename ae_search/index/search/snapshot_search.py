@@ -121,8 +121,11 @@ class SnapshotSearch:
             numbers = self._candidates(row)
         if numbers is None:
             return None
-        found = sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))
-        return found if self._owners is None else self._items_of(found)
+        if self._owners is None:
+            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))
+        # The engine may have come across an item by another latent than its nearest.
+        every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
+        return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
 
     def _items_of(self, found: list[Found]) -> list[Found]:
         """Return the items of latents of the base, the nearest first, each by its nearest latent."""

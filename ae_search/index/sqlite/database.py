@@ -102,7 +102,8 @@ class Database:
         try:
             return read()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            # An error of decoding a text has no code.
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
         # A connection that only reads leaves it to one that may write. SQLite's own locks keep two from doing so at
         # once, and from doing so while the writer lives.

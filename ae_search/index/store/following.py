@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ae_search.errors import IndexDamagedError
 from ae_search.files import open_regular, write_atomically
+from ae_search.index.manifest import live_generation
 from ae_search.index.shortage import shortage_named
 from ae_search.index.store.generation import Generation
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.snapshot import Snapshot
 
 EPOCH = ".epoch"
@@ -149,6 +149,11 @@ class Follower:
         if snapshot is None:
             raise ValueError(f"The index {self._why_closed}.")
         return snapshot if self._epoch.is_still(snapshot.epoch) else self.look()
+
+    def check_open(self) -> None:
+        """Raise a ValueError where `snapshot` would for being closed."""
+        if self._snapshot is None:
+            raise ValueError(f"The index {self._why_closed}.")
 
     def look(self) -> Snapshot:
         """Look for changes whatever the counter says, and return the state of this moment; errors as in `snapshot`."""

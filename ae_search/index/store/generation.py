@@ -11,8 +11,8 @@ from ae_search.index.items.catalogue import CATALOGUE, Catalogue
 from ae_search.index.items.changes import CHANGES, Changes
 from ae_search.index.items.names import NAMES, Names
 from ae_search.index.items.owners import OWNERS, Owners
+from ae_search.index.manifest import MANIFEST, Manifest
 from ae_search.index.shortage import shortage_named
-from ae_search.index.store.manifest import MANIFEST, Manifest
 from ae_search.index.store.proof import check_files
 
 

@@ -22,8 +22,8 @@ from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
 from ae_search.index.items.changes import CHANGES, create_changes
 from ae_search.index.items.names import NAMES, NamesWriter
 from ae_search.index.items.owners import OWNERS, write_owners
+from ae_search.index.manifest import BuildPlan, Manifest
 from ae_search.index.options import BaseShape
-from ae_search.index.store.manifest import BuildPlan, Manifest
 from ae_search.index.store.place import make_live, next_generation
 from ae_search.index.store.proof import describe_file, prove_written, proved_files
 from ae_search.nearest.comparing import checked_rows

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ae_search.errors import AeSearchError, ConfigurationError, IndexBusyError
 from ae_search.files import LEFTOVER, discard, locked, make_folder, open_regular, remove_leftovers, write_atomically
+from ae_search.index.manifest import CURRENT, GENERATION, Manifest, live_generation
 from ae_search.index.store.following import EPOCH, changing
-from ae_search.index.store.manifest import CURRENT, GENERATION, Manifest, live_generation
 
 _LOCK = ".lock"
 _OURS = re.compile(rf"{re.escape(_LOCK)}|{re.escape(EPOCH)}|{CURRENT}|{GENERATION.pattern}|{LEFTOVER.pattern}")

@@ -18,9 +18,9 @@ from ae_search.index.engine import engine_of
 from ae_search.index.items.catalogue import CATALOGUE
 from ae_search.index.items.names import NAMES, Names
 from ae_search.index.items.owners import OWNERS, Owners
+from ae_search.index.manifest import FileProof, Manifest
 from ae_search.index.private_cache import private_cache
 from ae_search.index.shortage import unreadable
-from ae_search.index.store.manifest import FileProof, Manifest
 
 Identity = list[int | str]
 

@@ -1,6 +1,6 @@
 """What a search sees: one generation and the changes up to one moment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 from ae_search.contract import Items, Latents
 from ae_search.index.items.changes import Delta
 from ae_search.index.items.names import Name
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.generation import Generation
-from ae_search.index.store.manifest import live_generation
 from ae_search.nearest.comparing import Ids
 
 _ITEMS_PER_BLOCK = 4096
@@ -35,6 +35,11 @@ class Snapshot:
 
     def __len__(self) -> int:
         return self.manifest.items - self.delta.removed_count + len(self.delta)
+
+    @property
+    def has_several(self) -> bool:
+        """Whether an item may have several latents."""
+        return self.generation.owners is not None or self.delta.most_latents > 1
 
     def names(self, ids: Sequence[int]) -> list[Name]:
         """Return key, label and metadata of some ids."""
@@ -108,24 +113,35 @@ class Snapshot:
         for start in range(0, len(added), _ITEMS_PER_BLOCK):
             yield added[start : start + _ITEMS_PER_BLOCK]
 
-    def blocks(self, *, thumbnails: bool = True) -> Iterator[tuple[Latents, Items]]:
-        """Yield all items, by id: latents `[n, r, d]`, and what else they have, with or without their thumbnails."""
+    def added_thumbnails(self) -> dict[int, bytes]:
+        """Return the JPEG of each added item that has one, as far as it was not removed meanwhile."""
+        return self.generation.changes.thumbnails() if len(self.delta) else {}
+
+    def blocks(
+        self, *, thumbnails: bool = True, added: Mapping[int, bytes] | None = None
+    ) -> Iterator[tuple[Latents, Items]]:
+        """Yield all items, by id: latents `[n, r, d]`, and what else they have.
+
+        Args:
+            thumbnails: Whether to read thumbnails; without, they are None.
+            added: Those of the added items; None to read them on the way, where nobody can remove an item meanwhile.
+        """
         for ids in self.live_ids():
             if not ids:
                 continue
             if self.generation.owners is None and ids[0] < self.manifest.items:
-                yield self.latents(ids)[:, np.newaxis], self._items(ids, thumbnails)
+                yield self.latents(ids)[:, np.newaxis], self._items(ids, thumbnails, added)
                 continue
             # Items that follow each other and have as many latents.
             pairs = zip(ids, self.all_latents(ids), strict=True)
             for _, group in groupby(pairs, key=lambda pair: len(pair[1])):
                 some, latents = zip(*group, strict=True)
-                yield np.stack(latents), self._items(some, thumbnails)
+                yield np.stack(latents), self._items(some, thumbnails, added)
 
-    def _items(self, ids: Sequence[int], thumbnails: bool) -> Items:
+    def _items(self, ids: Sequence[int], thumbnails: bool, added: Mapping[int, bytes] | None) -> Items:
         """Return what some items have, all of the base or all added."""
         keys, labels, metadata = zip(*self.names(ids), strict=True)
-        pictures = self._thumbnails(ids) if thumbnails else [None] * len(ids)
+        pictures = self._thumbnails(ids, added) if thumbnails else [None] * len(ids)
         return Items(keys, labels, metadata, pictures, self.digests(ids))
 
     def digests(self, ids: Sequence[int]) -> list[str | None]:
@@ -133,10 +149,11 @@ class Snapshot:
         stored = self.generation.catalogue.digests([item for item in ids if item < self.manifest.items])
         return [stored.get(item) or self.delta.digests.get(item) for item in ids]
 
-    def _thumbnails(self, ids: Sequence[int]) -> list[bytes | None]:
+    def _thumbnails(self, ids: Sequence[int], added: Mapping[int, bytes] | None) -> list[bytes | None]:
         """Return the JPEG of each id, all of the base or all added."""
         if ids[0] >= self.manifest.items:
-            return [self.generation.changes.thumbnail(item) for item in ids]
+            read = self.generation.changes.thumbnail if added is None else added.get
+            return [read(item) for item in ids]
         stored = self.generation.catalogue.thumbnails(ids[0], ids[-1] + 1)
         return [stored.get(item) for item in ids]
 

@@ -1,6 +1,5 @@
 """Changes to an index: one writer at a time, each change whole or not at all."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -8,17 +7,15 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from ae_search.contract import Items, Latents, Metadata, checked_items
+from ae_search.contract import Items, Latents, Metadata, check_text, checked_items
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.items.changes import CALIBRATION_NAME, CHANGES, ChangesWriter
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import checked_rows
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class Writing:
         """Add items; see `LatentIndex.add`."""
         rows = list(checked_rows(latents, keys, self.snapshot.manifest.latent_dim))
         items = checked_items(keys, labels, metadata, thumbnails, digests)
+        if source is not None:
+            check_text(source, "Sources")
         if known := self.snapshot.ids_of(items.keys):
             raise ConfigurationError(
                 f"The index has an item {next(iter(known))!r} already; update it, or remove it first."
@@ -89,10 +88,12 @@ class Writing:
 
     def calibrate(self, name: str, values: Metadata) -> None:
         """Store what was measured about the latents; see `LatentIndex.calibrate`."""
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not CALIBRATION_NAME.fullmatch(name):
             raise ValueError(
                 f"Calibration is named by 1 to 64 letters, digits, dots, dashes and _. Received: {name!r:.80}."
             )
+        if values is None:
+            raise ValueError(f"The calibration {name!r} must be an object with texts as names. Received: None.")
         self.changes.calibrate(name, values)
 
     def _ids(self, keys: Sequence[str]) -> list[int]:

@@ -9,10 +9,10 @@ from ae_search.contract import ModelRef, OnItems, Origin, Resources, no_progress
 from ae_search.errors import IndexDamagedError
 from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import KeyTwiceError
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.generation_writer import GenerationWriter, disk_errors, new_generation
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 from ae_search.index.store.snapshot import newest
 

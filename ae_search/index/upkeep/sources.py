@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ae_search.errors import ConfigurationError
 from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
-from ae_search.index.store.manifest import live_generation
 from ae_search.index.store.place import sole_writer
 from ae_search.index.store.snapshot import newest
 

@@ -8,9 +8,9 @@ import numpy as np
 from ae_search.contract import Check
 from ae_search.errors import AeSearchError, IndexDamagedError
 from ae_search.index.items.changes import CHANGES
+from ae_search.index.manifest import MANIFEST, live_generation
 from ae_search.index.shortage import ShortageError, shortage_named
 from ae_search.index.store.generation import Generation
-from ae_search.index.store.manifest import MANIFEST, live_generation
 from ae_search.index.store.proof import check_files
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import compare, queries

@@ -1,13 +1,12 @@
+"""Which items meet a filter, and which filters are refused."""
+
 import itertools
 
 import numpy as np
 import pytest
-from build_options import build_options
-from index_fixtures import *  # noqa: F403
-from index_fixtures import CARD, clustered
-from index_oracle import Oracle, meets
-
-from ae_search.index import IndexBuilder, LatentIndex
+from guests import oracle_of
+from index_items import clustered
+from index_oracle import Item, meets
 
 DROP = "'; DROP TABLE items; --"
 ODD_TEXTS = ["", "'", '"', "%", "_", ";", DROP, "a'b\"c%d", "ü", "猫", "🙂", "5", "1", "true", "null"]
@@ -32,15 +31,15 @@ def odd_items(rows):
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    """An index with such items in the forest and in the delta, some of both removed or updated."""
-    path, oracle = tmp_path_factory.mktemp("odd") / "index", Oracle()
+def odd(guest):
+    """An index with such items in the base and added ones, some of both removed or updated."""
+    place, oracle = guest.place(), oracle_of(guest)
     first, second = odd_items(clustered(150, seed=61)), odd_items(clustered(90, seed=62))
     second["keys"] = [f"more {key}" for key in second["keys"]]
-    with IndexBuilder(path, CARD, build_options(n_trees=3)) as builder:
+    with guest.build(place) as builder:
         builder.add(**first)
     oracle.add(**first)
-    with LatentIndex.open(path) as index:
+    with guest.open(place) as index:
         for change, arguments in (
             ("add", second),
             ("remove", {"keys": [*first["keys"][3:20], *second["keys"][30:40]]}),
@@ -137,19 +136,19 @@ def test_field_names(odd, name):
         ("number", 2.0**70),
     ],
 )
-def test_what_json_escapes(tmp_path, field, value):
-    rows, oracle = clustered(7, seed=64), Oracle()
+def test_what_json_escapes(guest, field, value):
+    rows, oracle, place = clustered(7, seed=64), oracle_of(guest), guest.place()
     texts = ["tab\there\n", "\x7f\u2028", "\\u0000", "\\u0041", "A"]
     metadata = [{"text": text, "tab\there": 1} for text in texts] + [{"line\nfeed": 1}, {"number": 2**70}]
     block = {"latents": rows, "keys": list("abcdefg"), "metadata": metadata}
-    with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=2)) as builder:
+    with guest.build(place) as builder:
         # SQLite ends a text at NUL, and would find "a" where "a, NUL, b" is.
         for cut in ({"text": "a\0b"}, {"a\0b": 1}, {"deep": [{"text": "\\\0"}]}):
             with pytest.raises(ValueError, match="NUL"):
                 builder.add(rows[:1], ["cut"], metadata=[cut])
         builder.add(**block)
     oracle.add(**block)
-    with LatentIndex.open(tmp_path / "index") as index:
+    with guest.open(place) as index:
         try:
             found = index.search(QUERY, where={field: value})[0]
         except ValueError:
@@ -211,10 +210,23 @@ def test_a_field_name_with_nul(odd):
 
 
 def test_the_oracle_knows_what_it_is_asked():
-    """`meets` shares no code with the SQL, so it is held to the words of `compile_where` here."""
-    from index_oracle import Item
-
-    item = Item(np.zeros(1), "Bag", {"price": 5, "sold": True, "none": None}, None)
+    """`meets` shares no code with an index, so it is held to the words of `parse_where` here."""
+    item = Item(np.zeros((1, 1)), "Bag", {"price": 5, "sold": True, "none": None}, None)
     good = [{"label": "Bag"}, {"price": {"lt": 20, "gte": 5}}, {"none": None}, {"absent": None}, {"sold": True}]
     bad = [{"label": None}, {"price": {"lt": 5}}, {"sold": 1}, {"price": "5"}, {"label": "Bag", "price": 6}]
     assert [meets(where, "key", item) for where in good + bad] == [True] * 5 + [False] * 5
+
+
+def test_keys_of_the_items_that_meet_a_filter(guest):
+    place = guest.place()
+    with guest.build(place) as builder:
+        builder.add(clustered(6), list("abcdef"), ["x", "y"] * 3, metadata=[{"n": n} for n in range(6)])
+    with guest.open(place) as index:
+        index.add(clustered(2, seed=9), ["g", "h"], ["x", "y"], metadata=[{"n": 6}, {"n": 7}])
+        index.remove(["c", "h"])
+        index.update(["a"], metadata=[{"n": 9}])
+        assert index.keys(where={"label": "x"}) == ["e", "g", "a"]
+        assert index.keys(where={"n": {"gte": 4}, "label": {"in": ["x", "y"]}}) == ["e", "f", "g", "a"]
+        assert index.keys(where={"label": "z"}) == []
+        with pytest.raises(ValueError, match="may use"):
+            index.keys(where={"label": {"like": "x"}})

@@ -1,16 +1,11 @@
 """k items come back whenever k meet the filter, however few and far they are."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from build_options import build_options
-from index_fixtures import *  # noqa: F403
-from index_fixtures import CARD, clustered
-from index_oracle import Oracle
-
-from ae_search.index import IndexBuilder, LatentIndex
+from guests import oracle_of
+from index_items import CARD, clustered
 
 COUNT = 2000
 ROWS = clustered(COUNT + 300, seed=71)
@@ -20,10 +15,10 @@ QUERIES = (np.random.default_rng(73).normal(size=(70, 8)) * 0.3 + 3.0).astype(np
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(guest):
     indexes = {}
     for metric in ("angular", "euclidean"):
-        path, oracle = tmp_path_factory.mktemp("filtered") / metric, Oracle(metric)
+        place, oracle = guest.place(), oracle_of(guest, metric)
         rows = np.concatenate([ROWS[:COUNT], FAR[:30]])
         block = {
             "latents": rows,
@@ -31,19 +26,19 @@ def made(tmp_path_factory):
             "labels": ["far" if i >= COUNT else "common" for i in range(len(rows))],
             "metadata": [{"n": i, "rare": i % 100 == 7, "half": i % 2} for i in range(len(rows))],
         }
-        with IndexBuilder(path, replace(CARD, metric=metric), build_options(n_trees=4, recall=0.9)) as builder:
+        with guest.build(place, replace(CARD, metric=metric), recall=0.9) as builder:
             builder.add(**block)
         oracle.add(**block)
-        indexes[metric] = path, oracle
+        indexes[metric] = place, oracle
     return indexes
 
 
-@pytest.fixture(params=["forest", "forest and delta"])
-def filled(request, made, metric, tmp_path):
-    path, oracle = made[metric]
-    path, oracle = shutil.copytree(path, tmp_path / "index"), oracle.copy()
-    with LatentIndex.open(path) as index:
-        if request.param == "forest and delta":
+@pytest.fixture(params=["as built", "changed since"])
+def filled(request, guest, made, metric):
+    place, oracle = made[metric]
+    place, oracle = guest.copied(place), oracle.copy()
+    with guest.open(place) as index:
+        if request.param == "changed since":
             more = {
                 "latents": np.concatenate([ROWS[COUNT:], FAR[30:]]),
                 "keys": [f"more-{i}" for i in range(330)],
@@ -65,7 +60,7 @@ def keys(answers):
 @pytest.mark.parametrize("k", [1, 12])
 @pytest.mark.parametrize("where", [{"label": "far"}, {"rare": True}, {"n": {"gte": 1990, "lt": 2000}}], ids=str)
 def test_rare_items_are_all_found_and_the_nearest_of_them(filled, where, k):
-    """Too few of the forest's candidates meet the filter, so all that meet it are compared."""
+    """An engine comes across too few of them by itself."""
     index, oracle = filled
     expected = [oracle.ranked(query, where)[:k] for query in QUERIES[:5]]
     assert min(map(len, expected)) == min(k, len(oracle.ranked(QUERIES[0], where))) >= min(k, 10)
@@ -78,7 +73,7 @@ def test_rare_items_are_all_found_and_the_nearest_of_them(filled, where, k):
 
 @pytest.mark.parametrize("k", [1, 10, 5000])
 @pytest.mark.parametrize("where", [{"half": 1}, {"n": {"gte": 300}}, {"label": "common", "half": 0}], ids=str)
-def test_wide_filters_return_as_many_as_there_are(filled, where, k):
+def test_wide_filters_return_as_many_as_there_are(guest, filled, where, k):
     index, oracle = filled
     met = [oracle.ranked(query, where) for query in QUERIES[:5]]
     for options in ({}, {"effort": 1}, {"effort": 100_000}):
@@ -86,7 +81,7 @@ def test_wide_filters_return_as_many_as_there_are(filled, where, k):
         for row, all_met in zip(found, met, strict=True):
             assert len(row) == len(set(row)) == min(k, len(all_met))
             assert set(row) <= set(all_met)
-    assert keys(index.search(QUERIES[:5], k, where=where, effort=10**9)) == [row[:k] for row in met]
+    assert keys(index.search(QUERIES[:5], k, where=where, effort=guest.exhaustive)) == [row[:k] for row in met]
     assert keys(index.search(QUERIES[:5], k, where=where, exact=True)) == [row[:k] for row in met]
 
 
@@ -130,20 +125,3 @@ def test_by_key_under_a_filter(filled):
     for where in ({"label": "far"}, {"rare": True}):
         expected = [key for key in oracle.ranked(oracle.items["key-2015"].latent, where) if key != "key-2015"][:9]
         assert [n.key for n in index.search_by_key("key-2015", 9, where=where)] == expected
-
-
-def test_a_change_while_a_search_is_under_way(filled, monkeypatch):
-    """The item met the filter before and meets it afterwards, so it must not be missing in between."""
-    from ae_search.index.items.changes import Delta
-
-    index, _ = filled
-    index.add(QUERIES[:1], ["moving"], ["far"])
-    matching = Delta.matching
-
-    def meanwhile(delta, condition):
-        with LatentIndex.open(index.path) as writer:
-            writer.update(["moving"], thumbnails=[b"new"])
-        return matching(delta, condition)
-
-    monkeypatch.setattr(Delta, "matching", meanwhile)
-    assert keys(index.search(QUERIES[0], 1, where={"label": "far"})) == [["moving"]]

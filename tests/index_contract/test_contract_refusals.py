@@ -5,13 +5,10 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from build_options import build_options
-from index_fixtures import *  # noqa: F403
-from index_fixtures import CARD, clustered
+from index_items import CARD, clustered
 
-from ae_search.contract import MAX_METADATA_BYTES
+from ae_search.contract import MAX_METADATA_BYTES, MAX_TEXT_BYTES
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index import IndexBuilder, LatentIndex
 
 NEW = clustered(3, seed=29)
 
@@ -67,6 +64,7 @@ WRONG_ITEMS = {
     "object in metadata": ({"metadata": [None, {"x": Unreadable()}, None]}, ValueError, "{1}.*JSON"),
     "bytes in metadata": ({"metadata": [None, {"x": b"y"}, None]}, ValueError, "{1}.*JSON"),
     "endless metadata": ({"metadata": [None, nested(100_000), None]}, ValueError, "{1}.*JSON"),
+    "long label": ({"labels": ["ü" * (MAX_TEXT_BYTES // 2) + "x", None, None]}, ConfigurationError, "8192 bytes"),
     "large metadata": ({"metadata": [None, {"x": "y" * MAX_METADATA_BYTES}, None]}, ValueError, "{1}.*1048576 bytes"),
 }
 
@@ -78,9 +76,9 @@ def metric():
 
 
 @pytest.fixture
-def opened(small):
-    path, oracle = small
-    with LatentIndex.open(path) as index, LatentIndex.open(path) as reader:
+def opened(guest, small):
+    place, oracle = small
+    with guest.open(place) as index, guest.open(place) as reader:
         more = {"latents": clustered(5, seed=31), "keys": [f"added-{i}" for i in range(5)]}
         gone = ["added-4", "key-9"]
         index.add(**more)
@@ -91,14 +89,12 @@ def opened(small):
 
 
 @pytest.fixture
-def unchanged(opened):
+def unchanged(guest, opened):
     """Hold that nothing changes, for any reader, and that the next change goes through."""
     index, reader, oracle = opened
-    counter = (index.path / ".epoch").read_bytes()
     yield index
-    assert (index.path / ".epoch").read_bytes() == counter
     oracle.check(reader)
-    with LatentIndex.open(index.path) as fresh:
+    with guest.open(index.place) as fresh:
         oracle.check(fresh)
     good = {"latents": NEW, "keys": ["a", "b", "c"], "labels": ["x", None, ""]}
     index.add(**good)
@@ -127,6 +123,7 @@ KEYS = {
     "bytes": (["a", b"b", "c"], TypeError, "b'b' of type bytes"),
     "NUL": (["a", "b\0", "c"], ConfigurationError, r"NUL; rename 'b\\x00'"),
     "surrogate": (["a", "b\udcff", "c"], ConfigurationError, r"Unicode text; rename 'b\\udcff'"),
+    "long": (["a", "b", "ü" * (MAX_TEXT_BYTES // 2) + "c"], ConfigurationError, "8192 bytes as UTF-8.*8193"),
 }
 
 
@@ -173,27 +170,28 @@ def test_thumbnails_that_are_no_bytes(unchanged, thumbnail):
         unchanged.add(NEW, ["a", "b", "c"], thumbnails=[b"1", thumbnail, None])
 
 
-def test_latents_of_a_model_that_was_replaced(opened):
+def test_latents_of_a_model_that_was_replaced(guest, opened):
     index, _, _ = opened
-    with IndexBuilder(
-        index.path, replace(CARD, fingerprint="cd" * 32, version=2), build_options(n_trees=2, replace=True)
-    ) as builder:
+    with guest.build(index.place, replace(CARD, fingerprint="cd" * 32, version=2), replace=True) as builder:
         builder.add(NEW, ["a", "b", "c"])
     with pytest.raises(ModelMismatchError, match="version 2"):
         index.add(NEW, ["d", "e", "f"])
     with pytest.raises(ModelMismatchError, match="version 2"):
         index.update(["a"], latents=NEW[:1])
-    with LatentIndex.open(index.path) as fresh:
+    with pytest.raises(ModelMismatchError, match="version 2"):
+        index.calibrate("null", {"mean": 0.5})
+    with guest.open(index.place) as fresh:
         assert fresh.keys() == ["a", "b", "c"]
         # What is taken out needs no model.
         index.remove(["b"])
         assert fresh.keys() == ["a", "c"]
 
 
-def test_a_refused_block_changes_nothing(tmp_path, card, latents):
+def test_a_refused_block_changes_nothing(guest, latents):
+    place = guest.place()
     broken = latents[:3].copy()
     broken[1, 2] = np.nan
-    with IndexBuilder(tmp_path / "index", card) as builder:
+    with guest.build(place) as builder:
         builder.add(latents[:2], ["a", "b"], ["x", None], thumbnails=[b"1", None])
         with pytest.raises(ConfigurationError, match="'a'"):
             builder.add(latents[2:4], ["c", "a"])
@@ -216,19 +214,20 @@ def test_a_refused_block_changes_nothing(tmp_path, card, latents):
         with pytest.raises(ValueError, match=r"metadata of 'c'.*JSON"):
             builder.add(latents[:1], ["c"], metadata=[{"x": float("nan")}])
         builder.add(latents[2:3], ["c"], metadata=[{"x": 1}])
-    with LatentIndex.open(tmp_path / "index") as index:
+    with guest.open(place) as index:
         assert (index.keys(), index.labels()) == (["a", "b", "c"], ["x", None, None])
-        assert [n.id for n in index.search(latents[2], 3, exact=True)[0]][0] == 2
+        assert index.search(latents[2], 3, exact=True)[0][0].key == "c"
         assert [metadata for _, _, metadata in index.items()] == [{}, {}, {"x": 1}]
         assert (index.thumbnail("a"), index.thumbnail("c")) == (b"1", None)
 
 
-def test_a_block_refused_for_its_thumbnails_changes_nothing(tmp_path, card, latents):
-    with IndexBuilder(tmp_path / "index", card, build_options(n_trees=2)) as builder:
+def test_a_block_refused_for_its_thumbnails_changes_nothing(guest, latents):
+    place = guest.place()
+    with guest.build(place) as builder:
         builder.add(latents[:1], ["a"])
         with pytest.raises(TypeError, match="Thumbnails must be bytes"):
             builder.add(latents[1:3], ["b", "c"], thumbnails=[None, Unreadable()])
         builder.add(latents[3:4], ["d"])
-    with LatentIndex.open(tmp_path / "index") as index:
+    with guest.open(place) as index:
         assert index.keys() == ["a", "d"]
         assert "b" not in index

@@ -1,12 +1,10 @@
 """Groups of items that are almost the same, against all pairs in NumPy."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from index_fixtures import *  # noqa: F403
+from index_items import clustered
 
-from ae_search.index import LatentIndex
+pytestmark = pytest.mark.needs("duplicates")
 
 
 def components(latents, similarity):
@@ -40,12 +38,11 @@ def rows():
     return rows
 
 
-@pytest.mark.parametrize("metric", ["angular", "euclidean"])
 @pytest.mark.parametrize("similarity", [0.9, 0.999, 1.0])
-def test_groups_are_those_of_all_pairs(build, card, rows, metric, similarity):
+def test_groups_are_those_of_all_pairs(guest, make, rows, metric, similarity):
     if metric == "euclidean":
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)  # where both metrics have the same neighbours
-    with LatentIndex.open(build(rows=rows, model=replace(card, metric=metric), recall=1.0)) as index:
+    with guest.open(make(rows, metric=metric, recall=1.0)) as index:
         done = []
         found = index.duplicates(similarity, on_progress=done.append)
         assert sum(done) == 200
@@ -54,31 +51,23 @@ def test_groups_are_those_of_all_pairs(build, card, rows, metric, similarity):
     assert all(similarity - 1e-6 <= group.similarity <= 1.0 for group in found)
 
 
-def test_added_and_removed_items_count_as_they_are(build, rows):
-    with LatentIndex.open(build(rows=rows[:100])) as index:
+def test_added_and_removed_items_count_as_they_are(guest, make, rows):
+    with guest.open(make(rows[:100])) as index:
         index.remove([f"key-{at}" for at in range(20, 59)])
         index.add(rows[[3, 150]], ["again", "single"])
         found = index.duplicates(0.9999)
     assert [group.keys for group in found[1:2]] == [["key-3", "key-59", "again"]]
 
 
-def test_many_equal_items_are_searched_for_a_few_at_a_time(build, monkeypatch):
-    monkeypatch.setattr("ae_search.index.upkeep.duplicates._FOUND_AT_A_TIME", 100)
-    rows = np.repeat(np.eye(2, 8, dtype=np.float32), 150, axis=0)
-    with LatentIndex.open(build(rows=rows)) as index:
-        found = index.duplicates(0.9)
-    assert [len(group.keys) for group in found] == [150, 150]
-
-
-def test_an_index_without_copies_has_no_groups(build):
+def test_an_index_without_copies_has_no_groups(guest, make):
     rows = np.eye(8, dtype=np.float32)
-    with LatentIndex.open(build(rows=rows)) as index:
+    with guest.open(make(rows)) as index:
         assert index.duplicates(0.5) == []
         index.remove(index.keys())
         assert index.duplicates(0.5) == []
 
 
 @pytest.mark.parametrize("similarity", [0.0, -1.0, 1.1, float("nan")])
-def test_similarity_out_of_range(build, similarity):
-    with LatentIndex.open(build()) as index, pytest.raises(ValueError, match="similarity"):
+def test_similarity_out_of_range(guest, make, similarity):
+    with guest.open(make(clustered(5))) as index, pytest.raises(ValueError, match="similarity"):
         index.duplicates(similarity)

@@ -198,8 +198,8 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
     if not all(isinstance(point, dict) for point in points) or not all(isinstance(name, str) for name in sources):
         raise ValueError("'recall_curve' must hold objects and 'sources' texts")
     engine, items = _engine(raw), whole_of(raw, "items", 0)
-    most = whole_of(raw, "most_latents", 1, MAX_LATENTS_PER_ITEM)
-    latents = whole_of(raw, "latents", items, most * items)
+    most = whole_of(raw, "most_latents", 1, MAX_LATENTS_PER_ITEM if items else 1)
+    latents = whole_of(raw, "latents", items and items - 1 + most, most * items)
     return {
         "model": ModelRef(text_of(model, "name"), whole_of(model, "version", 1), text_of(model, "fingerprint")),
         "image_shape": _image_shape(raw),

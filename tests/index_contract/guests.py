@@ -1,0 +1,106 @@
+"""Who keeps the contract of an index: each engine and each kind of place is a guest of the same tests.
+
+Another guest: write a class as below and add it to `GUESTS`. What it does not promise, it names in `missing`; the tests
+that need it are left out then, and `test_contract_missing.py` holds that the index says so.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from build_options import build_options
+from index_items import CARD
+from index_oracle import Oracle
+
+from ae_search.contract import Builder, Index, Origin
+from ae_search.open_index import build_index, open_index
+
+_CHILD = Path(__file__).with_name("contract_child.py")
+_ROOT = str(Path(__file__).parents[2])
+
+
+class Guest(Protocol):
+    """One engine at one kind of place.
+
+    Attributes:
+        name: For the ids of tests.
+        missing: Names of the promises that it does not keep, those that `@pytest.mark.needs` names.
+        exhaustive: An effort that looks at everything.
+        oracle_options: How its ids go; see `Oracle`.
+    """
+
+    name: str
+    missing: frozenset[str]
+    exhaustive: int
+    oracle_options: dict
+
+    def place(self) -> str:
+        """Return a place where nothing is yet."""
+
+    def build(self, place: str, card: Origin = CARD, *, sources=(), **options) -> Builder:
+        """Return a builder; options are `recall`, `seed`, `replace`, `wait_s` and `jobs`."""
+
+    def open(self, place: str) -> Index:
+        """Open what is at a place."""
+
+    def copied(self, place: str) -> str:
+        """Return another place with the same index."""
+
+
+class AnnoyInFolder:
+    """The local index, with Annoy."""
+
+    name = "annoy"
+    missing = frozenset()
+    exhaustive = 10**6
+    oracle_options = {"moves": True}
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._new_folder = new_folder
+
+    def place(self):
+        return str(self._new_folder() / "index")
+
+    def build(self, place, card=CARD, *, sources=(), **options):
+        return build_index(place, card, build_options(**{"n_trees": 3, "jobs": 1, **options}), sources=sources)
+
+    def open(self, place):
+        return open_index(place)
+
+    def copied(self, place):
+        return str(shutil.copytree(place, self.place()))
+
+
+GUESTS = (AnnoyInFolder,)
+
+
+def oracle_of(guest, metric="angular", **options) -> Oracle:
+    """Return an empty oracle for a guest."""
+    return Oracle(metric, **guest.oracle_options, **options)
+
+
+@contextmanager
+def child(place):
+    """Open a place in another process; yields a function that calls a method there and returns what came as JSON."""
+    environment = {**os.environ, "PYTHONPATH": _ROOT}
+    command = [sys.executable, str(_CHILD), str(place)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+
+        def ask(method, *arguments, **options):
+            process.stdin.write(json.dumps([method, arguments, options]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield ask
+        finally:
+            process.kill()

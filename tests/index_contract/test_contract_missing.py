@@ -1,0 +1,42 @@
+"""What a guest does not promise, it refuses; what it promises, it does."""
+
+import numpy as np
+import pytest
+from guests import GUESTS
+from index_items import CARD, clustered
+
+from ae_search.errors import AeSearchError
+
+NEW = clustered(6, seed=3)
+
+# Each promise that a guest may do without, asked for once.
+ASKED = {
+    "several latents": lambda index, folder: index.add(NEW.reshape(2, 3, 8), ["a", "b"]),
+    "calibration": lambda index, folder: index.calibrate("null", {"mean": 0.5}),
+    "rebuilding": lambda index, folder: rebuilt(index),
+    "duplicates": lambda index, folder: index.duplicates(),
+    "export": lambda index, folder: index.export(folder / "all.jsonl"),
+}
+
+
+def rebuilt(index):
+    with index.rebuilding(CARD) as writer:
+        writer.add(NEW[:1], ["new"])
+
+
+@pytest.mark.parametrize("promise", ASKED)
+def test_a_promise_is_kept_or_refused(guest, make, promise, tmp_path):
+    with guest.open(make(clustered(20))) as index:
+        if promise not in guest.missing:
+            ASKED[promise](index, tmp_path)
+            return
+        before = index.keys()
+        with pytest.raises(AeSearchError):
+            ASKED[promise](index, tmp_path)
+        assert index.keys() == before
+        assert len(index.search(np.ones(8), 20)[0]) == 20
+
+
+def test_every_missing_promise_can_be_asked_for():
+    for guest in GUESTS:
+        assert guest.missing <= set(ASKED), guest.name
