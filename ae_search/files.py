@@ -28,7 +28,7 @@ _KINDS = (
 # As `tempfile.mkdtemp` names what `write_atomically` and `new_folder` work in; it stays when the process is killed.
 _PREFIX = ".tmp-"
 # HDF5, SQLite and TensorFlow keep the number of the error to themselves.
-_FULL = re.compile(r"no space left on device|disk is full|quota exceeded", re.IGNORECASE)
+_FULL = re.compile(r"no space left on device|disk (?:is )?full|quota exceeded", re.IGNORECASE)
 LEFTOVER = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}")
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from ae_search.contract import Encoder, Index, Latents
 from ae_search.data import Source
+from ae_search.data.digests import ItemDigest
 from ae_search.errors import ConfigurationError
-from ae_search.evaluation.own_items import own_items
+from ae_search.evaluation.own_items import by_content, by_latent, contents_of
 from ae_search.evaluation.reading import BLOCK, ImageShape, Reader, shrunk
 from ae_search.nearest import NONE, Ids
 from ae_search.views import Pixels
@@ -22,11 +23,13 @@ class IndexedItems:
         keys: n keys.
         labels: n labels, None where an item has none.
         latents: float32 `[n, r, d]`: the latents of each item, its first one again where others have more.
+        contents: n digests of their pictures' content, None where the index does not know one.
     """
 
     keys: list[str]
     labels: list[str | None]
     latents: Latents
+    contents: list[str | None]
 
     @classmethod
     def of(cls, index: Index) -> "IndexedItems":
@@ -37,14 +40,36 @@ class IndexedItems:
         """
         keys: list[str] = []
         labels: list[str | None] = []
+        contents: list[str | None] = []
         latents: list[Latents] = []
         for some, items in index.blocks(thumbnails=False):
             keys += items.keys
             labels += items.labels
+            digests = map(ItemDigest.parse, items.digests)
+            contents += [None if digest is None else digest.content for digest in digests]
             latents.append(some)
         if not keys:
             raise ConfigurationError(f"{index.place} holds no item; there is nothing to evaluate.")
-        return cls(keys, labels, _stacked(latents))
+        return cls(keys, labels, _stacked(latents), contents)
+
+    def own(self, source: Source, positions: Sequence[int], latents: Latents) -> Ids:
+        """Return which item each image of a source is `[q]`, -1 where it is none.
+
+        Their contents are compared; with items whose content the index does not know, as older releases built it, their
+        latents.
+        """
+        namesakes = self.ids_of([source.key(position) for position in positions])
+        known = np.array([content is not None for content in self.contents])
+        own = np.full(len(positions), NONE)
+        if known.any():
+            own = by_content(contents_of(source, positions), self.contents, namesakes)
+        if not known.all():
+            unknown = np.flatnonzero(~known)
+            place = np.full(len(known) + 1, NONE)  # the last place answers for -1
+            place[unknown] = np.arange(len(unknown))
+            found = by_latent(latents, self.latents[unknown], place[namesakes])
+            own = np.where((own == NONE) & (found != NONE), unknown[found], own)
+        return own
 
     def ids_of(self, keys: Sequence[str]) -> Ids:
         """Return where some keys are, -1 for those that are not here."""
@@ -140,13 +165,13 @@ def draw_queries(
             positions += read
     if not positions:
         raise ConfigurationError(f"None of the {len(drawn)} images of {source.name} can be read.")
-    keys, encoded = [source.key(position) for position in positions], np.concatenate(latents)
+    encoded = np.concatenate(latents)
     return Queries(
         source,
         positions,
-        keys,
+        [source.key(position) for position in positions],
         [source.labels[position] for position in positions],
         encoded,
         np.concatenate(pixels),
-        own_items(encoded, items.latents, items.ids_of(keys)),
+        items.own(source, positions, encoded),
     )

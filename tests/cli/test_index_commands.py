@@ -171,7 +171,12 @@ def test_latents_go_out_and_come_in(folder, built, run):
     run("index", "import", "all.parquet", "--index", "again", server=False)
     assert keys(folder, "again") == keys(folder)
     query = ["query", "photos/cats/image 01.PNG", "-k", "3", "--json", "--index"]
-    assert run(*query, "again").stdout == run(*query, "i").stdout
+    (own,), (again,) = (json.loads(run(*query, name).stdout) for name in ("i", "again"))
+    for neighbour in own["neighbours"]:
+        # What was imported does not know where its pictures are.
+        assert neighbour.pop("path") == str(folder / "photos" / neighbour["key"])
+    assert [neighbour.pop("path") for neighbour in again["neighbours"]] == [None] * 3
+    assert again == own
 
 
 def test_the_same_build_twice_is_the_same_forest(folder, run):

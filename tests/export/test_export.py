@@ -173,13 +173,13 @@ def test_a_failed_export_leaves_nothing(tiny_encoder, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ExportError, match="tiny/1: the disk is full; make room"):
         export_encoder(tiny_encoder, tmp_path / "tiny")
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     assert export_encoder(tiny_encoder, tmp_path / "tiny").name == "1"
     monkeypatch.setattr("ae_search.export.saved_model.write_warmup", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ExportError, match="tiny/2: the disk is full"):
         export_encoder(tiny_encoder, tmp_path / "tiny")
     assert {path.name for path in (tmp_path / "tiny").iterdir()} == {"1", ".lock"}
 
