@@ -142,6 +142,18 @@ def test_no_file_makes_pillow_know_heic_elsewhere():
     subprocess.run([sys.executable, "-c", code], input=KINDS["HEIC"][0], check=True)
 
 
+def test_orientation_is_that_of_exif_alone():
+    """A model's graph does not read XMP either; damaged EXIF means upright."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    animated = {"save_all": True, "append_images": [coloured_picture(1, SIZE)]}
+    files = [encoded(upright(), "AVIF", xmp=xmp), encoded(upright(), "WEBP", **animated, xmp=xmp)]
+    for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM", b"Exif\0\0MM\0*\0\0\0\x08\0\xff"):
+        files.append(encoded(upright(), "WEBP", **animated, exif=exif))
+    for data in files:
+        made = for_graph(data, "photo")
+        assert (read_head(made).width, read_head(made).height) == SIZE
+
+
 def test_large_pictures_are_made_smaller_by_a_whole_number():
     large = coloured_picture(5, (4100, 3100))
     made = for_graph(encoded(large, "TIFF", compression="tiff_lzw"), "scan")

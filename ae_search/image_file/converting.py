@@ -104,7 +104,9 @@ def _seen(picture: Image.Image) -> Image.Image:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, upright where it cannot be read."""
+    """Return the EXIF orientation, upright where it cannot be read; as in the graph, XMP is not asked."""
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        picture.info.pop(name, None)
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except DECODER_ERRORS:

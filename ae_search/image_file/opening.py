@@ -5,6 +5,7 @@ and never before the head has told how many pixels it would fill.
 """
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
 
@@ -32,7 +33,7 @@ MAX_AVIF_PICTURES = 4
 # What Pillow raises where the bytes are not what their header says.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 # What decoders of strangers' bytes raise beside that.
-DECODER_ERRORS = (*DAMAGE, RuntimeError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+DECODER_ERRORS = (*DAMAGE, struct.error, RuntimeError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 
 NAMES = {"WEBP": "WebP", "JXL": "JPEG XL", "JP2": "JPEG 2000"}
 NO_DECODER = "{}, for which there is no decoder; save it as JPEG or PNG"
@@ -50,7 +51,7 @@ def open_bounded(data: bytes, name: str, *, max_megapixels: float | None = None)
         data: The file's bytes.
         name: What to call it in an error.
         max_megapixels: Pixels that it may have, in millions, where that is less than the limit of its format: 128 for
-            JPEG, 64 for the others, all frames of a GIF together, 32 for animated WebP.
+            JPEG, 64 for the others, 32 for animated WebP.
 
     Returns:
         The picture, its pixels not yet decoded.

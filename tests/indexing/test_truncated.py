@@ -35,16 +35,10 @@ def source(tmp_path):
     return open_source(str(root))
 
 
-@pytest.fixture
-def without_thumbnails(monkeypatch):
-    """Thumbnails of what is cut short are another matter."""
-    monkeypatch.setattr("ae_search.indexing.encoding.thumbnail", lambda image, name: b"\xff\xd8")
-
-
 CUT = ["1.jpg", "3.jpg"]
 
 
-def test_they_are_counted_and_named_by_indexing(source, tmp_path, without_thumbnails):
+def test_they_are_counted_and_named_by_indexing(source, tmp_path):
     encoder = TolerantEncoder(at(2))
     report = index_source(source, encoder, tmp_path / "i", build_options(n_trees=2))
     assert (report.truncated, list(report.damaged), report.info.items) == (CUT, ["text.jpg"], 5)
@@ -59,7 +53,7 @@ def test_they_are_counted_and_named_by_indexing(source, tmp_path, without_thumbn
         assert rebuild(index, encoder, [source]).truncated == CUT
 
 
-def test_strict_indexing_leaves_them_out(source, tmp_path, without_thumbnails):
+def test_strict_indexing_leaves_them_out(source, tmp_path):
     report = index_source(source, TolerantEncoder(at(2)), tmp_path / "i", build_options(n_trees=2), strict=True)
     assert (report.truncated, list(report.damaged), report.info.items) == ([], [*CUT, "text.jpg"], 3)
 
