@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import ae_search.index.engine.annoy  # noqa: F401 - or else the first index that is opened imports it
 from ae_search.contract import checked_items
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
