@@ -124,9 +124,7 @@ def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: fl
     if code is Code.RESOURCE_EXHAUSTED and "larger than max" in details:
         return BatchTooLargeError(_told(f"{asked.target} takes no message of that size.", code, details), 0)
     if code is Code.INVALID_ARGUMENT and (found := TOO_MANY.search(details)):
-        return BatchTooLargeError(
-            _told(f"{asked.target} takes fewer {asked.sent} at once.", code, details), int(found[1])
-        )
+        return BatchTooLargeError(_told(f"{asked.target} takes fewer at once.", code, details), int(found[1]))
     if code is Code.FAILED_PRECONDITION and JOINED in details:
         kind = ImageError
     if code is Code.UNAVAILABLE and TLS_FAILED.search(details):
