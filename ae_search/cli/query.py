@@ -12,7 +12,7 @@ from ae_search.cli.terminal import say, say_json, show_table
 from ae_search.contract import Index, Neighbour, parse_where
 from ae_search.errors import ConfigurationError
 from ae_search.image_file import read_image_file
-from ae_search.index import LatentIndex
+from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
 
 
@@ -53,8 +53,7 @@ def query(
     _check(photos, keys, k, views=views)
     options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
     files = [read_image_file(photo) for photo in photos or []]
-    opened: Index
-    with LatentIndex.open(index) as opened:  # type: ignore[assignment, unused-ignore]
+    with open_index(index) as opened:
         found: list[list[Neighbour]] = []
         if photos:
             encoder = connection.encoder(opened.model.name)
