@@ -122,7 +122,7 @@ def _check_can_be_written(report: Path | None, projector: Path | None) -> None:
 
 def _with_views(encoder: Encoder, index: Index) -> "dict[str, FirstKeySearch]":
     """Return the search that `query --views` does, by its name in the tables."""
-    search, model = ImageSearch(encoder, index), index.model  # type: ignore[arg-type, unused-ignore]
+    search, model = ImageSearch(encoder, index), index.model
 
     def first_keys(images: Pixels) -> list[str]:
         return [row[0].key if row else "" for row in search.search_batch(list(images), views=True)]

@@ -73,7 +73,7 @@ def query(
     answers = [_unread(file) for file in files]
     with open_index(index) as opened:
         if readable := [answer for answer in answers if answer.error is None]:
-            search = ImageSearch(connection.encoder(opened.model.name), opened)  # type: ignore[arg-type, unused-ignore]
+            search = ImageSearch(connection.encoder(opened.model.name), opened)
             _search(search, readable, k, views=views, **options)
         answers += [
             Answer(key, None, opened.search_by_key(key, k, **options), plain=_is_plain_item(opened, key))

@@ -1,7 +1,7 @@
 """Conversations about any model: run a signature of it, ask what signatures it has."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -75,6 +75,7 @@ def predict(asked: Asked, inputs: Inputs, signature: str, outputs: Iterable[str]
     if not isinstance(inputs, Mapping) or isinstance(outputs, str):
         raise TypeError("inputs are arrays by name, outputs a list of names.")
     names = None if outputs is None else list(outputs)
+    asked = replace(asked, sent="inputs")
     pack = partial(_request, asked, inputs, signature, names or [])
     quick = all(isinstance(one, np.ndarray) and one.nbytes <= QUICK_BYTES for one in inputs.values())
     request = pack() if quick else (yield Work(pack))

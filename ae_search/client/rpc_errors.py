@@ -45,10 +45,12 @@ ADVICE: dict[type[AeSearchError], str] = {
     ServerTimeoutError: "{target} did not answer within {timeout_s:g} s; is it there? Allow more with --timeout.",
     ModelNotServedError: "{target} does not serve {model} as asked; name the model with --model-name.",
     AccessDeniedError: "{target} wants other credentials.",
-    ImageError: "{target} refused the images.",
+    ImageError: "{target} refused the {sent}.",
     ServerAnswerError: "{target} answered what TensorFlow Serving would not; is it a TensorFlow Serving gRPC port?",
 }
 MAX_DETAILS = 300
+# What most requests carry, for messages.
+IMAGES = "images"
 TLS_FAILED = re.compile(r"handshak|certificate|verification check", re.IGNORECASE)
 # tensorflow_serving/batching/batching_session.cc: other pixels of another client are in the same run.
 JOINED = "from different tasks have different shapes"
@@ -59,12 +61,13 @@ TOO_MANY = re.compile(r"larger than maximum (?:input )?batch size (\d{1,9})")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request was sent to: the server, and the model as its `ModelSpec` named it."""
+    """What a request was sent to: the server, and the model as its `ModelSpec` named it; and what it carries."""
 
     target: str
     model: str
     version: int | None = None
     label: str | None = None
+    sent: str = IMAGES
 
     def at_version(self, version: int) -> Self:
         """Return the same for one version only.
@@ -122,7 +125,7 @@ def _classified(code: grpc.StatusCode, details: str, asked: Asked, timeout_s: fl
     if code is Code.RESOURCE_EXHAUSTED and "larger than max" in details:
         return BatchTooLargeError(_told(f"{asked.target} takes no message of that size.", code, details), 0)
     if code is Code.INVALID_ARGUMENT and (found := TOO_MANY.search(details)):
-        return BatchTooLargeError(_told(f"{asked.target} takes fewer images at once.", code, details), int(found[1]))
+        return BatchTooLargeError(_told(f"{asked.target} takes fewer at once.", code, details), int(found[1]))
     if code is Code.FAILED_PRECONDITION and JOINED in details:
         kind = ImageError
     if code is Code.UNAVAILABLE and TLS_FAILED.search(details):
@@ -146,7 +149,7 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
         return f"The TLS handshake with {target} failed; `ae-search doctor` says more."
     if kind is ServerUnavailableError and ("Threadpool" in details or "queue" in details):
         return f"{target} is overloaded, and was until the time was up; more threads, batching or servers would help."
-    advice = ADVICE[kind].format(target=target, model=asked, timeout_s=timeout_s)
+    advice = ADVICE[kind].format(target=target, model=asked, timeout_s=timeout_s, sent=asked.sent)
     if kind in (ServerUnavailableError, ServerTimeoutError) and (variable := proxy_of(target)) is not None:
         return f"{advice} The calls go through the proxy in {variable}; name the host in no_proxy if they should not."
     if kind is ServerUnavailableError and "Connection refused" in details:
@@ -157,7 +160,8 @@ def _advice(kind: type[AeSearchError], asked: Asked, timeout_s: float, details: 
             "the whole version there under a new number, with one rename."
         )
     if kind is ModelNotServedError and "signature" in details.lower():
-        return f"{asked} on {target} has no such signature; an encoder must be an export of ae-search."
+        what = "an encoder must be an export of ae-search" if asked.sent == IMAGES else "ask for its metadata"
+        return f"{asked} on {target} has no such signature; {what}."
     if kind is ModelNotServedError and asked.version is not None:
         return f"{target} does not serve {asked}; serve that version too, or ask for one that is served."
     return advice

@@ -102,7 +102,7 @@ def _array(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
         first: Any = values
         while isinstance(first, list | tuple) and first:
             first = first[0]
-        # Of one fixed length, strings would be padded to the longest, and lose zero bytes at their end.
+        # A dtype of fixed length would pad strings to the longest, and lose zero bytes at their end.
         return np.array(values, object) if isinstance(first, bytes | str) else np.asarray(values)
     except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"Input {name!r} must be an array. Received: {error}.") from error

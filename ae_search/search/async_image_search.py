@@ -132,7 +132,7 @@ class AsyncImageSearch:
         task, loop = self._handshake, asyncio.get_running_loop()
         if task is None or task.done() or task.get_loop() is not loop:
             task = self._handshake = loop.create_task(self._matched())
-            task.add_done_callback(lambda one: one.cancelled() or one.exception())  # all who wait may be gone
+            task.add_done_callback(lambda one: one.cancelled() or one.exception())  # nobody may be left to wait for it
         try:
             # A task that is cancelled while it waits leaves the handshake to the others.
             return await asyncio.shield(task)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+import ae_search.index.engine.annoy  # noqa: F401 - or else the first index that is opened imports it
 from ae_search.contract import checked_items
 from ae_search.errors import AeSearchError
 from ae_search.index import LatentIndex
-from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.place import sole_writer

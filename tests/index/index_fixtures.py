@@ -12,7 +12,7 @@ from index_items import CARD, DIM, clustered, small_block
 from index_oracle import Oracle
 
 from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, Resources
-from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.items.changes import CHANGES, digest_of_files
 from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
@@ -58,7 +58,7 @@ def sign(generation, **changes):
     del raw["sha256"]
     (generation / MANIFEST).write_text(_with_digest(raw | changes))
     with closing(sqlite3.connect(generation / CHANGES)) as connection, connection:
-        connection.execute("UPDATE base SET files = ?", (_digest_of(files),))
+        connection.execute("UPDATE base SET files = ?", (digest_of_files(files),))
 
 
 @pytest.fixture

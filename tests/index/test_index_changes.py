@@ -7,7 +7,8 @@ from index_fixtures import clustered
 
 from ae_search.errors import AeSearchError, ConfigurationError
 from ae_search.index import LatentIndex
-from ae_search.index.items.changes import Changes, Delta
+from ae_search.index.items.changes import Changes
+from ae_search.index.items.delta import Delta
 from ae_search.index.upkeep.compacting import compact
 
 NEW = clustered(20, seed=23)

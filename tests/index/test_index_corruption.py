@@ -48,7 +48,7 @@ def path(template, tmp_path):
 
 @pytest.fixture
 def no_annoy(monkeypatch):
-    """Whoever reaches for Annoy fails the test."""
+    """A call of Annoy fails the test."""
 
     def reached(*_):
         pytest.fail("Annoy was reached")

@@ -14,7 +14,8 @@ from index_oracle import Oracle
 
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 
 NEW = clustered(20, seed=53)

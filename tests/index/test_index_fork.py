@@ -12,7 +12,8 @@ from index_fixtures import *  # noqa: F403
 from ae_search.errors import ConfigurationError, IndexBusyError
 from ae_search.files import locked
 from ae_search.index import LatentIndex
-from ae_search.index.items.changes import CHANGES, ChangesWriter
+from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 from ae_search.index.sqlite.gate import within_sqlite
 from ae_search.index.store.place import sole_writer

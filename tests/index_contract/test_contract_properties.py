@@ -36,7 +36,7 @@ TESTS = st.one_of(
     st.dictionaries(st.sampled_from(["lt", "lte", "gt", "gte"]), ORDERED, min_size=1, max_size=2),
 )
 WHERE = st.dictionaries(st.sampled_from(["x", "y", "z", "label", "key", "absent"]), TESTS, min_size=1, max_size=2)
-# Of the three latents, the items of a block have the first one, two or all.
+# The items of a block have the first one, two or all of the three latents.
 ITEM = st.tuples(st.tuples(LATENTS, LATENTS, LATENTS), LABELS, METADATA, THUMBNAILS, DIGESTS)
 EACH = st.sampled_from([None, 1, 2, 3])
 FIELDS_GIVEN = st.sets(st.sampled_from(["latents", "labels", "metadata", "thumbnails", "digests"]))

@@ -11,7 +11,7 @@ from build_options import build_options
 
 from ae_search.contract import ModelCard
 from ae_search.index import IndexBuilder
-from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.items.changes import CHANGES, digest_of_files
 from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.store.proof import describe_file
 
@@ -44,7 +44,7 @@ def sign(generation: Path, **changes) -> None:
     raw |= {"files": {name: vars(proof) for name, proof in files.items()}, **changes}
     (generation / MANIFEST).write_text(_with_digest(raw))
     with closing(sqlite3.connect(generation / CHANGES)) as connection, connection:
-        connection.execute("UPDATE base SET files = ?", (_digest_of(files),))
+        connection.execute("UPDATE base SET files = ?", (digest_of_files(files),))
 
 
 class Forest:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ae_search.index.items.changes import CHANGES, _digest_of
+from ae_search.index.items.changes import CHANGES, digest_of_files
 from ae_search.index.manifest import MANIFEST, _with_digest
 from ae_search.index.sqlite.database import connect
 from ae_search.index.store.proof import describe_file
@@ -66,7 +66,7 @@ def sign(folder: Path, **changes) -> None:
     del raw["sha256"]
     (folder / MANIFEST).write_text(_with_digest(raw | changes))
     connection = connect(folder / CHANGES, "mode=rw")
-    connection.execute("UPDATE base SET files = ?", (_digest_of(files),))
+    connection.execute("UPDATE base SET files = ?", (digest_of_files(files),))
     connection.close()
 
 

@@ -231,7 +231,7 @@ def test_changes_that_no_writer_wrote(generation, name):
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_changes_that_come_while_it_is_open(generation, name):
-    """Whoever may write in a shared folder can: open readers refuse them as well, and a writer folds none of it in."""
+    """A user who may write in a shared folder can: open readers refuse them too, and no writer folds them in."""
     with LatentIndex.open(generation.parent) as index:
         with closing(sqlite3.connect(generation / CHANGES)) as connection, connection:
             connection.execute(CHANGED[name])

@@ -3,27 +3,18 @@
 import hashlib
 import json
 import re
-import sqlite3
-import threading
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ae_search.contract import MAX_LATENTS_PER_ITEM, Items, Latents, Metadata, is_digest, metadata_json, metadata_of
+from ae_search.contract import MAX_LATENTS_PER_ITEM, Latents, is_digest, metadata_json, metadata_of
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.items.conditions import SqlCondition
-from ae_search.index.items.names import Name
+from ae_search.index.items.delta import Delta
 from ae_search.index.manifest import FileProof, Manifest
-from ae_search.index.sqlite.database import Database, blocks, connect, damage_named, ids_array
-from ae_search.index.sqlite.gate import within_sqlite
-from ae_search.index.sqlite.side_files import check_written
-from ae_search.nearest.comparing import Ids, first_bad_row
+from ae_search.index.sqlite.database import Database, ids_array
+from ae_search.nearest.comparing import first_bad_row
 from ae_search.nearest.exact import Rough
 
 CHANGES = "changes.sqlite"
@@ -31,7 +22,7 @@ CHANGES_FORMAT = 1
 CALIBRATION_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 # An item that was updated is removed under its old id and added under a new one; ids are never used again.
-_SCHEMA = f"""
+CHANGES_SCHEMA = f"""
 CREATE TABLE added (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT,
     latents BLOB NOT NULL, jpeg BLOB, digest TEXT
@@ -42,55 +33,6 @@ CREATE TABLE calibration (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE base (files TEXT NOT NULL);
 PRAGMA user_version = {CHANGES_FORMAT};
 """
-
-
-@dataclass(frozen=True)
-class Delta:
-    """The changes as one search sees them; it never changes itself.
-
-    Attributes:
-        ids: Ids `[m]` of the items that the added latents belong to, ascending.
-        rough: These latents, prepared for exact search.
-        most_latents: Most latents that an added item has.
-        names: Key, label and metadata by id, ascending.
-        digests: Digests by id, of those that have one.
-        keys: Ids by key.
-        removed: One byte for each item of the base, 1 where it is removed; empty while none is.
-        removed_count: How many of the base's items are removed.
-        last_added: Largest id seen.
-        last_removed: Largest removal seen.
-    """
-
-    ids: Ids
-    rough: Rough
-    most_latents: int = 1
-    digests: dict[int, str] = field(default_factory=dict)
-    names: dict[int, Name] = field(default_factory=dict)
-    keys: dict[str, int] = field(default_factory=dict)
-    removed: bytearray = field(default_factory=bytearray)
-    removed_count: int = 0
-    last_added: int = -1
-    last_removed: int = 0
-    _table_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def matching(self, condition: SqlCondition) -> Ids:
-        """Return the ids of added items that meet a condition, ascending."""
-        sql, values = condition
-        with self._table_lock, within_sqlite:
-            return ids_array(self._table.execute(f"SELECT id FROM added WHERE {sql} ORDER BY id", values).fetchall())
-
-    @cached_property
-    def _table(self) -> sqlite3.Connection:
-        """The names as a table in memory: the file may be further on by now."""
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        weakref.finalize(self, connection.close)
-        connection.execute("CREATE TABLE added (id INTEGER PRIMARY KEY, key TEXT, label TEXT, metadata TEXT)")
-        rows = ((item, *name) for item, name in self.names.items())
-        connection.executemany("INSERT INTO added VALUES (?, ?, ?, ?)", rows)
-        return connection
 
 
 class Changes:
@@ -115,8 +57,8 @@ class Changes:
         if version != CHANGES_FORMAT:
             raise self._damaged(f"user_version {version}")
         self._database.check()
-        self._database.check_schema(_SCHEMA)
-        if self._database.query("SELECT files FROM base") != [(_digest_of(manifest.files),)]:
+        self._database.check_schema(CHANGES_SCHEMA)
+        if self._database.query("SELECT files FROM base") != [(digest_of_files(manifest.files),)]:
             raise self._damaged("it belongs to another generation")
         # Nothing else is read of them until somebody asks, or until the index is compacted.
         self.sources()
@@ -259,93 +201,7 @@ def _is_json(text: object) -> bool:
         return False
 
 
-def create_changes(
-    path: Path, items: int, files: Mapping[str, FileProof], calibration: Mapping[str, Metadata] | None = None
-) -> None:
-    """Write the file of a generation that nothing has changed yet.
-
-    Args:
-        path: Where it goes; it must not exist.
-        items: Items in the base; added ones count on from there.
-        files: The generation's other files, which it will go with and no others.
-        calibration: What was measured about the latents, by name.
-    """
-    rows = [(name, metadata_json(name, values)) for name, values in (calibration or {}).items()]
-    with within_sqlite, closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript(_SCHEMA)
-        connection.execute("INSERT INTO sqlite_sequence VALUES ('added', ?)", (items - 1,))
-        connection.execute("INSERT INTO base VALUES (?)", (_digest_of(files),))
-        connection.executemany("INSERT INTO calibration VALUES (?, ?)", rows)
-
-
-def _digest_of(files: Mapping[str, FileProof]) -> str:
+def digest_of_files(files: Mapping[str, FileProof]) -> str:
+    """Return one digest for all files of a generation that never change."""
     text = " ".join(f"{name} {proof.sha256}" for name, proof in sorted(files.items()))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-class ChangesWriter:
-    """One transaction on the changes of a generation; the caller holds the index's lock.
-
-    Args:
-        path: The SQLite file, which was read meanwhile: no change of a killed writer waits there to be taken back.
-
-    Raises:
-        IndexDamagedError: The file or its journal must not be written, as a link.
-    """
-
-    def __init__(self, path: Path) -> None:
-        check_written(path)
-        with ExitStack() as stack:
-            # A fork waits for the end of the transaction.
-            stack.enter_context(within_sqlite)
-            with damage_named(path):
-                self._connection = connect(path, "mode=rw", busy_s=30.0)
-                stack.callback(self._connection.close)
-                self._connection.execute("PRAGMA synchronous = FULL")
-                # A cache that spills locks readers out long before the commit.
-                self._connection.execute("PRAGMA cache_spill = OFF")
-                self._connection.execute("BEGIN IMMEDIATE")
-            self._end = stack.pop_all()
-
-    def add(self, items: Items, latents: Iterable[Latents]) -> None:
-        """Add items with the latents `[r, d]` of each; their keys must be new.
-
-        Raises:
-            ConfigurationError: A key is there already.
-        """
-        blobs = (own.astype("<f4", copy=False).tobytes() for own in latents)
-        rows = zip(items.keys, items.labels, items.metadata, blobs, items.thumbnails, items.digests, strict=True)
-        try:
-            self._connection.executemany(
-                "INSERT INTO added (key, label, metadata, latents, jpeg, digest) VALUES (?, ?, ?, ?, ?, ?)", rows
-            )
-        except sqlite3.IntegrityError as error:
-            raise ConfigurationError("A key is in the index already.") from error
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Take items out, whether the base holds them or they were added."""
-        for block in blocks(ids):
-            self._connection.execute(f"DELETE FROM added WHERE id IN ({','.join('?' * len(block))})", block)
-        self._connection.executemany("INSERT INTO removed (id) VALUES (?)", ((item,) for item in ids))
-
-    def add_source(self, name: str) -> None:
-        """Note where items were added from."""
-        self._connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (name,))
-
-    def rename_source(self, old: str, new: str) -> None:
-        """Let items that were added have come from a source of another name."""
-        self._connection.execute("UPDATE OR REPLACE sources SET name = ? WHERE name = ?", (new, old))
-
-    def calibrate(self, name: str, values: Metadata) -> None:
-        """Store something that was measured about the latents."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO calibration VALUES (?, ?)", (name, metadata_json(name, values))
-        )
-
-    def commit(self) -> None:
-        """Make the transaction durable."""
-        self._connection.execute("COMMIT")
-
-    def close(self) -> None:
-        """Close the file; what was not committed is taken back."""
-        self._end.close()

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from ae_search.contract import Where, parse_where
-from ae_search.index.items.changes import Delta
 from ae_search.index.items.conditions import SqlCondition, compile_conditions
+from ae_search.index.items.delta import Delta
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import Ids

@@ -19,7 +19,8 @@ from ae_search.files import new_folder, trouble_in_words
 from ae_search.index.engine import engine_of
 from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
-from ae_search.index.items.changes import CHANGES, create_changes
+from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes_writer import create_changes
 from ae_search.index.items.names import NAMES, NamesWriter
 from ae_search.index.items.owners import OWNERS, write_owners
 from ae_search.index.manifest import BuildPlan, Manifest

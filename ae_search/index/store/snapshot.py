@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ae_search.contract import Items, Latents
-from ae_search.index.items.changes import Delta
+from ae_search.index.items.delta import Delta
 from ae_search.index.items.names import Name
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.generation import Generation

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from ae_search.contract import Items, Latents, Metadata, check_text, checked_items
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.items.changes import CALIBRATION_NAME, CHANGES, ChangesWriter
+from ae_search.index.items.changes import CALIBRATION_NAME, CHANGES
+from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
