@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ae_search.errors import ConfigurationError
-from ae_search.index.items.changes_writer import CHANGES, ChangesWriter
+from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation_writer import disk_errors
