@@ -135,6 +135,8 @@ def _carry_out(plan: _Plan, images: SourceEncoder, index: Index, on_progress: On
 def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
     plan, own = _Plan(), source_tag(source)
     others = {source_tag(name) for name in index.info().sources} - {own}
+    # Tags that no source of the index has are of the time before it was renamed; of several, nobody knows which.
+    is_only = not others
     for position, has, digest in _compared(source, index):
         if not has:
             plan.new.append(position)
@@ -152,7 +154,7 @@ def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
         for key, digest in zip(items.keys, map(ItemDigest.parse, items.digests), strict=True):
             if (digest is not None and digest.source in others) or source.position(key) is not None:
                 continue
-            is_own = digest is not None and digest.source == own
+            is_own = digest is not None and (is_only or digest.source == own)
             (plan.removed if is_own else plan.kept).append(key)
     return plan
 

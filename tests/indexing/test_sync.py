@@ -192,6 +192,16 @@ def test_a_folder_that_has_moved_counts_as_another_source(tmp_path, path, pictur
     assert {key: state(path)[key] for key in before} == before
 
 
+def test_a_moved_source_that_was_told_is_synced_as_before(tmp_path, path, pictures, encoder):
+    (pictures / "cats/5.bmp").unlink()
+    with LatentIndex.open(path) as index:
+        (old,) = index.info().sources
+        shutil.move(pictures, tmp_path / "moved")
+        index.rename_source(old, str(tmp_path / "moved"))
+    report = sync(path, tmp_path / "moved", encoder)
+    assert (report.added, report.removed, report.kept, report.unchanged) == ([], ["cats/5.bmp"], [], 5)
+
+
 def test_nothing_is_removed_while_a_part_cannot_be_read(path, pictures, encoder, caplog):
     shutil.rmtree(pictures / "cats")
     (pictures / "cats").symlink_to(pictures / "not mounted")
