@@ -203,7 +203,7 @@ def test_cancelled_tasks_leave_the_others_alone(address, folder, photographs):
 
 def test_errors_are_those_of_image_search(address, folder, photographs, tmp_path):
     async def work(search):
-        for wrong in (b"text", tmp_path / "none.png", np.zeros((3, 3), np.uint8)):
+        for wrong in (b"text", tmp_path / "none.png", np.zeros(3, np.uint8)):
             for views in (False, True):
                 with pytest.raises(ImageError):
                     await search.search(wrong, views=views)
