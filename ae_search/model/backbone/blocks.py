@@ -31,7 +31,7 @@ def thaw(network: Any, count: int) -> Thawed:
 
     A block is what lies between two places where a single tensor holds all that is known of the image, as before and
     after a residual block, and has a layer with a kernel; a normalisation or an activation alone belongs to the block
-    before it.
+    before it. Batch normalisations stay as they are: small batches of few images would spoil what they know.
 
     Args:
         network: Functional model.
@@ -48,7 +48,7 @@ def thaw(network: Any, count: int) -> Thawed:
     network.trainable = False
     chosen = [layer for block in blocks[-count:] for layer in block]
     for layer in chosen:
-        layer.trainable = True
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     _let_through(network, {id(layer) for layer in chosen})
     trained = [layer for layer in chosen if layer.trainable_weights]
     size = sum(int(np.prod(weight.shape)) for layer in trained for weight in layer.trainable_weights)
@@ -77,7 +77,7 @@ def _graph(model: Any) -> Any:
 
 def _segments(network: Any) -> list[list[Any]]:
     """Return the operations between each two places where one tensor holds all."""
-    operations = [one for one in network.operations if not isinstance(one, keras.layers.InputLayer)]
+    operations = list(network.operations)
     order = {id(operation): at for at, operation in enumerate(operations)}
     # How far on the output of each operation is still needed.
     last_use = list(range(len(operations)))

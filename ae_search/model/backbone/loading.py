@@ -29,8 +29,8 @@ class Backbone:
         digest: Hex sha256 of its file, or of its weights where it was loaded by name.
         feeding: What it is fed, see `IN_WORDS`.
         why: Why, in words.
-        model: Functional model "backbone": float32 `[n, h, w, 3]` in [0, 1] to features `[n, f]`. It runs as when it
-            does not train: what it knows of means and deviations stays.
+        model: Functional model "backbone": float32 `[n, h, w, 3]` in [0, 1] to features `[n, f]`. Nothing of it is
+            trained, so that what it knows of means and deviations stays.
     """
 
     name: str
@@ -76,15 +76,15 @@ def load_backbone(
         if input_range is not None:
             raise ConfigurationError(f"--input-range goes with a backbone in a file; what {which} is fed is known.")
         network, feeding = load_application(which, size, weights), APPLICATIONS[which].feeding
-        digest = _weights_digest(network)
-        why = "as keras.applications trained it"
+        sides, digest, why = _sides(network, which, size), _weights_digest(network), "as keras.applications trained it"
     else:
         path = _file(which)
         network = _checked(load_keras_file(path, "--backbone", otherwise="make it of Keras's own layers"), path)
-        feeding, why = _feeding(network, path, input_range)
+        sides = _sides(network, which, size)
+        feeding, why = _feeding(network, sides, path, input_range)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    model = _from_images(network, feeding, _sides(network, which, size))
+    model = _from_images(network, feeding, sides)
     return Backbone(which, digest, feeding, why, model)
 
 
@@ -120,14 +120,14 @@ def _checked(model: Any, path: Path) -> Any:
     return keras.Model(inputs[0], outputs[0], name="network")
 
 
-def _feeding(network: Any, path: Path, asked: InputRange | None) -> tuple[Feeding, str]:
+def _feeding(network: Any, sides: Size, path: Path, asked: InputRange | None) -> tuple[Feeding, str]:
     """Return the range of values that a network of a file wants, and how that is known."""
     if asked is not None and asked not in INPUT_RANGES:
         raise ConfigurationError(f"--input-range must be one of {', '.join(INPUT_RANGES)}. Received: {asked}.")
     (tensor,) = network.inputs
     # Whole numbers can mean nothing else.
     whole = str(tensor.dtype) in INTEGERS
-    found = "0-255" if whole else detect_range(network, keras.Input(tensor.shape[1:], dtype=tensor.dtype))
+    found = "0-255" if whole else detect_range(network, keras.Input((*sides, 3), dtype=tensor.dtype))
     if asked is not None:
         if found not in (None, asked):
             if whole:
@@ -164,7 +164,10 @@ def _from_images(network: Any, feeding: Feeding, sides: Size) -> Any:
         features = network(feed(image, feeding, str(network.inputs[0].dtype)), training=False)
     if len(features.shape) == 4:
         features = layers.GlobalAveragePooling2D(name="pool")(features)
-    return keras.Model(image, layers.Activation("linear", dtype="float32", name="features")(features), name="backbone")
+    features = layers.Activation("linear", dtype="float32", name="features")(features)
+    model = keras.Model(image, features, name="backbone")
+    model.trainable = False
+    return model
 
 
 def _weights_digest(network: Any) -> str:
