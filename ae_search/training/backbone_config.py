@@ -8,6 +8,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.model.backbone import Backbone, load_backbone
 from ae_search.model.backbone.applications import APPLICATIONS
 from ae_search.model.backbone.feeding import IN_WORDS, Feeding
+from ae_search.model.backbone.looks import central_size
 from ae_search.model.input_range import InputRange
 from ae_search.training.options import TrainingOptions
 
@@ -45,7 +46,7 @@ class BackboneConfig:
         """
         # What was asked for when the run began; a name has its own.
         asked = None if self.name in APPLICATIONS else cast(InputRange, self.feeding)
-        found = load_backbone(self.name, size=image_shape[:2], input_range=asked)
+        found = load_backbone(self.name, size=central_size(image_shape[:2]), input_range=asked)
         if found.digest != self.digest:
             raise ConfigurationError(
                 f"{self.name} is not the backbone that the run began with (sha256 {self.digest[:12]}, "
@@ -74,4 +75,5 @@ def chosen_backbone(options: TrainingOptions) -> Backbone | None:
         raise ConfigurationError(f"A backbone takes images in colour, of 3 channels. Received: {options.channels}.")
     if options.finetune < 0:
         raise ConfigurationError(f"--finetune must be at least 0. Received: {options.finetune}.")
-    return load_backbone(options.backbone, size=options.image_size, input_range=options.input_range)
+    size = None if options.image_size is None else central_size(options.image_size)
+    return load_backbone(options.backbone, size=size, input_range=options.input_range)

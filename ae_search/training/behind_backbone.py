@@ -24,10 +24,11 @@ from ae_search.model.backbone.looks import COLOUR_FLOATS
 from ae_search.model.heads import COLOURS, FEATURES
 from ae_search.training.batches import Batches
 from ae_search.training.config import TrainingConfig
+from ae_search.training.neighbour_components import neighbour_components
 from ae_search.training.observations import Progress, observe
 from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import partners_by
-from ae_search.training.starting import STARTED_BY, begin_as_components
+from ae_search.training.starting import STARTED_BY, begin_as
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ def behind_backbone(
     """
     assert config.backbone is not None
     backbone = config.backbone.load(config.image_shape)
-    log.info("the backbone %s is fed %s; images are %dx%d px", backbone.name, backbone.fed, *config.image_shape[:2])
+    told = (backbone.name, backbone.fed, *config.image_shape[:2], *backbone.size)
+    log.info("the backbone %s is fed %s; images are %dx%d px, its looks at them %dx%d", *told)
     measured = Measured(observe(images, backbone, observed, progress=progress))
     kept, held_out = (np.intersect1d(part, measured.observations.positions) for part in parts)
     if config.frozen:
@@ -91,12 +93,13 @@ def behind_backbone(
         )
     else:
         _thaw(backbone, config.backbone.finetune)
-        encoder = build_whole_encoder(measuring_model(backbone.model), config.latent_dim)
+        encoder = build_whole_encoder(measuring_model(backbone.model, config.image_shape), config.latent_dim)
         partners = None if images.pixels is None else _partners(measured, [kept, held_out], config)
         batches = Batches(images, config.recipe, partners, classes, measured.given_back(config.recipe))
     if config.recipe.from_components:
         chosen = np.sort(np.random.default_rng(config.seed).permutation(kept)[:STARTED_BY])
-        begin_as_components(encoder.get_layer("latents"), lambda: measured.blocks(chosen), seed=config.seed)
+        components = neighbour_components(measured.rows(chosen), config.latent_dim)
+        begin_as(encoder.get_layer("latents"), components, alone=True)
     return Behind(
         kept,
         held_out,
@@ -105,7 +108,7 @@ def behind_backbone(
         conv.decoder(reconstructed_shape(config.image_shape), config.latent_dim),
         {COLOURS: COLOUR_FLOATS, FEATURES: backbone.floats},
         measured if config.frozen else images,
-        lambda autoencoder: join(measuring_model(backbone.model), autoencoder),
+        lambda autoencoder: join(measuring_model(backbone.model, config.image_shape), autoencoder),
     )
 
 

@@ -10,6 +10,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
 from ae_search.model.autoencoder import DEFAULT_LATENT_DIM
 from ae_search.model.backbone import Backbone
+from ae_search.model.backbone.looks import size_for
 from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
@@ -84,7 +85,7 @@ def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> Tra
     epochs = _or(options.epochs, default_epochs(len(source)))
     return TrainingConfig(
         source=source.name,
-        image_shape=backbone.image_shape,
+        image_shape=(*_or(options.image_size, size_for(backbone.size)), 3),
         architecture="backbone",
         latent_dim=_or(options.latent_dim, DEFAULT_LATENT_DIM),
         epochs=epochs,

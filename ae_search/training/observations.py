@@ -34,7 +34,7 @@ from ae_search.errors import ConfigurationError, ImageError
 from ae_search.files import make_folder, write_atomically
 from ae_search.model.backbone.encoder import observing_model
 from ae_search.model.backbone.loading import Backbone
-from ae_search.model.backbone.looks import LOOKS
+from ae_search.model.backbone.looks import HISTOGRAM_SIDE_PX, LOOKS
 from ae_search.training.epoch_lines import duration
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def observe(images: Images, backbone: Backbone, folder: Path, *, progress: Progr
         ConfigurationError: The backbone returns numbers that are not finite.
         OSError: The files cannot be written.
     """
-    model = observing_model(backbone.model)
+    model = observing_model(backbone.model, images.image_shape)
     files = _Files.open(make_folder(folder, "run's"), _digest(images, backbone), len(images), model)
     if files.finished < len(images):
         began = time.monotonic()
@@ -192,7 +192,7 @@ def _finished(folder: Path, digest: str) -> int:
 
 def _digest(images: Images, backbone: Backbone) -> str:
     """Return the digest of all that observations depend on: of pixels, or of when files that are not held changed."""
-    told = [FORMAT, PREPROCESSING, keras.__version__, images.image_shape, images.fit, LOOKS]
+    told = [FORMAT, PREPROCESSING, keras.__version__, images.image_shape, images.fit, LOOKS, HISTOGRAM_SIDE_PX]
     digest = hashlib.sha256(json.dumps([*told, backbone.digest, backbone.feeding]).encode())
     source = images.source
     digest.update(images.positions.tobytes())

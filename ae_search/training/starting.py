@@ -7,7 +7,7 @@ import numpy as np
 
 from ae_search.data.pipeline import Images, Positions
 from ae_search.model.gradients import MEASURED
-from ae_search.principal import HALF_WHITE, Blocks, fit_components
+from ae_search.principal import Components, fit_components
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
@@ -26,22 +26,22 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
         return
     chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
     measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
-    begin_as_components(encoder.get_layer("latents"), lambda: iter([measured]), seed=seed)
+    last = encoder.get_layer("latents")
+    begin_as(last, fit_components(lambda: iter([measured]), last.units, seed=seed))
 
 
-def begin_as_components(last: Any, measured: Blocks, *, seed: int, power: float = HALF_WHITE) -> None:
-    """Let the rows of a dense layer that take what was measured give its principal components.
+def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
+    """Let the rows of a dense layer that take what was measured give its components.
 
     Args:
         last: The layer that returns the latents; what was measured is the last part of what it takes.
-        measured: Yields what was measured `[some, m]`.
-        seed: Seed of the components.
-        power: Power of its eigenvalue that each is scaled by.
+        components: At most as many as latents. Few images span fewer: the other latents begin at random, as all did.
+        alone: Whether the other parts of what it takes begin without a say.
     """
     kernel, bias = last.get_weights()
-    components = fit_components(measured, len(bias), seed=seed, power=power)
-    # Few images span fewer components than there are latents: the others begin at random, as all did.
-    count = components.axes.shape[1]
-    kernel[-len(components.mean) :, :count] = components.axes
+    (measured, count) = components.axes.shape
+    kernel[-measured:, :count] = components.axes
+    if alone:
+        kernel[:-measured] = 0.0
     bias[:count] = -components.mean @ components.axes
     last.set_weights([kernel, bias])

@@ -43,8 +43,8 @@ def test_a_named_network_has_its_own_size_and_other_sizes(name):
     whole = getattr(keras.applications, name)(weights=None)
     assert whole.input_shape == (None, side_px, side_px, 3)
     backbone = load_backbone(name, weights=None)
-    assert backbone.image_shape == (side_px, side_px, 3)
-    assert load_backbone(name, size=(64, 96), weights=None).image_shape == (64, 96, 3)
+    assert backbone.size == (side_px, side_px)
+    assert load_backbone(name, size=(64, 96), weights=None).size == (64, 96)
 
 
 def test_a_named_network_gives_what_keras_gives():

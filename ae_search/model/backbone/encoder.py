@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from ae_search.model.autoencoder import build_autoencoder
-from ae_search.model.backbone.looks import LOOKS, colours_of, combined, look_at
+from ae_search.model.backbone.looks import LOOKS, Look, colours_of, combined, features_of
 from ae_search.model.conv import MOMENTUM
 from ae_search.model.gradients import HIDDEN_UNITS, MEASURED
 
@@ -26,24 +26,22 @@ def reconstructed_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, in
     return -(-height // block), -(-width // block), channels
 
 
-def measuring_model(backbone: Any) -> Any:
+def measuring_model(backbone: Any, image_shape: tuple[int, int, int]) -> Any:
     """Build what measures an image: `[n, h, w, 3]` in [0, 1] to the vector that the latents are made of, `[n, m]`."""
     # === Functional Model ===
-    image = keras.Input(backbone.input_shape[1:], name="image")
-    features = [backbone(look_at(image, look)) for look in LOOKS]
-    return keras.Model(image, combined(features, colours_of(image)), name=MEASURED)
+    image = keras.Input(image_shape, name="image")
+    return keras.Model(image, combined(features_of(image, backbone), colours_of(image)), name=MEASURED)
 
 
-def observing_model(backbone: Any) -> Any:
+def observing_model(backbone: Any, image_shape: tuple[int, int, int]) -> Any:
     """Build what is kept of an image: the features of each look `[n, looks, f]`, colours `[n, 512]`, small pixels.
 
     The pixels are `[n, *reconstructed_shape]`, in [0, 1] but for rounding.
     """
     # === Functional Model ===
-    shape = backbone.input_shape[1:]
-    image = keras.Input(shape, name="image")
-    features = keras.ops.stack([backbone(look_at(image, look)) for look in LOOKS], axis=1)
-    pixels = layers.Resizing(*reconstructed_shape(shape)[:2], antialias=True, name="small")(image)
+    image = keras.Input(image_shape, name="image")
+    features = keras.ops.stack(features_of(image, backbone), axis=1)
+    pixels = Look(reconstructed_shape(image_shape)[:2], dtype="float32", name="small")(image)
     return keras.Model(image, [features, colours_of(image), pixels], name="observing")
 
 
@@ -85,7 +83,7 @@ def join(measuring: Any, autoencoder: Any) -> Any:
     if len(encoder.input_shape) == 2:
         encoder = keras.Model(image, encoder(measuring(image)), name="encoder")
     latents = keras.Input(decoder.input_shape[1:], name="latents")
-    enlarged = layers.Resizing(*measuring.input_shape[1:3], name="enlarged")(decoder(latents))
+    enlarged = Look(measuring.input_shape[1:3], dtype="float32", name="enlarged")(decoder(latents))
     return build_autoencoder(encoder, keras.Model(latents, enlarged, name="decoder"))
 
 

@@ -45,10 +45,10 @@ class Backbone:
         return f"{IN_WORDS[self.feeding]}, {self.why}"
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height and width in px, channels."""
-        height, width, channels = self.model.input_shape[1:]
-        return height, width, channels
+    def size(self) -> Size:
+        """Height and width in px of what it takes."""
+        height, width = self.model.input_shape[1:3]
+        return height, width
 
     @property
     def floats(self) -> int:
@@ -64,7 +64,7 @@ def load_backbone(
     Args:
         which: A name in `keras.applications`, or the path of a `.keras` file that maps images to vectors, or to maps,
             whose mean is taken.
-        size: Height and width of the images in px; None for the backbone's own.
+        size: Height and width in px of what it is to take, where it takes any size; None for its own.
         input_range: Range of the values that a file's network was trained on; None for what its first layers say.
         weights: None for random weights in a named one, for trials.
 
@@ -143,17 +143,11 @@ def _feeding(network: Any, sides: Size, path: Path, asked: InputRange | None) ->
 
 
 def _sides(network: Any, which: str, size: Size | None) -> Size:
-    own = tuple(network.inputs[0].shape[1:3])
-    if size is None and None in own:
+    height, width = network.inputs[0].shape[1:3]
+    if size is None and None in (height, width):
         raise ConfigurationError(f"The backbone {which} takes images of any size; give --image-size HxW.")
-    wanted = size or own
-    if any(side not in (None, want) for side, want in zip(own, wanted, strict=True)):
-        raise ConfigurationError(
-            f"The backbone {which} takes images of {own[0]}x{own[1]} px; leave --image-size out. "
-            f"Received: {wanted[0]}x{wanted[1]}."
-        )
-    height, width = wanted
-    return height, width
+    wanted = size or (0, 0)
+    return height or wanted[0], width or wanted[1]
 
 
 def _from_images(network: Any, feeding: Feeding, sides: Size) -> Any:
