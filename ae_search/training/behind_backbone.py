@@ -22,9 +22,10 @@ from ae_search.model.backbone.encoder import (
 )
 from ae_search.model.backbone.looks import COLOUR_FLOATS
 from ae_search.model.heads import COLOURS, FEATURES
+from ae_search.principal import Components
 from ae_search.training.batches import Batches
 from ae_search.training.config import TrainingConfig
-from ae_search.training.neighbour_components import neighbour_components
+from ae_search.training.neighbour_components import weighed_components
 from ae_search.training.observations import Progress, observe
 from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import partners_by
@@ -86,19 +87,17 @@ def behind_backbone(
     log.info("the backbone %s is fed %s; images are %dx%d px, its looks at them %dx%d", *told)
     measured = Measured(observe(images, backbone, observed, progress=progress))
     kept, held_out = (np.intersect1d(part, measured.observations.positions) for part in parts)
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(kept)[:STARTED_BY])
+    components = weighed_components(measured.rows(chosen), backbone.floats, config.latent_dim)
+    partners = _partners(measured, components, [kept, held_out], config)
     if config.frozen:
         encoder = build_measured_encoder(measured.combine.output_shape[1], config.latent_dim)
-        batches: Batches | ObservedBatches = ObservedBatches(
-            measured, config.recipe, _partners(measured, [kept, held_out], config), classes
-        )
+        batches: Batches | ObservedBatches = ObservedBatches(measured, config.recipe, partners, classes)
     else:
         _thaw(backbone, config.backbone.finetune)
         encoder = build_whole_encoder(measuring_model(backbone.model, config.image_shape), config.latent_dim)
-        partners = None if images.pixels is None else _partners(measured, [kept, held_out], config)
         batches = Batches(images, config.recipe, partners, classes, measured.given_back(config.recipe))
     if config.recipe.from_components:
-        chosen = np.sort(np.random.default_rng(config.seed).permutation(kept)[:STARTED_BY])
-        components = neighbour_components(measured.rows(chosen), config.latent_dim)
         begin_as(encoder.get_layer("latents"), components, alone=True)
     return Behind(
         kept,
@@ -112,10 +111,17 @@ def behind_backbone(
     )
 
 
-def _partners(measured: Measured, groups: list[Positions], config: TrainingConfig) -> npt.NDArray[np.int32] | None:
+def _partners(
+    measured: Measured, components: Components, groups: list[Positions], config: TrainingConfig
+) -> npt.NDArray[np.int32] | None:
+    """Return the nearest neighbours by what the latents begin as."""
     if not config.recipe.contrast or config.recipe.partner == "view":
         return None
-    return partners_by(measured.rows, len(measured.source), groups, seed=config.seed)
+
+    def rows(part: Positions) -> npt.NDArray[np.float32]:
+        return np.concatenate([components.of(block) for block in measured.blocks(part)])
+
+    return partners_by(rows, len(measured.source), groups, seed=config.seed)
 
 
 def _thaw(backbone: Backbone, blocks: int) -> None:

@@ -19,11 +19,15 @@ LARGEST_GROUP = 65_536
 
 
 def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> npt.NDArray[np.int32]:
-    """Find the five nearest neighbours of each image by its gradients (and colours), see `partners_by`."""
+    """Find the five nearest neighbours of each image by the principal components of its gradients (and colours).
+
+    Args and result: those of `partners_by`.
+    """
 
     def rows(part: Positions) -> Rows:
         batches = images.batches(part, images_at_once(images.image_shape)).as_numpy_iterator()
-        return np.concatenate([histograms(batch) for _, batch in batches])
+        vectors = np.concatenate([histograms(batch) for _, batch in batches])
+        return fit_components(lambda: iter([vectors]), COMPONENTS, seed=0).of(vectors)
 
     return partners_by(rows, len(images.source), groups, seed=seed)
 
@@ -31,7 +35,7 @@ def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> n
 def partners_by(
     rows: Callable[[Positions], Rows], count: int, groups: list[Positions], *, seed: int
 ) -> npt.NDArray[np.int32]:
-    """Find the five nearest neighbours of each image by the principal components of some vectors.
+    """Find the five nearest neighbours of each image by some vectors.
 
     Args:
         rows: Returns the vectors `[n, d]` of the images at some positions.
@@ -52,8 +56,7 @@ def partners_by(
 
 
 def _neighbours_within(rows: Rows, part: Positions) -> npt.NDArray[np.int64]:
-    latents = fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
-    found = top_k(latents, latents, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
+    found = top_k(rows, rows, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
     return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
 
 

@@ -20,7 +20,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.model.backbone import load_backbone
 from ae_search.model_server import LocalEncoder
 from ae_search.training import TrainingOptions, configure, load_autoencoder, read_config, train
-from ae_search.training.neighbour_components import neighbour_components
+from ae_search.training.neighbour_components import weighed_components
 from ae_search.training.observations import observe
 from ae_search.training.observed_batches import Measured
 from ae_search.training.preparation import prepare
@@ -104,7 +104,7 @@ def test_the_latents_begin_as_components(source, backbone, tmp_path):
     prepared = prepare(source, config, observed=tmp_path / "observed")
     rows = prepared.seen.rows(prepared.kept)
     latents = prepared.seen.encoded(prepared.autoencoder.get_layer("encoder"), prepared.kept)
-    expected = neighbour_components(rows, 8).of(rows)
+    expected = weighed_components(rows, 16, 8).of(rows)
     np.testing.assert_allclose(latents, expected, atol=1e-3 * np.abs(expected).max())
 
 

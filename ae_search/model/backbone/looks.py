@@ -15,8 +15,8 @@ Size = tuple[int, int]
 CENTRE = 0.7
 # Share of each side, and whether left and right change places.
 LOOKS = ((1.0, False), (1.0, True), (CENTRE, False))
-# Length of the histogram beside the sum of the looks, which has length 1.
-COLOURS = 0.7
+# Numbers far below those of a unit vector of thousands.
+STEEPEST = 1e-6
 # Histograms are made of images of this side: more pixels say the same, and take memory.
 HISTOGRAM_SIDE_PX = 112
 COLOUR_FLOATS = hsv_floats()
@@ -95,8 +95,24 @@ def colours_of(image: Any) -> Any:
     return HsvHistogram(dtype="float32", name="colours")(small)
 
 
+@keras.saving.register_keras_serializable(package="ae_search")
+class SignedRoot(layers.Layer):
+    """The square root of each number, of its size where it is negative, with its sign. It learns nothing."""
+
+    def call(self, values: Any) -> Any:
+        """Return the roots; near 0 they are flattened, or their slope would have no end."""
+        return values / tf.sqrt(tf.abs(values) + STEEPEST)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the same shape."""
+        return shape
+
+
 def combined(features: list[Any], colours: Any) -> Any:
-    """Return the vector that the latents are made of: the unit sum of unit features, beside the histogram.
+    """Return the vector that the latents are made of: the rooted sum of unit features, beside the histogram.
+
+    Both have length 1. Roots keep the few strongest of the features, as those of a large background, from outweighing
+    all others.
 
     Args:
         features: Those of each look, `[n, f]`.
@@ -104,5 +120,5 @@ def combined(features: list[Any], colours: Any) -> Any:
     """
     unit = layers.UnitNormalization(dtype="float32", name="unit")
     seen = unit(layers.Add(dtype="float32", name="looks")([unit(one) for one in features]))
-    coloured = layers.Rescaling(COLOURS, dtype="float32", name="weighed")(unit(colours))
-    return layers.Concatenate(dtype="float32", name="together")([seen, coloured])
+    rooted = unit(SignedRoot(dtype="float32", name="roots")(seen))
+    return layers.Concatenate(dtype="float32", name="together")([rooted, unit(colours)])
