@@ -57,10 +57,15 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Number of epochs: 24 to 60, fewer for more images; 20 for tutorial.")
+        int | None,
+        typer.Option(
+            help="Number of epochs: 24 to 60, fewer for more images; 20 for tutorial and behind a backbone, 10 with "
+            "--finetune."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per batch: up to 256; 400 for tutorial, 32 with --finetune.")
+        int | None,
+        typer.Option(help="Images per batch: up to 256; 400 for tutorial, 128 behind a backbone, 32 with --finetune."),
     ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
     image_size: Annotated[
@@ -74,7 +79,7 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial and backbones, 0.0001 with --finetune."),
+        typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial, 0.0001 behind a backbone."),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the images that is held out: 0.05; 0 for tutorial.")

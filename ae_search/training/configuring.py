@@ -20,8 +20,10 @@ from ae_search.training.recipe import Recipe, backbone_recipe, default_epochs, d
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
 DEFAULTS = TrainingOptions()
 # Behind a frozen backbone the batches are of vectors, behind one that is trained of large images.
-BACKBONE_BATCHES = (256, 32)
-BACKBONE_RATES = (1e-3, 1e-4)
+BACKBONE_BATCHES = (128, 32)
+# The latents begin as what a training at higher rates would spoil.
+BACKBONE_RATE = 1e-4
+BACKBONE_EPOCHS = (20, 10)
 
 T = TypeVar("T")
 
@@ -81,16 +83,16 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
 
 def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> TrainingConfig:
     """Fill in what a backbone decides."""
-    frozen = options.finetune == 0
-    epochs = _or(options.epochs, default_epochs(len(source)))
+    which = 0 if (frozen := options.finetune == 0) else 1
+    epochs = _or(options.epochs, BACKBONE_EPOCHS[which])
     return TrainingConfig(
         source=source.name,
         image_shape=(*_or(options.image_size, size_for(backbone.size)), 3),
         architecture="backbone",
         latent_dim=_or(options.latent_dim, DEFAULT_LATENT_DIM),
         epochs=epochs,
-        batch_size=_or(options.batch_size, BACKBONE_BATCHES[0 if frozen else 1]),
-        learning_rate=_or(options.learning_rate, BACKBONE_RATES[0 if frozen else 1]),
+        batch_size=_or(options.batch_size, BACKBONE_BATCHES[which]),
+        learning_rate=_or(options.learning_rate, BACKBONE_RATE),
         validation=_or(options.validation, 0.05),
         seed=options.seed,
         cache=options.cache,
