@@ -125,6 +125,6 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
             shares,
             not config.frozen or not any(shares),
         ),
-        ("architecture is backbone where there is one", kind, (kind == "backbone") == behind),
+        ("architecture must be backbone where there is one, and nowhere else", kind, (kind == "backbone") == behind),
         ("Latents of tutorial cannot be scaled", recipe.scaled, not recipe.scaled or kind != "tutorial"),
     ]
