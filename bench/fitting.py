@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.data import ArraySource, open_source
-from ae_search.training.config import configure
+from ae_search.training.configuring import configure
 from ae_search.training.fit import fit
 from ae_search.training.options import TrainingOptions
 from ae_search.training.preparation import Prepared, prepare

@@ -93,6 +93,8 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
     summary = read_summary(run)
     encoder = load_autoencoder(run, weights).get_layer("encoder")
     figures = {name: summary[name] for name in ("epochs", "best_epoch", "loss", "best_loss", "monitor", "images")}
+    if config.backbone is not None:
+        figures["backbone"] = config.backbone.summary()
     return export_encoder(
         encoder,
         to,
@@ -120,7 +122,7 @@ def _imported(names: list[str]) -> dict[str, Any]:
     """Import modules, from the current folder too as `python -m` does, and return what is named in them."""
     if names and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    from ae_search.export.failures import said_as
+    from ae_search.model.failures import said_as
 
     found = {}
     for text in names:

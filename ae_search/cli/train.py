@@ -16,12 +16,13 @@ from ae_search.cli.options import (
     tell_truncated,
     with_source_flags,
 )
-from ae_search.cli.terminal import say
+from ae_search.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from ae_search.contract import Fit
     from ae_search.data.pipeline import Cache
     from ae_search.model import Architecture
+    from ae_search.model.input_range import InputRange
     from ae_search.training import TrainingOptions
     from ae_search.training.recipe import Partner, Schedule
 
@@ -34,20 +35,51 @@ def train(
     flags: SourceFlags,
     source: SourceName,
     run: Annotated[Path, typer.Option(metavar="DIR", help="Run folder; a training that was killed resumes from it.")],
-    architecture: Annotated[str, typer.Option(help="Architecture: gradients, conv or tutorial.")] = "gradients",
-    epochs: Annotated[
-        int | None, typer.Option(help="Number of epochs: 24 to 60, fewer for more images; 20 for tutorial.")
+    architecture: Annotated[
+        str | None, typer.Option(help="Architecture, where there is no backbone: gradients, conv or tutorial.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per batch: up to 256; 400 for tutorial.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Pretrained backbone in front of the latents: a name in keras.applications, whose weights are "
+            "downloaded once, or a .keras file from images to features.",
+        ),
+    ] = None,
+    finetune: Annotated[
+        int, typer.Option(metavar="N", help="Last blocks of the backbone to train as well, which takes far longer.")
+    ] = 0,
+    input_range: Annotated[
+        str | None,
+        typer.Option(
+            help="Range of pixel values that the backbone in FILE was trained on: 0-1, 0-255 or -1-1. By default, what "
+            "its first layers say."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of epochs: 24 to 60, fewer for more images; 20 for tutorial and behind a backbone, 10 with "
+            "--finetune."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images per batch: up to 256; 400 for tutorial, 128 behind a backbone, 32 with --finetune."),
+    ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
     image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Size of the images in px: the source's own; 64x64 for folders.")
+        str | None,
+        typer.Option(
+            metavar="HxW", help="Size of the images in px: the backbone's or the source's own; 64x64 for folders."
+        ),
     ] = None,
     channels: Annotated[
         int | None, typer.Option(help="Channels, 1 for grey or 3 for colour: the source's own; 3 for folders.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial.")
+        float | None,
+        typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial, 0.0001 behind a backbone."),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the images that is held out: 0.05; 0 for tutorial.")
@@ -81,6 +113,10 @@ def train(
     colour_weight: Annotated[
         float | None,
         typer.Option(help="Weight of a third decoder, for a histogram of colours.", rich_help_panel=RECIPE),
+    ] = None,
+    feature_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of a decoder for the features of a backbone.", rich_help_panel=RECIPE),
     ] = None,
     contrast_weight: Annotated[
         float | None,
@@ -140,12 +176,15 @@ def train(
     from ae_search.training import TrainingOptions
 
     options = TrainingOptions(
-        # What these five can be is checked with the rest, and told by the name of the option.
-        architecture=cast("Architecture", architecture),
+        # What these six can be is checked with the rest, and told by the name of the option.
+        architecture=cast("Architecture | None", architecture),
+        input_range=cast("InputRange | None", input_range),
         cache=cast("Cache", cache),
         fit=cast("Fit", fit),
         partner=cast("Partner | None", partner),
         schedule=cast("Schedule | None", schedule),
+        backbone=backbone,
+        finetune=finetune,
         epochs=epochs,
         batch_size=batch_size,
         latent_dim=latent_dim,
@@ -159,6 +198,7 @@ def train(
         pixels=pixel_weight,
         gradients=gradient_weight,
         colours=colour_weight,
+        features=feature_weight,
         contrast=contrast_weight,
         labels=label_weight,
         moved=moved,
@@ -184,10 +224,13 @@ def run_training(
     from ae_search.plots import plot_samples
     from ae_search.training import configure
     from ae_search.training import train as fit
+    from ae_search.training.advice import BACKBONE_ADVICE, of_coloured_photographs
 
     images = flags.open(source, only)
     config = configure(images, options)
-    summary = fit(images, config, run, report_precision=report_precision, strict=strict)
+    if options.architecture is None and options.backbone is None and of_coloured_photographs(images):
+        say(BACKBONE_ADVICE, err=True)
+    summary = fit(images, config, run, report_precision=report_precision, strict=strict, progress=progress)
     tell_truncated(cast("list[str]", summary.get("truncated", [])))
     plot_samples(images, run / "samples.png")
     draw_reconstructions(run, images)

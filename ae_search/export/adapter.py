@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ae_search.contract import MAX_IMAGE_VALUES, MAX_LATENT_DIM
 from ae_search.errors import ConfigurationError
-from ae_search.export.failures import said_as
-from ae_search.export.input_range import FLOATS, INTEGERS, InputRange, choose_range, to_range
+from ae_search.model.failures import said_as
+from ae_search.model.input_range import FLOATS, INTEGERS, InputRange, choose_range, to_range
 
 Shape = tuple[int, int, int]
 OpenShape = tuple[int | None, int | None, int | None]

@@ -39,12 +39,13 @@ from ae_search.data.decode import PREPROCESSING, decode_image
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export.adapter import AdaptedEncoder
 from ae_search.export.batching import write_batching
-from ae_search.export.failures import one_line, said_as
-from ae_search.export.input_range import DEFAULT_RANGE, InputRange
 from ae_search.export.parity import check_latents, check_parity
 from ae_search.export.warmup import write_warmup
 from ae_search.files import is_full_disk, locked, make_folder, new_folder, trouble_in_words
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
+from ae_search.model.failures import said_as
+from ae_search.model.input_range import DEFAULT_RANGE, InputRange
+from ae_search.model.keras_file import load_keras_file
 from ae_search.version_folders import next_version, version_folders
 
 log = logging.getLogger(__name__)
@@ -132,12 +133,8 @@ def load_encoder(path: Path, *, custom_objects: Mapping[str, Any] | None = None)
     Raises:
         ConfigurationError: There is no such file, or Keras cannot load it safely.
     """
-    if not path.is_file() or path.suffix != ".keras":
-        raise ConfigurationError(f"--encoder takes a .keras file. Received: {path}, which is none.")
-    try:
-        return keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
-    except Exception as error:  # zip, HDF5, JSON, Keras and custom objects each raise their own
-        raise ConfigurationError(_refusal(path, error)) from error
+    in_python = "load it in Python and call ae_search.export.export_encoder"
+    return load_keras_file(path, "--encoder", otherwise=in_python, custom_objects=custom_objects or {})
 
 
 def versions(base: Path) -> list[int]:
@@ -177,24 +174,6 @@ def _architecture(model: Any) -> Any:
     if isinstance(model, keras.Sequential) or "layers" in kept:
         return kept
     return [type(model).__name__, kept, [_architecture(layer) for layer in getattr(model, "layers", [])]]
-
-
-def _refusal(path: Path, error: Exception) -> str:
-    """Say why Keras cannot load a file, and what to do."""
-    unknown = re.search(r"Could not locate \w+ '([^']*)'", str(error))
-    in_python = "or load it in Python and call ae_search.export.export_encoder"
-    if unknown:
-        name = unknown[1]
-        return (
-            f"{path} holds {name!r}, which is no part of Keras; name the module that has it with --custom-objects "
-            f"MODULE:{name} (MODULE alone where it registers the class with Keras), {in_python}."
-        )
-    if "safe_mode=False" in str(error):
-        return (
-            f"{path} holds a Lambda with Python code in it, which is never run from a file; put the code into a layer "
-            f"of your own and name that with --custom-objects, {in_python}."
-        )
-    return f"{path} cannot be loaded by Keras: {one_line(error)}"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ PARTNER = "partner"
 PIXELS = "pixels"
 GRADIENTS = "gradients"
 COLOURS = "colours"
+FEATURES = "features"
 PARTNERS = "partners"
 CLASSES = "classes"
 

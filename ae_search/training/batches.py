@@ -1,5 +1,6 @@
 """Batches of images, as the trainer takes them and has to give them back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +33,15 @@ class Batches:
         partners: For each position of the source some positions `[len(source), k]`, one of which is drawn as its
             partner; None where an image is its own partner.
         classes: Class of each position `[len(source)]`, -1 where it has no label.
+        targets: What the decoders are to give back of the images at some positions, where that is not for the recipe
+            to say.
     """
 
     images: Images
     recipe: Recipe
     partners: npt.NDArray[np.int32] | None
     classes: npt.NDArray[np.int32]
+    targets: Callable[[Any, Any], dict[str, Any]] | None = None
     _class_table: Any = field(init=False, repr=False)
     _partner_table: Any = field(init=False, repr=False)
 
@@ -91,13 +95,17 @@ class Batches:
         return tf.cast(tf.gather(self.images.tensor, positions), tf.float32) / 255.0
 
     def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        inputs, targets = {IMAGE: seen}, {PIXELS: clean}
-        if self.recipe.gradients:
-            targets[GRADIENTS] = oriented_gradients(clean)
-        if self.recipe.colours:
-            targets[COLOURS] = colour_histogram(clean)
+        inputs, targets = {IMAGE: seen}, self._given_back(clean) if self.targets is None else self.targets(at, clean)
         if self.recipe.contrast:
             inputs[PARTNER], targets[PARTNERS] = partner, tf.range(tf.shape(seen)[0])
         if self.recipe.labels:
             targets[CLASSES] = tf.gather(self._class_table, at)
         return inputs, targets
+
+    def _given_back(self, clean: Any) -> dict[str, Any]:
+        targets = {PIXELS: clean}
+        if self.recipe.gradients:
+            targets[GRADIENTS] = oriented_gradients(clean)
+        if self.recipe.colours:
+            targets[COLOURS] = colour_histogram(clean)
+        return targets

@@ -1,24 +1,24 @@
 """What a training is told: every option checked before any work starts."""
 
 import math
-from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ae_search.contract import FITS, Fit
-from ae_search.data import ArraySource, Source
-from ae_search.data.pipeline import CACHES, Cache, images_at_once, kept_in_memory
-from ae_search.data.sources import class_counts
+from ae_search.data.pipeline import CACHES, Cache
 from ae_search.errors import ConfigurationError
-from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
-from ae_search.training.options import TrainingOptions
-from ae_search.training.patience import default_patience
-from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epochs, default_recipe
+from ae_search.model import ARCHITECTURES, Architecture
+from ae_search.training.backbone_config import BackboneConfig
+from ae_search.training.recipe import (
+    PARTNERS,
+    SCHEDULES,
+    Recipe,
+)
 
 SIDES_PX = (8, 1024)
-FOLDER_IMAGE_SHAPE = (64, 64, 3)
-DEFAULTS = TrainingOptions()
-
-T = TypeVar("T")
+# What a run is trained to: an architecture of our own, or a backbone.
+Kind = Literal[Architecture, "backbone"]
+KINDS: tuple[Kind, ...] = (*ARCHITECTURES, "backbone")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TrainingConfig:
     Attributes:
         source: Name of the source, for the record.
         image_shape: Height and width in px, channels (1 or 3).
-        architecture: "gradients", "conv" or "tutorial".
+        architecture: "gradients", "conv", "tutorial" or "backbone".
         latent_dim: Floats in a latent.
         epochs: Epochs in all.
         batch_size: Images a batch.
@@ -40,11 +40,12 @@ class TrainingConfig:
         patience: End the training after so many epochs without a better one; 0 for never.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
         recipe: What the encoder is trained to.
+        backbone: Which backbone, where that is the architecture.
     """
 
     source: str
     image_shape: tuple[int, int, int]
-    architecture: Architecture = "gradients"
+    architecture: Kind = "gradients"
     latent_dim: int = 128
     epochs: int = 20
     batch_size: int = 128
@@ -56,92 +57,12 @@ class TrainingConfig:
     patience: int = 0
     time_limit_s: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    backbone: BackboneConfig | None = None
 
-
-def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingConfig:
-    """Fill in what the source and the architecture decide, and check every option.
-
-    `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
-    more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
-    colour. Where images are not kept in memory, the partner of each is a view of itself.
-
-    Args:
-        source: The images.
-        options: What is asked for.
-
-    Raises:
-        ConfigurationError: An option is out of its range or does not go with another.
-    """
-    config = _filled_in(source, options)
-    check(config)
-    if config.recipe.contrast and config.recipe.partner == "neighbour" and not _kept(source, config):
-        if options.partner == "neighbour":
-            raise ConfigurationError(
-                f"--partner neighbour needs the images in memory (--cache memory). Received: --cache {config.cache}."
-            )
-        config = replace(config, recipe=replace(config.recipe, partner="view"))
-    if config.recipe.labels and not class_counts(source):
-        raise ConfigurationError(f"--label-weight needs images with labels. Received: {source.name}, which has none.")
-    return config
-
-
-def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
-    image_shape, tutorial = _image_shape(source, options), options.architecture == "tutorial"
-    epochs = _or(options.epochs, 20 if tutorial else default_epochs(len(source)))
-    return TrainingConfig(
-        source=source.name,
-        image_shape=image_shape,
-        architecture=options.architecture,
-        latent_dim=_latent_dim(image_shape, options),
-        epochs=epochs,
-        batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
-        learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
-        validation=_or(options.validation, 0.0 if tutorial else 0.05),
-        seed=options.seed,
-        cache=options.cache,
-        fit=options.fit,
-        patience=_or(options.patience, default_patience(epochs)),
-        time_limit_s=options.time_limit_s,
-        recipe=_recipe(source, image_shape, options),
-    )
-
-
-def _or(asked: T | None, default: T) -> T:
-    return default if asked is None else asked
-
-
-def _image_shape(source: Source, options: TrainingOptions) -> tuple[int, int, int]:
-    height, width, channels = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
-    if options.image_size is not None:
-        height, width = options.image_size
-    return height, width, _or(options.channels, channels)
-
-
-def _kept(source: Source, config: TrainingConfig) -> bool:
-    return kept_in_memory(source, config.image_shape, config.cache)
-
-
-def _latent_dim(image_shape: tuple[int, int, int], options: TrainingOptions) -> int:
-    if options.architecture not in ARCHITECTURES:
-        raise ConfigurationError(
-            f"--architecture must be one of {', '.join(ARCHITECTURES)}. Received: {options.architecture}."
-        )
-    try:
-        return latent_dim_of(image_shape, options.architecture, options.latent_dim)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def _recipe(source: Source, image_shape: tuple[int, int, int], options: TrainingOptions) -> Recipe:
-    """Return the recipe of the architecture for these images, with what was asked for instead."""
-    recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
-    if options.architecture != "gradients":
-        recipe = replace(recipe, from_components=False)
-    if options.contrast == 0:
-        recipe = replace(recipe, moved=0.0)
-    asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
-    return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    @property
+    def frozen(self) -> bool:
+        """Whether there is a backbone of which nothing is trained."""
+        return self.backbone is not None and not self.backbone.finetune
 
 
 def check(config: TrainingConfig) -> None:
@@ -180,8 +101,9 @@ def _rules(config: TrainingConfig) -> list[Rule]:
 
 
 def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
-    weights = {name: getattr(recipe, name) for name in ("pixels", "gradients", "colours", "contrast", "labels")}
-    colours, kind = recipe.colours, config.architecture
+    names = ("pixels", "gradients", "colours", "features", "contrast", "labels")
+    weights = {name: getattr(recipe, name) for name in names}
+    colours, kind, behind = recipe.colours, config.architecture, config.backbone is not None
     shares = (recipe.moved, recipe.spoiled)
     return [
         ("Weights must be at least 0 and finite", weights, all(0 <= weight < math.inf for weight in weights.values())),
@@ -191,10 +113,18 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
         ("moved and spoiled must be 0 to 1", shares, all(0 <= share <= 1 for share in shares)),
         ("moved needs contrast, since partners are moved", recipe.moved, recipe.moved == 0 or recipe.contrast > 0),
         (
-            "--from-components needs --architecture gradients",
+            "--from-components needs --architecture gradients, or a backbone",
             kind,
-            not recipe.from_components or kind == "gradients",
+            not recipe.from_components or kind in ("gradients", "backbone"),
         ),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
+        ("features to reconstruct need a backbone", recipe.features, behind or not recipe.features),
+        ("There is no decoder of gradients behind a backbone", recipe.gradients, not behind or not recipe.gradients),
+        (
+            "moved and spoiled need --finetune: a frozen backbone looks once",
+            shares,
+            not config.frozen or not any(shares),
+        ),
+        ("architecture must be backbone where there is one, and nowhere else", kind, (kind == "backbone") == behind),
         ("Latents of tutorial cannot be scaled", recipe.scaled, not recipe.scaled or kind != "tutorial"),
     ]

@@ -17,6 +17,8 @@ from ae_search.files import write_atomically
 from ae_search.model.heads import PIXELS
 from ae_search.training.callbacks import EPOCHS, best_of, callbacks_for, finished_epochs
 from ae_search.training.config import TrainingConfig
+from ae_search.training.observations import FOLDER as OBSERVED
+from ae_search.training.observations import Progress, no_progress
 from ae_search.training.precision_callback import PrecisionOfSample, check_labels
 from ae_search.training.preparation import Prepared, prepare
 from ae_search.training.run_folder import prepare_run, write_errors
@@ -38,6 +40,7 @@ def train(
     verbose: bool = True,
     report_precision: bool = False,
     strict: bool = False,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Train, or go on where a training in `run` was killed.
 
@@ -48,14 +51,15 @@ def train(
         verbose: Log a line after each epoch: losses, and the time that is left.
         report_precision: After each epoch, add precision@10 of a sample of the images held out to the history.
         strict: Whether JPEG files that are cut short count as damaged; else the part that is there is learned from.
+        progress: Shows how far a backbone is that looks at the images, before the training.
 
     Returns:
         The summary, as in summary.json: epochs, seconds, loss (mean sigmoid cross-entropy a pixel value in the last
         epoch), best_epoch (from 1), best_loss, monitor, images, held_out, damaged, truncated.
 
     Raises:
-        ConfigurationError: `run` belongs to something else, no image can be read, or precision is to be reported and
-            there are no labels or no images held out.
+        ConfigurationError: `run` belongs to something else, no image can be read, a backbone has changed, or precision
+            is to be reported and there are no labels or no images held out.
     """
     # Before there is a run folder: what cannot work leaves none behind.
     first_images(source, config.image_shape, 1, fit=config.fit)
@@ -66,10 +70,11 @@ def train(
     if finished is not None:
         log.info("%s is trained already: %d epochs", run, finished["epochs"])
         return finished
-    prepared = prepare(source, config, strict=strict)
+    with write_errors(run):
+        prepared = prepare(source, config, strict=strict, observed=run / OBSERVED, progress=progress)
     _say_what_begins(prepared)
     sample = (
-        [PrecisionOfSample(prepared.autoencoder, prepared.images, prepared.kept, prepared.held_out)]
+        [PrecisionOfSample(prepared.autoencoder, prepared.seen, prepared.kept, prepared.held_out)]
         if report_precision
         else []
     )
@@ -129,17 +134,18 @@ def _monitor(prepared: Prepared) -> str:
 
 def _finish(prepared: Prepared, run: Path) -> None:
     """Write best.keras and last.keras, scaled where the recipe says so."""
-    config, images = prepared.config, prepared.images
+    config = prepared.config
     sample = np.random.default_rng(config.seed).permutation(prepared.kept)[:SCALED_BY]
     for name in ("best.keras", "last.keras"):
         autoencoder = keras.models.load_model(run / EPOCHS / name, compile=False)
         if config.recipe.scaled:
-            scale_latents(autoencoder, images.encoded(autoencoder.get_layer("encoder"), np.sort(sample)))
-        write_atomically(run / name, autoencoder.save)
+            scale_latents(autoencoder, prepared.seen.encoded(autoencoder.get_layer("encoder"), np.sort(sample)))
+        write_atomically(run / name, prepared.whole(autoencoder).save)
 
 
 def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
     images, held_out, monitor = prepared.images, len(prepared.held_out), _monitor(prepared)
+    backbone = prepared.config.backbone
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     last, best = rows[-1], best_of(rows, monitor)
@@ -156,6 +162,7 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
         "damaged": images.damaged,
         "truncated": images.truncated,
         "data": summary(images.source),
+        "backbone": backbone.summary() if backbone else None,
     }
     write_atomically(run / "summary.json", json.dumps(result, indent=2))
     return result

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ae_search.contract import Fit
 from ae_search.data.pipeline import Cache
 from ae_search.model import Architecture
+from ae_search.model.input_range import InputRange
 from ae_search.training.recipe import Partner, Schedule
 
 
@@ -13,7 +14,10 @@ class TrainingOptions:
     """What is asked of a training; None leaves it to the architecture and the images, see `configure`.
 
     Attributes:
-        architecture: "gradients", "conv" or "tutorial".
+        architecture: "gradients" (where there is no backbone), "conv" or "tutorial".
+        backbone: A name in `keras.applications`, or the path of a `.keras` file from images to features.
+        finetune: Last blocks of the backbone that are trained as well; 0 for none, which is much faster.
+        input_range: Range of the values that the backbone in a file was trained on, where its layers do not say it.
         image_size: Height and width in px.
         channels: 1 or 3.
         latent_dim: Floats in a latent.
@@ -30,6 +34,7 @@ class TrainingOptions:
         pixels: Weight of the loss of the pixels; this and what follows is told at greater length by `Recipe`.
         gradients: Weight of the loss of the gradients.
         colours: Weight of the loss of the colours.
+        features: Weight of the loss of the backbone's features.
         contrast: Weight of the contrastive loss.
         partner: "neighbour" or "view".
         labels: Weight of the classification head.
@@ -40,7 +45,10 @@ class TrainingOptions:
         scaled: Whether latents are centred and scaled after the training.
     """
 
-    architecture: Architecture = "gradients"
+    architecture: Architecture | None = None
+    backbone: str | None = None
+    finetune: int = 0
+    input_range: InputRange | None = None
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     latent_dim: int | None = None
@@ -56,6 +64,7 @@ class TrainingOptions:
     pixels: float | None = None
     gradients: float | None = None
     colours: float | None = None
+    features: float | None = None
     contrast: float | None = None
     partner: Partner | None = None
     labels: float | None = None

@@ -1,6 +1,6 @@
 """Which images are to have similar latents: nearest neighbours by what can be measured without training."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ae_search.model.histograms import colour_histogram, oriented_gradients
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
 
+Rows = npt.NDArray[np.float32]
 NEIGHBOURS = 5
 COMPONENTS = 128
 # Every image is compared with every other of its group: at most so many, for the time grows with the square.
@@ -20,31 +21,42 @@ LARGEST_GROUP = 65_536
 def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> npt.NDArray[np.int32]:
     """Find the five nearest neighbours of each image by the principal components of its gradients (and colours).
 
+    Args and result: those of `partners_by`.
+    """
+
+    def rows(part: Positions) -> Rows:
+        batches = images.batches(part, images_at_once(images.image_shape)).as_numpy_iterator()
+        vectors = np.concatenate([histograms(batch) for _, batch in batches])
+        return fit_components(lambda: iter([vectors]), COMPONENTS, seed=0).of(vectors)
+
+    return partners_by(rows, len(images.source), groups, seed=seed)
+
+
+def partners_by(
+    rows: Callable[[Positions], Rows], count: int, groups: list[Positions], *, seed: int
+) -> npt.NDArray[np.int32]:
+    """Find the five nearest neighbours of each image by some vectors.
+
     Args:
-        images: The images.
+        rows: Returns the vectors `[n, d]` of the images at some positions.
+        count: Images of the source.
         groups: Positions that are each other's neighbours: those trained on, and those held out.
         seed: Seed of the parts that a group of more than 65,536 images is divided into.
 
     Returns:
-        int32 `[len(source), 5]`: positions of the neighbours at the position of each image.
+        int32 `[count, 5]`: positions of the neighbours at the position of each image.
     """
-    table = np.tile(np.arange(len(images.source), dtype=np.int32)[:, None], NEIGHBOURS)
+    table = np.tile(np.arange(count, dtype=np.int32)[:, None], NEIGHBOURS)
     for group in groups:
         shuffled = np.random.default_rng(seed).permutation(group)
         for part in np.array_split(shuffled, -(-len(group) // LARGEST_GROUP) or 1):
             if len(part) > 1:
-                table[part] = _neighbours_within(images, part)
+                table[part] = _neighbours_within(rows(part), part)
     return table
 
 
-def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]:
-    def blocks() -> Iterator[npt.NDArray[np.float32]]:
-        for _, batch in images.batches(part, images_at_once(images.image_shape)).as_numpy_iterator():
-            yield histograms(batch)
-
-    rows = np.concatenate(list(blocks()))
-    latents = fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
-    found = top_k(latents, latents, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
+def _neighbours_within(rows: Rows, part: Positions) -> npt.NDArray[np.int64]:
+    found = top_k(rows, rows, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
     return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
 
 

@@ -12,6 +12,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.nearest import top_k
 from ae_search.precision import precision
 from ae_search.training.config import TrainingConfig
+from ae_search.training.observed_batches import Measured
 
 DATABASE = 5_000
 QUERIES = 1_000
@@ -36,7 +37,7 @@ class PrecisionOfSample(keras.callbacks.Callback):
 
     Args:
         autoencoder: What is trained, with a layer "encoder".
-        images: The images.
+        images: The images, or what was measured of them; what encodes them at some positions.
         kept: Positions trained on; 5,000 of them are searched.
         held_out: Positions held out; 1,000 of them are searched for.
 
@@ -44,7 +45,7 @@ class PrecisionOfSample(keras.callbacks.Callback):
         ConfigurationError: None of either has a label.
     """
 
-    def __init__(self, autoencoder: Any, images: Images, kept: Positions, held_out: Positions) -> None:
+    def __init__(self, autoencoder: Any, images: Images | Measured, kept: Positions, held_out: Positions) -> None:
         super().__init__()
         self.encoder = autoencoder.get_layer("encoder")
         labels = np.array(images.source.labels, object)

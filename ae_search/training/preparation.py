@@ -1,21 +1,35 @@
 """What has to be there before `fit`: images read, partners found, models built and compiled."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions, readable_images
 from ae_search.data.sources import class_counts
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
+from ae_search.model.heads import (
+    CLASSES,
+    COLOURS,
+    FEATURES,
+    GRADIENTS,
+    PARTNERS,
+    PIXELS,
+    build_head,
+    build_trainer,
+)
 from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
 from ae_search.training.batches import NO_CLASS, Batches
+from ae_search.training.behind_backbone import behind_backbone
 from ae_search.training.config import TrainingConfig
+from ae_search.training.observations import Progress, no_progress
+from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import nearest_partners
 from ae_search.training.starting import start_from_components
 
@@ -37,17 +51,21 @@ class Prepared:
         trainer: The compiled model that is trained; it holds the autoencoder and what only the training needs.
         steps: Batches an epoch.
         at_once: Batches an execution.
+        seen: What encodes the images at some positions.
+        whole: Returns the autoencoder of images, from the one that is trained.
     """
 
     config: TrainingConfig
     images: Images
     kept: Positions
     held_out: Positions
-    batches: Batches
+    batches: Batches | ObservedBatches
     autoencoder: Any
     trainer: Any
     steps: int
     at_once: int
+    seen: Images | Measured
+    whole: Callable[[Any], Any]
 
     @property
     def batch_size(self) -> int:
@@ -63,34 +81,59 @@ class Prepared:
         if not len(self.held_out):
             return {}
         held_out = self.batches.held_out(self.held_out, self.config.batch_size)
-        if self.images.pixels is not None:
+        if self.images.pixels is not None or isinstance(self.batches, ObservedBatches):
             return {"validation_data": held_out}
         # Keras cannot know how many files can be read; it wants steps, and rounds them up to whole executions.
         steps = math.ceil(len(self.held_out) / self.config.batch_size)
         return {"validation_data": held_out.repeat(), "validation_steps": steps}
 
 
-def prepare(source: Source, config: TrainingConfig, *, strict: bool = False) -> Prepared:
+def prepare(
+    source: Source,
+    config: TrainingConfig,
+    *,
+    strict: bool = False,
+    observed: Path | None = None,
+    progress: Progress = no_progress,
+) -> Prepared:
     """Read the images, find partners, build the models, let latents begin as components, compile.
 
     Args:
         source: The images.
         config: What to do.
         strict: Whether JPEG files that are cut short count as damaged.
+        observed: Folder for what a backbone sees in the images; needed where there is one.
+        progress: Shows how far the backbone is.
 
     Raises:
-        ConfigurationError: No image can be read.
+        ConfigurationError: No image can be read, or the backbone is not the one that the run began with.
     """
     keras.utils.set_random_seed(config.seed)
     images = readable_images(source, config.image_shape, cache=config.cache, fit=config.fit, strict=strict)
     kept, held_out = _split(images, config)
-    batches = _batches(images, kept, held_out, config)
-    autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
-    if config.recipe.from_components:
-        start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
+    batches: Batches | ObservedBatches
+    seen: Images | Measured = images
+    whole: Callable[[Any], Any] = _as_it_is
+    if config.backbone is None:
+        batches = _batches(images, kept, held_out, config)
+        autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
+        if config.recipe.from_components:
+            start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
+    else:
+        assert observed is not None
+        classes = _classes(source)
+        behind = behind_backbone(images, (kept, held_out), classes, config, observed=observed, progress=progress)
+        kept, held_out, batches, seen, whole = behind.kept, behind.held_out, behind.batches, behind.seen, behind.whole
+        floats = behind.floats | {CLASSES: len(class_counts(source))}
+        trainer = _trainer(behind.encoder, behind.decoder, floats, config)
+        autoencoder = build_autoencoder(behind.encoder, behind.decoder)
     steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
     compile_trainer(trainer, config, at_once)
-    return Prepared(config, images, kept, held_out, batches, autoencoder, trainer, steps, at_once)
+    return Prepared(config, images, kept, held_out, batches, autoencoder, trainer, steps, at_once, seen, whole)
+
+
+def _as_it_is(autoencoder: Any) -> Any:
+    return autoencoder
 
 
 def whole_executions(steps: int) -> tuple[int, int]:
@@ -106,14 +149,26 @@ def whole_executions(steps: int) -> tuple[int, int]:
 
 def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     """Build the autoencoder and the trainer, which holds it and what only the training needs."""
-    shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
-    encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
-    decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
+    shape, dim, architecture = config.image_shape, config.latent_dim, config.architecture
+    assert architecture != "backbone"
+    encoder = build_encoder(shape, architecture=architecture, latent_dim=dim)
+    decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
     floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
-    wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
-    heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
+    trainer = _trainer(encoder, decoder, floats, config)
     return build_autoencoder(encoder, decoder), trainer
+
+
+def _trainer(encoder: Any, decoder: Any, floats: Mapping[str, int], config: TrainingConfig) -> Any:
+    """Build the trainer, with a head for each loss that has a weight."""
+    recipe = config.recipe
+    wanted = {
+        GRADIENTS: recipe.gradients,
+        COLOURS: recipe.colours,
+        FEATURES: recipe.features,
+        CLASSES: recipe.labels,
+    }
+    heads = {name: build_head(config.latent_dim, floats[name], name=name) for name, weight in wanted.items() if weight}
+    return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
 
 
 def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
@@ -123,6 +178,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
         GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
         COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
+        FEATURES: (recipe.features, keras.losses.MeanSquaredError),
         PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         CLASSES: (
             recipe.labels,
@@ -158,6 +214,10 @@ def _batches(images: Images, kept: Positions, held_out: Positions, config: Train
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
         partners = nearest_partners(images, [kept, held_out], seed=config.seed)
-    number = {label: at for at, label in enumerate(class_counts(images.source))}
-    classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
-    return Batches(images, recipe, partners, classes)
+    return Batches(images, recipe, partners, _classes(images.source))
+
+
+def _classes(source: Source) -> npt.NDArray[np.int32]:
+    """Return the class of each image of a source by its number."""
+    number = {label: at for at, label in enumerate(class_counts(source))}
+    return np.array([number.get(label, NO_CLASS) for label in source.labels], np.int32)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ class Recipe:
         pixels: Weight of the reconstruction of the pixels.
         gradients: Weight of a second decoder, which reconstructs a histogram of oriented gradients.
         colours: Weight of a third one, which reconstructs a histogram of colours; for images in colour.
+        features: Weight of a further one, which reconstructs the features of a backbone.
         contrast: Weight of a contrastive loss: the latent of an image is to be nearer to that of its partner than to
             those of the other partners in its batch.
         partner: "neighbour" is one of the five nearest images by gradients (and colours), "view" the image itself,
@@ -38,6 +39,7 @@ class Recipe:
     pixels: float = 1.0
     gradients: float = 0.0
     colours: float = 0.0
+    features: float = 0.0
     contrast: float = 0.0
     partner: Partner = "neighbour"
     labels: float = 0.0
@@ -60,6 +62,20 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
         from_components=True,
         schedule="cosine",
         scaled=True,
+    )
+
+
+def backbone_recipe(*, frozen: bool) -> Recipe:
+    """Return the recipe behind a backbone. A frozen one sees no altered images, since it looks at each once."""
+    return Recipe(
+        pixels=0.1,
+        features=1.0,
+        contrast=1.0,
+        moved=0.0 if frozen else 0.3,
+        spoiled=0.0 if frozen else 0.3,
+        from_components=True,
+        schedule="cosine",
+        scaled=False,
     )
 
 

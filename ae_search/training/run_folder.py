@@ -5,6 +5,7 @@ RUN/
   history.csv       one row an epoch
   tensorboard/      logs for `tensorboard --logdir`
   backup/           weights and epoch of the last finished epoch (Keras BackupAndRestore)
+  observed/         what a frozen backbone sees in the images; may be deleted, and is made again where it is needed
   epochs/           the autoencoder with the lowest (validation) loss so far, and that of the last epoch
   best.keras        when the training has ended: the best of them, its latents scaled where the recipe says so
   last.keras        the last of them, likewise
@@ -15,7 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ae_search.checked_json import (
     object_of,
     one_of,
     parsed_object,
+    text_of,
     value_of,
     whole_of,
     wholes_of,
@@ -43,8 +45,9 @@ from ae_search.files import (
     trouble_in_words,
     write_atomically,
 )
-from ae_search.model import ARCHITECTURES
-from ae_search.training.config import TrainingConfig, check
+from ae_search.model.backbone.feeding import FEEDINGS
+from ae_search.training.backbone_config import BackboneConfig
+from ae_search.training.config import KINDS, TrainingConfig, check
 from ae_search.training.patience import Best
 from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
 
@@ -73,8 +76,9 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     changed = {
         name: (was, asdict(config)[name])
         for name, was in asdict(begun).items()
-        if name not in ("epochs", "cache", "patience", "time_limit_s") and was != asdict(config)[name]
+        if name not in ("epochs", "cache", "patience", "time_limit_s", "backbone") and was != asdict(config)[name]
     }
+    _check_backbone(run, begun, config)
     if changed:
         told = ", ".join(f"{name}={was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise ConfigurationError(f"{run} was begun with {told}; use the same options or another --run folder.")
@@ -87,6 +91,19 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
             return finished
     write_atomically(run / "config.json", json.dumps(asdict(config), indent=2))
     return None
+
+
+def _check_backbone(run: Path, begun: TrainingConfig, now: TrainingConfig) -> None:
+    """Refuse another backbone, and a changed one; where its file lies does not matter."""
+    was, found = begun.backbone, now.backbone
+    if was is None or found is None or replace(was, name=found.name) == found:
+        return  # where one of both has none, they differ in their architecture
+    told = [
+        f"{one.name} (sha256 {one.digest[:12]}, fed {one.feeding}, finetune={one.finetune})" for one in (was, found)
+    ]
+    raise ConfigurationError(
+        f"{run} was begun with the backbone {told[0]}, now {told[1]}; use the same or another --run folder."
+    )
 
 
 def _check_plain(run: Path) -> None:
@@ -132,8 +149,9 @@ def read_config(run: Path) -> TrainingConfig:
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
-        raw.setdefault("patience", 0)  # which runs of earlier releases did not have
-        recipe = object_of(raw, "recipe")
+        raw.setdefault("patience", 0)  # which runs of earlier releases did not have, as
+        raw.setdefault("backbone", None)
+        recipe = {"features": 0.0, **object_of(raw, "recipe")}
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
             if {"fit": "crop", **found}.keys() != {"fit", *(one.name for one in fields(kind))}:
@@ -150,7 +168,7 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
     return TrainingConfig(
         source=value_of(raw, "source", str),
         image_shape=(height, width, channels),
-        architecture=one_of(raw, "architecture", ARCHITECTURES),
+        architecture=one_of(raw, "architecture", KINDS),
         latent_dim=whole_of(raw, "latent_dim", 1),
         epochs=whole_of(raw, "epochs", 1),
         batch_size=whole_of(raw, "batch_size", 1),
@@ -162,6 +180,16 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
         patience=whole_of(raw, "patience", 0),
         time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
         recipe=recipe,
+        backbone=None if raw["backbone"] is None else _backbone(object_of(raw, "backbone")),
+    )
+
+
+def _backbone(raw: dict[str, Any]) -> BackboneConfig:
+    return BackboneConfig(
+        name=text_of(raw, "name"),
+        digest=text_of(raw, "digest"),
+        feeding=one_of(raw, "feeding", FEEDINGS),
+        finetune=whole_of(raw, "finetune", 0),
     )
 
 
@@ -170,6 +198,7 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         pixels=number_of(raw, "pixels"),
         gradients=number_of(raw, "gradients"),
         colours=number_of(raw, "colours"),
+        features=number_of(raw, "features"),
         contrast=number_of(raw, "contrast"),
         partner=one_of(raw, "partner", PARTNERS),
         labels=number_of(raw, "labels"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from ae_search.data.pipeline import Images, Positions
 from ae_search.model.gradients import MEASURED
-from ae_search.principal import fit_components
+from ae_search.principal import Components, fit_components
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
@@ -27,10 +27,21 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
     chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
     measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
     last = encoder.get_layer("latents")
+    begin_as(last, fit_components(lambda: iter([measured]), last.units, seed=seed))
+
+
+def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
+    """Let the rows of a dense layer that take what was measured give its components.
+
+    Args:
+        last: The layer that returns the latents; what was measured is the last part of what it takes.
+        components: At most as many as latents. Few images span fewer: the other latents begin at random, as all did.
+        alone: Whether the other parts of what it takes begin without a say.
+    """
     kernel, bias = last.get_weights()
-    components = fit_components(lambda: iter([measured]), len(bias), seed=seed)
-    # Few images span fewer components than there are latents: the others begin at random, as all did.
-    count = components.axes.shape[1]
-    kernel[-len(components.mean) :, :count] = components.axes
+    (measured, count) = components.axes.shape
+    kernel[-measured:, :count] = components.axes
+    if alone:
+        kernel[:-measured] = 0.0
     bias[:count] = -components.mean @ components.axes
     last.set_weights([kernel, bias])

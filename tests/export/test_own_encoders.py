@@ -12,8 +12,8 @@ from pictures import coloured_picture, encoded
 from ae_search.errors import AeSearchError
 from ae_search.export import export_encoder, fingerprint
 from ae_search.export.adapter import AdaptedEncoder
-from ae_search.export.input_range import detect_range
 from ae_search.export.parity import check_latents
+from ae_search.model.input_range import detect_range
 from ae_search.model_server import LocalEncoder
 
 SHAPE = (24, 20, 3)
@@ -146,7 +146,7 @@ def test_each_encoder_is_fed_what_its_input_wants(name, caplog):
     tolerance = 2e-2 if dtype in ("float16", "bfloat16") else 1e-4
     with caplog.at_level(logging.INFO):
         check_adapted(encoder, input_range, dtype=dtype, tolerance=tolerance)
-    (line,) = [record for record in caplog.records if record.name == "ae_search.export.input_range"]
+    (line,) = [record for record in caplog.records if record.name == "ae_search.model.input_range"]
     assert line.levelname == "INFO" and f"{dtype} images in {input_range}" in line.getMessage()
 
 
@@ -164,7 +164,7 @@ def test_the_option_wins_and_a_disagreement_is_said(asked, caplog):
     told, silent = model(layers.Rescaling(1 / 127.5, offset=-1)), model()
     for encoder, wanted in ((told, "0-255"), (silent, None)):
         caplog.clear()
-        with caplog.at_level(logging.INFO, "ae_search.export.input_range"):
+        with caplog.at_level(logging.INFO, "ae_search.model.input_range"):
             check_adapted(encoder, asked, asked=asked)
         warned = [one for one in caplog.records if one.levelname == "WARNING" and one.name.endswith("input_range")]
         assert bool(warned) == (wanted not in (None, asked))

@@ -7,6 +7,7 @@ import pytest
 
 from ae_search.errors import ConfigurationError
 from ae_search.training import TrainingConfig, read_config
+from ae_search.training.backbone_config import BackboneConfig
 from ae_search.training.run_folder import prepare_run, read_summary
 
 CONFIG = TrainingConfig(source="photos", image_shape=(32, 32, 3), time_limit_s=60.0)
@@ -40,6 +41,9 @@ def test_what_was_written_is_read(tmp_path):
         ("learning_rate", True), ("validation", "0.1"), ("seed", -1), ("seed", 0.5), ("cache", {}),
         ("time_limit_s", float("inf")), ("time_limit_s", False), ("recipe", []), ("recipe__pixels", "much"),
         pytest.param("recipe__pixels", 10**400, id="a huge weight"),
+        ("recipe__features", -1.0), ("backbone", "VGG16"), ("backbone", {}), ("architecture", "backbone"),
+        pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "1-2", "finetune": 0}, id="feeding"),
+        pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "0-1", "finetune": True}, id="finetune"),
         ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True),
     ],
     ids=str,
@@ -100,3 +104,17 @@ def test_a_run_of_before_there_was_a_fit_goes_on_cropped(tmp_path):
     assert read_config(tmp_path / "run") == config
     with pytest.raises(ConfigurationError, match="fit='crop' .now 'pad'"):
         prepare_run(tmp_path / "run", replace(config, fit="pad"))
+
+
+def test_a_run_of_before_there_were_backbones_is_read(tmp_path):
+    raw = json.loads(config_with())
+    del raw["backbone"], raw["recipe"]["features"]
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_the_backbone_of_a_run_is_read(tmp_path):
+    backbone = BackboneConfig("b.keras", "0" * 64, "caffe", 3)
+    config = replace(CONFIG, architecture="backbone", backbone=backbone)
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    assert read_config(tmp_path) == config

@@ -1,0 +1,143 @@
+"""What a training is told, filled in: defaults of the source, of the architecture, and of a backbone."""
+
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from ae_search.data import ArraySource, Source
+from ae_search.data.pipeline import images_at_once, kept_in_memory
+from ae_search.data.sources import class_counts
+from ae_search.errors import ConfigurationError
+from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
+from ae_search.model.autoencoder import DEFAULT_LATENT_DIM
+from ae_search.model.backbone import Backbone
+from ae_search.model.backbone.looks import size_for
+from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
+from ae_search.training.config import TrainingConfig, check
+from ae_search.training.options import TrainingOptions
+from ae_search.training.patience import default_patience
+from ae_search.training.recipe import Recipe, backbone_recipe, default_epochs, default_recipe
+
+FOLDER_IMAGE_SHAPE = (64, 64, 3)
+DEFAULTS = TrainingOptions()
+# Behind a frozen backbone the batches are of vectors, behind one that is trained of large images.
+BACKBONE_BATCHES = (128, 32)
+# The latents begin as what a training at higher rates would spoil.
+BACKBONE_RATE = 1e-4
+BACKBONE_EPOCHS = (20, 10)
+
+T = TypeVar("T")
+
+
+def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingConfig:
+    """Fill in what the source and the architecture decide, and check every option.
+
+    `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
+    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
+    more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
+    colour. A backbone, which is loaded here, has its own size and recipe. Where images are not kept in memory, the
+    partner of each is a view of itself.
+
+    Args:
+        source: The images.
+        options: What is asked for.
+
+    Raises:
+        ConfigurationError: An option is out of its range or does not go with another.
+    """
+    backbone = chosen_backbone(options)
+    config = _filled_in(source, options) if backbone is None else _behind(backbone, source, options)
+    check(config)
+    sees_images = config.recipe.contrast and not config.frozen
+    if sees_images and config.recipe.partner == "neighbour" and not _kept(source, config):
+        if options.partner == "neighbour":
+            raise ConfigurationError(
+                f"--partner neighbour needs the images in memory (--cache memory). Received: --cache {config.cache}."
+            )
+        config = replace(config, recipe=replace(config.recipe, partner="view"))
+    if config.recipe.labels and not class_counts(source):
+        raise ConfigurationError(f"--label-weight needs images with labels. Received: {source.name}, which has none.")
+    return config
+
+
+def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
+    architecture: Architecture = options.architecture or "gradients"
+    image_shape, tutorial = _image_shape(source, options), architecture == "tutorial"
+    epochs = _or(options.epochs, 20 if tutorial else default_epochs(len(source)))
+    return TrainingConfig(
+        source=source.name,
+        image_shape=image_shape,
+        architecture=architecture,
+        latent_dim=_latent_dim(image_shape, architecture, options.latent_dim),
+        epochs=epochs,
+        batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
+        learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
+        validation=_or(options.validation, 0.0 if tutorial else 0.05),
+        seed=options.seed,
+        cache=options.cache,
+        fit=options.fit,
+        patience=_or(options.patience, default_patience(epochs)),
+        time_limit_s=options.time_limit_s,
+        recipe=_recipe(source, image_shape, options),
+    )
+
+
+def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> TrainingConfig:
+    """Fill in what a backbone decides."""
+    which = 0 if (frozen := options.finetune == 0) else 1
+    epochs = _or(options.epochs, BACKBONE_EPOCHS[which])
+    return TrainingConfig(
+        source=source.name,
+        image_shape=(*_or(options.image_size, size_for(backbone.size)), 3),
+        architecture="backbone",
+        latent_dim=_or(options.latent_dim, DEFAULT_LATENT_DIM),
+        epochs=epochs,
+        batch_size=_or(options.batch_size, BACKBONE_BATCHES[which]),
+        learning_rate=_or(options.learning_rate, BACKBONE_RATE),
+        validation=_or(options.validation, 0.05),
+        seed=options.seed,
+        cache=options.cache,
+        fit=options.fit,
+        patience=_or(options.patience, default_patience(epochs)),
+        time_limit_s=options.time_limit_s,
+        recipe=_asked(backbone_recipe(frozen=frozen), options),
+        backbone=BackboneConfig.of(backbone, options.finetune),
+    )
+
+
+def _or(asked: T | None, default: T) -> T:
+    return default if asked is None else asked
+
+
+def _image_shape(source: Source, options: TrainingOptions) -> tuple[int, int, int]:
+    height, width, channels = source.image_shape if isinstance(source, ArraySource) else FOLDER_IMAGE_SHAPE
+    if options.image_size is not None:
+        height, width = options.image_size
+    return height, width, _or(options.channels, channels)
+
+
+def _kept(source: Source, config: TrainingConfig) -> bool:
+    return kept_in_memory(source, config.image_shape, config.cache)
+
+
+def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, asked: int | None) -> int:
+    if architecture not in ARCHITECTURES:
+        raise ConfigurationError(f"--architecture must be one of {', '.join(ARCHITECTURES)}. Received: {architecture}.")
+    try:
+        return latent_dim_of(image_shape, architecture, asked)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _recipe(source: Source, image_shape: tuple[int, int, int], options: TrainingOptions) -> Recipe:
+    """Return the recipe of the architecture for these images, with what was asked for instead."""
+    recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
+    if options.architecture not in (None, "gradients"):
+        recipe = replace(recipe, from_components=False)
+    if options.contrast == 0:
+        recipe = replace(recipe, moved=0.0)
+    return _asked(recipe, options)
+
+
+def _asked(recipe: Recipe, options: TrainingOptions) -> Recipe:
+    asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
+    return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
