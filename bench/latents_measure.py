@@ -82,11 +82,11 @@ class Altered:
 
     def make(self) -> tuple[dict[str, Pixels], npt.NDArray[np.int64], Pixels]:
         """Return the copies by alteration, the numbers of the originals, and the images of all items."""
-        from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
+        from ae_search.evaluation.measures.copy_alterations import EVERYDAY, altered
 
         pixels, _ = pictures(self.protocol.sources()[0], shape_of(self.protocol))
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: self.count])
-        return {way: altered(pixels[chosen], way, seed=SEED) for way in ALTERATIONS}, chosen, pixels
+        return {way: altered(pixels[chosen], way, seed=SEED) for way in EVERYDAY}, chosen, pixels
 
 
 def reverse_baselines(altered: Altered) -> dict[str, dict[str, float]]:

@@ -1,5 +1,6 @@
 """`ae-search evaluate`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from ae_search.evaluation.measures.samples import Reconstruct
 
 
+class Alterations(StrEnum):
+    """Which ways to alter indexed images."""
+
+    EVERYDAY = "everyday"
+    HARD = "hard"
+    ALL = "all"
+
+
 @with_connection
 @with_source_flags
 def evaluate(
@@ -40,6 +49,10 @@ def evaluate(
     only: Only = None,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries, at most; the seed draws them.")] = 10_000,
     reverse: Annotated[int, typer.Option(min=0, help="Number of indexed images to alter; 0 for none.")] = 1_000,
+    alterations: Annotated[
+        Alterations,
+        typer.Option(help="Ways to alter them: nine everyday ones, eleven harder ones, or all."),
+    ] = Alterations.EVERYDAY,
     views: Annotated[
         bool,
         typer.Option(
@@ -79,7 +92,7 @@ def evaluate(
             encoder,
             images,
             places,
-            plan=MeasuringPlan(queries, reverse, baselines, seed),
+            plan=MeasuringPlan(queries, reverse, baselines, seed, alterations.value),
             searches=_with_views(encoder, opened) if views else None,
             reconstruct=None if run is None else _autoencoder(run, opened.model),
         )

@@ -10,6 +10,7 @@ from ae_search.contract import Encoder, Index, ModelCard
 from ae_search.data import Source
 from ae_search.evaluation.items import IndexedItems, Queries, draw_queries
 from ae_search.evaluation.measures.baselines import MAX_SIDE_PX
+from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, AlterationSet
 from ae_search.evaluation.measures.metrics import Judged
 from ae_search.evaluation.measures.retrieval import Gallery, LabelledQueries, measure_baselines
 from ae_search.evaluation.measures.reverse import Copies, FirstKeySearch, search_altered
@@ -34,17 +35,21 @@ class MeasuringPlan:
         reverse: Items to alter for the strict reverse search, 0 for none.
         baselines: Whether to compare with other representations.
         seed: Seed of everything that is drawn, at least 0.
+        alterations: Which ways to alter them: "everyday", "hard" or "all".
 
     Raises:
-        ValueError: A number is below what it may be.
+        ValueError: A number is below what it may be, or there are no such alterations.
     """
 
     queries: int = 10_000
     reverse: int = 1_000
     baselines: bool = True
     seed: int = 0
+    alterations: AlterationSet = "everyday"
 
     def __post_init__(self) -> None:
+        if self.alterations not in ALTERATION_SETS:
+            raise ValueError(f"Expected alterations of {list(ALTERATION_SETS)}. Received: {self.alterations!r}.")
         if self.queries < 1 or self.reverse < 0 or self.seed < 0:
             raise ValueError(f"Expected at least 1 query, and no number below 0. Received: {self}.")
 
@@ -105,7 +110,8 @@ class Bench:
         drawn = np.random.default_rng(self.plan.seed).choice(len(self.items.keys), count, replace=False)
         keys = [self.items.keys[at] for at in np.sort(drawn)]
         ways = {self.name: self._search, **searches}
-        return search_altered(ways, keys, self.images, shape=self.small, seed=self.plan.seed)
+        plan = self.plan
+        return search_altered(ways, keys, self.images, shape=self.small, seed=plan.seed, alterations=plan.alterations)
 
     def baselines(
         self, labelled: LabelledQueries | None, copies: Copies | None

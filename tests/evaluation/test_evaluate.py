@@ -12,7 +12,7 @@ from pixel_encoder import OTHER, PixelEncoder, at
 from ae_search.data import ArraySource, open_source
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.evaluation.evaluate import evaluate
-from ae_search.evaluation.measures.copy_alterations import ALTERATIONS
+from ae_search.evaluation.measures.copy_alterations import EVERYDAY, HARD
 from ae_search.evaluation.measuring import MeasuringPlan
 from ae_search.index import IndexBuilder, LatentIndex
 
@@ -122,7 +122,7 @@ def test_the_figures_are_those_of_brute_force(result, database):
 def test_reverse_search_has_our_row_the_asked_for_and_the_baselines(result):
     assert [row.name for row in result.reverse_search] == [NAMES[0], "nothing but item 0", *NAMES[1:]]
     ours, fixed, pixels, *_ = result.reverse_search
-    assert set(ours.found_first) == set(ALTERATIONS)
+    assert set(ours.found_first) == set(EVERYDAY)
     assert ours.found_first == pytest.approx(pixels.found_first)
     # Cosine does not see brightness, but rounding.
     assert ours.found_first["darkening"] > 0.8 > ours.found_first["mirror"]
@@ -290,6 +290,20 @@ def test_what_cannot_be_evaluated_is_refused(index, database, tmp_path):
     index.remove([database.key(place) for place in range(50)])
     with pytest.raises(ConfigurationError, match="holds no item"):
         evaluate(index, PixelEncoder(at(2)), database)
+
+
+def test_harder_alterations_are_measured_when_they_are_asked_for(index, database):
+    for name, ways in (("hard", HARD), ("all", EVERYDAY | HARD)):
+        plan = MeasuringPlan(queries=5, reverse=6, seed=3, alterations=name)
+        ours, *others = evaluate(index, PixelEncoder(at(2)), database, [database], plan=plan).reverse_search
+        assert [list(row.found_first) for row in (ours, *others)] == [list(ways)] * 5
+        # A grey image has no colours to lose.
+        assert ours.found_first["grey"] == ours.found_first["saturation"] == 1.0 > ours.found_first["quarter turn"]
+
+
+def test_alterations_that_nobody_knows_are_the_programmers_mistake():
+    with pytest.raises(ValueError, match="everyday"):
+        MeasuringPlan(alterations="odd")
 
 
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"reverse": -1}, {"seed": -1}])
