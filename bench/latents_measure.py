@@ -192,8 +192,9 @@ def _first_by_views(
         views = [query_views(copy) for copy in copies[start : start + COPIES_AT_ONCE]]
         latents = encode(np.concatenate(views))
         latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-        scores = (latents @ unit.T).reshape(len(views), -1, len(items)).max(axis=1)
-        hits += int((scores.argmax(axis=1) == own[start : start + len(views)]).sum())
+        ends = np.cumsum([len(some) for some in views])[:-1]
+        best = [scores.max(axis=0).argmax() for scores in np.split(latents @ unit.T, ends)]
+        hits += int((np.array(best) == own[start : start + len(views)]).sum())
     return hits / len(copies)
 
 
