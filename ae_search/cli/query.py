@@ -54,8 +54,8 @@ def query(
         bool,
         typer.Option(
             "--views",
-            help="Also search with 31 or more altered views of each PHOTO: finds copies that were cropped, turned, moved, "
-            "mirrored or framed; takes several times as long.",
+            help="Also search with 31 to 33 altered views of each PHOTO: finds copies that were cropped, turned, "
+            "moved, mirrored or framed; takes several times as long.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -47,7 +47,7 @@ def info(
         "items": f"{figures.items}: {figures.in_base} in the base, {figures.added} added, "
         f"{figures.removed} removed since",
         "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}, takes images of {shape}",
-        "latents": f"{figures.latent_dim} floats, {figures.metric}",
+        "latents": f"{figures.latents} of {figures.latent_dim} floats, {figures.metric}",
         "engine": f"{figures.engine}, {options}, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
