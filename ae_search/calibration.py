@@ -19,26 +19,33 @@ log = logging.getLogger(__name__)
 Verdict = Literal["this is it", "probably", "not here"]
 
 NAME = "originals"
-# The scores that so many items reach with the nearest of the others: what reaches them is rarely another image.
+# The scores that the rest of all items reach with the nearest of the others: what reaches them is rarely another image.
 PROBABLY, CERTAINLY = 0.85, 0.97
+# Where more items than these have copies in the index, that score is one of copies. So it is at most what the scores
+# below would let expect, which are those of a normal distribution, or nearly so: 0.97 is 1.88 of its deviations above
+# the median, 0.85 is 1.04.
+_EXPECTED = 1.88 / 1.04
 FEWEST_ITEMS = 3
 
 _SAMPLE = 1000
 _BACKGROUND = 512
 _BACKGROUND_BYTES = 1 << 19
-# A query's level is so large a part of the mean similarity to so many nearest items of the background. The nearest one
-# of all is left out, since it may be the original itself.
-_SHARE = 0.5
+# A query's level is its mean similarity to so many nearest items of the background. The nearest one of all is left out,
+# since it may be the original itself.
 _NEAREST = 10
+# A level of 1 leaves no room above it: all latents are the same.
+_MOST_LEVEL = 1.0 - 1e-6
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """How similar different items of an index are.
 
-    A query that resembles many items, such as a blurred one, is similar to what has nothing to do with it. So its
-    score for an item is their cosine similarity less the query's level, which is half of its mean similarity to the
-    nearest of a background of items.
+    A query that resembles many items, such as a blurred one or one of many shots of one scene, is similar to what is
+    not its original. So a similarity is told as how far it is on the way from what is usual for the query, its level,
+    to 1, which is the query itself. The level is the mean similarity to the nearest of a background of items.
 
     Attributes:
         background: Latents of some items, of length 1, float32 `[b, d]`.
@@ -50,15 +57,19 @@ class Calibration:
     probable: float
     certain: float
 
-    def levels(self, latents: Latents) -> npt.NDArray[np.float64]:
+    def levels(self, latents: Latents) -> Floats:
         """Return the level of each query `[n, d]`, float64 `[n]`."""
-        # The latent of a batch and that of one image may differ by rounding; a level need not be exact.
         similarities = _unit(latents) @ self.background.T
         nearest = np.sort(similarities, axis=1)[:, ::-1][:, 1 : _NEAREST + 1]
         if not nearest.shape[1]:
             return np.zeros(len(latents))
-        levels: npt.NDArray[np.float64] = _SHARE * nearest.mean(axis=1, dtype=np.float64)
+        levels: Floats = np.minimum(nearest.mean(axis=1, dtype=np.float64), _MOST_LEVEL)
         return levels
+
+    def least_similarities(self, latents: Latents) -> Floats:
+        """Return from which similarity on an item is the original of each query `[n, d]`, float64 `[n]`."""
+        levels = self.levels(latents)
+        return levels + self.certain * (1.0 - levels)
 
     def verdict(self, score: float) -> Verdict:
         """Say what a score means."""
@@ -97,6 +108,11 @@ class Calibration:
         return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"))
 
 
+def score(similarity: float, level: float) -> float:
+    """Return how far a cosine similarity is on the way from a level to 1; at most 1, and at least -1."""
+    return max(-1.0, min(1.0, (similarity - level) / (1.0 - level)))
+
+
 def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     """Measure how similar different items of an index are, by searching for up to 1000 of them.
 
@@ -117,15 +133,15 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     most = max(1, min(_BACKGROUND, _BACKGROUND_BYTES // (2 * index.latent_dim)))
     unfinished = Calibration(_unit(latents[:most]), math.inf, math.inf)
     # Items that are equal to a query may come before it.
-    found = index.search(latents, 3)
+    found = index.search(latents, 3, fingerprint=index.model.fingerprint)
     scores = []
     for key, level, row in zip(drawn, unfinished.levels(latents).tolist(), found, strict=True):
         others = [neighbour.similarity for neighbour in row if neighbour.key != key]
-        scores += [max(others) - level] if others else []
+        scores += [score(max(others), level)] if others else []
     if not scores:
         return None
-    probable, certain = np.quantile(scores, (PROBABLY, CERTAINLY)).tolist()
-    return Calibration(unfinished.background, probable, certain)
+    median, probable, certain = np.quantile(scores, (0.5, PROBABLY, CERTAINLY)).tolist()
+    return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
 
 
 def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:

@@ -7,7 +7,7 @@ from ae_search.calibration import Calibration, Verdict, stored
 from ae_search.contract import Index, Neighbour
 from ae_search.errors import ConfigurationError
 
-# A neighbour of a query and its score: its similarity, less the level of the view that found it; see `Calibration`.
+# A neighbour of a query and its score by the view that found it; see `Calibration`.
 Scored = tuple[float, Neighbour]
 
 
@@ -16,7 +16,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         verdict: "this is it", "probably" or "not here", by the index's calibration.
-        score: Its similarity, less what is usual for the query and the index; see `calibration.Calibration`.
+        score: How far its similarity is on the way from what is usual for the query to 1, which is the query itself;
+            see `calibration.Calibration`.
         neighbour: The item.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.calibration import Calibration, stored
+from ae_search.calibration import Calibration, score, stored
 from ae_search.contract import Fit, Index, Latents, ModelCard, ModelRef, Neighbour, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
@@ -138,7 +138,7 @@ def _searched(
     found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, own, match))
     levels = _levels(own, match.calibration if calibrated else None)
     return match.calibration, [
-        [(neighbour.similarity - level, neighbour) for neighbour in row]
+        [(score(neighbour.similarity, level), neighbour) for neighbour in row]
         for row, level in zip(found, levels, strict=True)
     ]
 
@@ -233,13 +233,13 @@ def _best(views: list[list[Neighbour]], levels: Sequence[float], k: int) -> list
 
     Without a calibration all levels are 0, and they are the nearest ones, equal distances by id.
     """
-    found = [(one, one.similarity - level) for row, level in zip(views, levels, strict=True) for one in row]
+    found = [(one, score(one.similarity, level)) for row, level in zip(views, levels, strict=True) for one in row]
     if any(levels):
         # What is the query itself comes first, whatever else is more similar to a view than is usual for that one.
         found.sort(key=lambda pair: (pair[0].similarity < _SAME, -pair[1], pair[0].distance, pair[0].id))
     else:
         found.sort(key=lambda pair: (pair[0].distance, pair[0].id))
     best: dict[int, Scored] = {}
-    for neighbour, score in found:
-        best.setdefault(neighbour.id, (score, neighbour))
-    return [(score, one._replace(rank=rank)) for rank, (score, one) in enumerate(list(best.values())[:k], start=1)]
+    for neighbour, its_score in found:
+        best.setdefault(neighbour.id, (its_score, neighbour))
+    return [(reached, one._replace(rank=rank)) for rank, (reached, one) in enumerate(list(best.values())[:k], start=1)]

@@ -94,13 +94,16 @@ def verify(index: IndexPath, as_json: AsJson = False) -> None:
 def duplicates(
     index: IndexPath,
     similarity: Annotated[
-        float,
-        typer.Option(help="Least cosine similarity that counts as almost the same, above 0 and up to 1."),
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            help="Least cosine similarity that counts as almost the same, above 0 and up to 1; unless given, what "
+            "`index build` or `index tune` has found out, else 0.99."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List groups of items that are almost the same image, the largest first."""
-    if not 0 < similarity <= 1:
+    if similarity is not None and not 0 < similarity <= 1:
         raise ConfigurationError(f"--similarity must be above 0 and at most 1. Received: {similarity}.")
     with open_index(index) as opened, progress("searching", len(opened)) as advance:
         groups = opened.duplicates(similarity, on_progress=advance)
