@@ -1,8 +1,8 @@
 """The benchmark of copies: `make bench-copies BENCH_ARGS='--export MODEL'`.
 
-Photographs below AE_SEARCH_DATA are altered in twenty ways and searched for among all of them, by pixels, by PDQ and pHash,
-and by the latents of any export: plain, with views, and with views in an index with regions. Then half of the originals
-are hidden.
+Photographs below AE_SEARCH_DATA are altered in twenty ways and searched for among all of them: by pixels, by PDQ and
+pHash, and by the latents of any export: plain, with views, and with views in an index with regions. Then half of the
+originals are hidden.
 """
 
 import argparse
