@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-images \
-	bench-latents bench-train clean-demo docs check-wheel coverage
+	bench-latents bench-copies bench-train clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -97,6 +97,9 @@ bench-client: .venv/.installed-bench  ## measure the client and the embedded ser
 
 bench-images: .venv/.installed-bench  ## measure what image files cost by format and size, beside Pillow and a plain decode
 	$(BIN)/python -m bench.images $(BENCH_ARGS)
+
+bench-copies: .venv/.installed-bench  ## measure how often copies find their originals; options in BENCH_ARGS
+	$(BIN)/python -m bench.copies $(BENCH_ARGS)
 
 bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipes, ablation, reverse search, photographs
 	$(BIN)/python -m bench.latents $(BENCH_ARGS)

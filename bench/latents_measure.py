@@ -82,11 +82,11 @@ class Altered:
 
     def make(self) -> tuple[dict[str, Pixels], npt.NDArray[np.int64], Pixels]:
         """Return the copies by alteration, the numbers of the originals, and the images of all items."""
-        from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
+        from ae_search.evaluation.measures.copy_alterations import EVERYDAY, altered
 
         pixels, _ = pictures(self.protocol.sources()[0], shape_of(self.protocol))
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: self.count])
-        return {way: altered(pixels[chosen], way, seed=SEED) for way in ALTERATIONS}, chosen, pixels
+        return {way: altered(pixels[chosen], way, seed=SEED) for way in EVERYDAY}, chosen, pixels
 
 
 def reverse_baselines(altered: Altered) -> dict[str, dict[str, float]]:
@@ -192,8 +192,9 @@ def _first_by_views(
         views = [query_views(copy) for copy in copies[start : start + COPIES_AT_ONCE]]
         latents = encode(np.concatenate(views))
         latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-        scores = (latents @ unit.T).reshape(len(views), -1, len(items)).max(axis=1)
-        hits += int((scores.argmax(axis=1) == own[start : start + len(views)]).sum())
+        ends = np.cumsum([len(some) for some in views])[:-1]
+        best = [scores.max(axis=0).argmax() for scores in np.split(latents @ unit.T, ends)]
+        hits += int((np.array(best) == own[start : start + len(views)]).sum())
     return hits / len(copies)
 
 

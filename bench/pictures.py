@@ -59,11 +59,22 @@ def with_labels(source: Source, share: float, *, seed: int) -> Source:
     return replace(source, labels=labels)
 
 
+def photographs_folder() -> Path:
+    """Return the folder of the photographs."""
+    folder = Path(os.environ.get("AE_SEARCH_DATA", "")) / "photos"
+    if not folder.is_dir():
+        raise SystemExit("AE_SEARCH_DATA must name a folder with photos/: a tree of JPEG files")
+    return folder
+
+
+def photographs_of(image_shape: tuple[int, int, int]) -> Pixels:
+    """Return all photographs, uint8 `[n, h, w, c]`."""
+    return pictures(open_source(str(photographs_folder())), image_shape)[0]
+
+
 def _of(split: Split) -> tuple[Source, Source]:
     if split == "photographs":
-        folder = Path(os.environ.get("AE_SEARCH_DATA", "")) / "photos"
-        if not folder.is_dir():
-            raise SystemExit("AE_SEARCH_DATA must name a folder with photos/: a tree of JPEG files")
+        folder = photographs_folder()
         return open_source(str(folder), only=SEARCHED), open_source(str(folder), only=QUERIED)
     train = open_source("fashion_mnist/train")
     assert isinstance(train, ArraySource)

@@ -40,6 +40,7 @@ ROOMS = {
     "quiet_import": Room(0, TF | KERAS | GRPC | ANNOY),
     "plan": Room(0, TF | KERAS | GRPC | ANNOY),
     "version_folders": Room(0, TF | KERAS | GRPC | ANNOY),
+    "calibration": Room(1, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),
     "precision": Room(1, TF | KERAS | GRPC | ANNOY),
     "principal": Room(1, TF | KERAS | GRPC | ANNOY),

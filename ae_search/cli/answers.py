@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from ae_search.calibration import Verdict
 from ae_search.cli.terminal import show_table
 from ae_search.contract import Neighbour
 from ae_search.errors import ImageError
+from ae_search.search import Candidate
 
 _FIELDS = ("rank", "key", "label", "similarity", "distance", "metadata")
 
@@ -21,6 +24,7 @@ class Answer:
         file: The image file; None for a key.
         neighbours: What was found, the nearest first.
         plain: Whether it is of one colour, so that its neighbours mean nothing.
+        candidates: For its original, the best first; None where it was not asked for.
         error: Why it could not be searched with, None where it could.
     """
 
@@ -28,15 +32,32 @@ class Answer:
     file: Path | None
     neighbours: list[Neighbour] = field(default_factory=list)
     plain: bool = False
+    candidates: list[Candidate] | None = None
     error: ImageError | None = None
 
 
 def print_answers(answers: Sequence[Answer]) -> None:
     """Print a table for each query that was answered."""
     for answer in answers:
-        if answer.error is None:
-            rows = [(str(n.rank), n.key, n.label or "", f"{n.similarity:.4f}") for n in answer.neighbours]
+        if answer.error is None and answer.candidates is not None:
+            judged = [
+                (verdict, n.key, n.label or "", _figure(score), _figure(n.similarity))
+                for verdict, score, n in answer.candidates
+            ]
+            title = f"{answer.query}: {verdict_of(answer.candidates)}"
+            show_table(title, ("verdict", "key", "label", "score", "similarity"), judged)
+        elif answer.error is None:
+            rows = [(str(n.rank), n.key, n.label or "", _figure(n.similarity)) for n in answer.neighbours]
             show_table(answer.query, ("rank", "key", "label", "similarity"), rows)
+
+
+def verdict_of(candidates: Sequence[Candidate]) -> Verdict:
+    """Return what is said of a query: the verdict on its best candidate."""
+    return candidates[0].verdict if candidates else "not here"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
 
 
 def to_json(answers: Sequence[Answer], sources: Sequence[str]) -> str:
@@ -52,8 +73,12 @@ def to_json(answers: Sequence[Answer], sources: Sequence[str]) -> str:
         found = [
             {name: getattr(n, name) for name in _FIELDS} | {"path": path_of(n.key, roots)} for n in answer.neighbours
         ]
-        error = {} if answer.error is None else {"error": str(answer.error)}
-        rows.append({"query": answer.query, "plain": answer.plain, "neighbours": found} | error)
+        told: dict[str, Any] = {"query": answer.query, "plain": answer.plain, "neighbours": found}
+        if answer.candidates is not None:
+            told["verdict"] = verdict_of(answer.candidates)
+            for row, candidate in zip(found, answer.candidates, strict=True):
+                row |= {"verdict": candidate.verdict, "score": candidate.score}
+        rows.append(told if answer.error is None else told | {"error": str(answer.error)})
     return json.dumps(rows, indent=2)
 
 

@@ -1,10 +1,12 @@
 """`ae-search evaluate`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ae_search.calibration import stored
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName
 from ae_search.cli.options import IndexPath, Only, SourceFlags, load_tensorflow, with_source_flags
@@ -18,8 +20,17 @@ from ae_search.views import Pixels
 
 if TYPE_CHECKING:
     from ae_search.evaluation import Evaluation
+    from ae_search.evaluation.measures.no_original import ScoredSearch
     from ae_search.evaluation.measures.reverse import FirstKeySearch
     from ae_search.evaluation.measures.samples import Reconstruct
+
+
+class Alterations(StrEnum):
+    """Which ways to alter indexed images."""
+
+    EVERYDAY = "everyday"
+    HARD = "hard"
+    ALL = "all"
 
 
 @with_connection
@@ -40,6 +51,10 @@ def evaluate(
     only: Only = None,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries, at most; the seed draws them.")] = 10_000,
     reverse: Annotated[int, typer.Option(min=0, help="Number of indexed images to alter; 0 for none.")] = 1_000,
+    alterations: Annotated[
+        Alterations,
+        typer.Option(help="Ways to alter them: nine everyday ones, eleven harder ones, or all."),
+    ] = Alterations.EVERYDAY,
     views: Annotated[
         bool,
         typer.Option(
@@ -79,8 +94,9 @@ def evaluate(
             encoder,
             images,
             places,
-            plan=MeasuringPlan(queries, reverse, baselines, seed),
+            plan=MeasuringPlan(queries, reverse, baselines, seed, alterations.value),
             searches=_with_views(encoder, opened) if views else None,
+            scored=_scored_with_views(encoder, opened) if views else None,
             reconstruct=None if run is None else _autoencoder(run, opened.model),
         )
     _show(result, as_json=as_json)
@@ -128,6 +144,22 @@ def _with_views(encoder: Encoder, index: Index) -> "dict[str, FirstKeySearch]":
         return [row[0].key if row else "" for row in search.search_batch(list(images), views=True)]
 
     return {f"{model.name} version {model.version} with views": first_keys}
+
+
+def _scored_with_views(encoder: Encoder, index: Index) -> "dict[str, ScoredSearch]":
+    """Return the search that `query --originals` does, by the same name; none where the index is not calibrated."""
+    from ae_search.evaluation.measures.no_original import Scored
+
+    search, model = ImageSearch(encoder, index), index.model
+    if stored(index) is None:
+        say(f"{index.place} is not calibrated: no --originals to measure; `ae-search index tune` does it", err=True)
+        return {}
+
+    def scored(images: Pixels) -> list[list[Scored]]:
+        rows = search.originals_batch(list(images), 2)
+        return [[Scored(one.neighbour.key, one.neighbour.similarity, one.score) for one in row] for row in rows]
+
+    return {f"{model.name} version {model.version} with views": scored}
 
 
 def _databases(index: Index, named: list[str] | None) -> list[Source]:

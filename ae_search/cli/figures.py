@@ -20,6 +20,8 @@ def print_figures(result: "Evaluation") -> None:
         _by_label(result)
     if result.reverse_search:
         _reverse(result)
+    if result.missing_originals:
+        _missing(result)
     _recall(result)
     for note in result.notes:
         say(note)
@@ -52,6 +54,20 @@ def _reverse(result: "Evaluation") -> None:
     spent = ["ms a query", *("" if row.ms is None else f"{row.ms:.2f}" for row in compared)]
     title = f"Strict reverse search: originals that come first, of {compared[0].queries}"
     show_table(title, ["altered by", *(row.name for row in compared)], [*ways, None, mean, spent])
+
+
+def _missing(result: "Evaluation") -> None:
+    rows = [
+        [
+            row.name,
+            "score" if row.normalised else "similarity",
+            f"{row.micro_average_precision:.3f}",
+            f"{row.recall_at_precision_90:.3f}",
+        ]
+        for row in result.missing_originals
+    ]
+    title = f"Half of the originals are hidden, {result.missing_originals[0].queries} altered images"
+    show_table(title, ["searched by", "ranked by", "micro-AP", "recall at precision 0.9"], rows)
 
 
 def _recall(result: "Evaluation") -> None:

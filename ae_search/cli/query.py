@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import say, say_json
-from ae_search.contract import ITEM_FIELDS, Index, Neighbour, parse_where
+from ae_search.contract import ITEM_FIELDS, Index, parse_where
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
 from ae_search.open_index import open_index
@@ -54,8 +54,16 @@ def query(
         bool,
         typer.Option(
             "--views",
-            help="Also search with 33 altered views of each PHOTO: finds copies that were cropped, turned, moved or "
-            "mirrored; takes several times as long.",
+            help="Also search with 31 to 33 altered views of each PHOTO: finds copies that were cropped, turned, "
+            "moved, mirrored or framed; takes several times as long.",
+        ),
+    ] = False,
+    originals: Annotated[
+        bool,
+        typer.Option(
+            "--originals",
+            help="Say of each item whether it is the original of PHOTO, which may be an altered copy: 'this is it', "
+            "'probably' or 'not here'; searches with --views.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -67,14 +75,17 @@ def query(
     or where the server refused one that can be decoded here. With --json, its object has "error". A neighbour's "path"
     is that of its file, where it still lies in the folder that it was indexed from.
     """
-    _check(photos, keys, k, views=views)
+    _check(photos, keys, k, {"--views": views, "--originals": originals})
     options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
     files = [file for photo in photos or [] for file in _files(photo)]
     answers = [_unread(file) for file in files]
     with open_index(index) as opened:
         if readable := [answer for answer in answers if answer.error is None]:
             search = ImageSearch(connection.encoder(opened.model.name), opened)
-            _search(search, readable, k, views=views, **options)
+            if originals:
+                _judge(search, readable, k, **options)
+            else:
+                _search(search, readable, k, views=views, **options)
         answers += [
             Answer(key, None, opened.search_by_key(key, k, **options), plain=_is_plain_item(opened, key))
             for key in keys or []
@@ -95,13 +106,14 @@ def query(
     _end(answers)
 
 
-def _check(photos: list[str] | None, keys: list[str] | None, k: int, *, views: bool) -> None:
+def _check(photos: list[str] | None, keys: list[str] | None, k: int, altering: dict[str, bool]) -> None:
     if k < 1:
         raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
     if not photos and not keys:
         raise ConfigurationError("Give at least one PHOTO or --key KEY.")
-    if views and not photos:
-        raise ConfigurationError("--views alters a PHOTO, and none was given; of a --key there is the latent only.")
+    for flag, given in altering.items():
+        if given and (keys if flag == "--originals" else not photos):
+            raise ConfigurationError(f"{flag} alters a PHOTO; of a --key there is the latent only.")
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:
@@ -145,21 +157,39 @@ def _unread(file: Path) -> Answer:
 
 
 def _search(search: ImageSearch, answers: Sequence[Answer], k: int, **options: Any) -> None:
-    """Answer all together, or, where one of them turns out to be damaged, each by itself."""
+    """Find the neighbours of each image."""
 
-    def found(some: Sequence[Answer]) -> list[list[Neighbour]]:
-        return search.search_batch([answer.file for answer in some if answer.file is not None], k, **options)
-
-    try:
-        for answer, neighbours in zip(answers, found(answers), strict=True):
+    def ask(some: Sequence[Answer]) -> None:
+        found = search.search_batch([answer.file for answer in some if answer.file is not None], k, **options)
+        for answer, neighbours in zip(some, found, strict=True):
             answer.neighbours = neighbours
             answer.plain = answer.file is not None and search.plain(answer.file)
+
+    _together(ask, answers)
+
+
+def _judge(search: ImageSearch, answers: Sequence[Answer], k: int, **options: Any) -> None:
+    """Find the candidates for the original of each image."""
+
+    def ask(some: Sequence[Answer]) -> None:
+        found = search.originals_batch([answer.file for answer in some if answer.file is not None], k, **options)
+        for answer, candidates in zip(some, found, strict=True):
+            answer.candidates, answer.neighbours = candidates, [candidate.neighbour for candidate in candidates]
+            answer.plain = answer.file is not None and search.plain(answer.file)
+
+    _together(ask, answers)
+
+
+def _together(ask: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:
+    """Answer all together, or, where one of them turns out to be damaged, each by itself."""
+    try:
+        ask(answers)
     except ImageError as error:
         if len(answers) == 1:
             answers[0].error = error
             return
         for answer in answers:
-            _search(search, [answer], k, **options)
+            _together(ask, [answer])
 
 
 def _say_unknown_fields(index: Index, where: dict[str, Any]) -> None:

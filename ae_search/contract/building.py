@@ -88,6 +88,9 @@ class IndexWriter(Protocol):
     def add_items(self, latents: Latents, items: Items) -> None:
         """Add a block as `Index.blocks` yields it."""
 
+    def calibrate(self, name: str, values: Metadata) -> None:
+        """Store something about the latents beside them; see `Index.calibrate`."""
+
 
 class Builder(IndexWriter, Protocol):
     """Builds an index within a `with` block: all of it appears, or nothing."""

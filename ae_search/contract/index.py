@@ -287,11 +287,14 @@ class Index(Protocol):
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust."""
 
-    def duplicates(self, similarity: float = 0.99, *, on_progress: OnItems = no_progress) -> list[DuplicateGroup]:
+    def duplicates(
+        self, similarity: float | None = None, *, on_progress: OnItems = no_progress
+    ) -> list[DuplicateGroup]:
         """Find groups of items that are almost the same, the largest first; each is searched for by its first latent.
 
         Args:
-            similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
+            similarity: Least cosine similarity of two items that count as almost the same, in (0, 1]. None: in an index
+                that is calibrated, each is the original of the other by `calibration.Calibration`; else 0.99.
             on_progress: Called with the number of items done since the last call.
 
         Raises:

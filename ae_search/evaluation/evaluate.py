@@ -8,6 +8,7 @@ from typing import Any
 from ae_search.contract import Encoder, Index
 from ae_search.data import Source
 from ae_search.evaluation.items import IndexedItems, Queries
+from ae_search.evaluation.measures.no_original import ScoredSearch
 from ae_search.evaluation.measures.recall import measure_recall
 from ae_search.evaluation.measures.retrieval import LabelledQueries
 from ae_search.evaluation.measures.reverse import FirstKeySearch
@@ -30,6 +31,7 @@ def evaluate(
     *,
     plan: MeasuringPlan = DEFAULT_PLAN,
     searches: Mapping[str, FirstKeySearch] | None = None,
+    scored: Mapping[str, ScoredSearch] | None = None,
     reconstruct: Reconstruct | None = None,
 ) -> Evaluation:
     """Measure how good an index, and the latents in it, are for the images of a source.
@@ -44,6 +46,7 @@ def evaluate(
         databases: Where the images of the index's items are; the first one that has a key counts.
         plan: What to measure.
         searches: More ways to search, by name, for the strict reverse search.
+        scored: More ways to search, by name, for copies whose original is hidden.
         reconstruct: The autoencoder, if its reconstructions are to be shown.
 
     Raises:
@@ -66,6 +69,7 @@ def evaluate(
         **_shown(bench, queries, reconstruct),
         retrieval=(*ours, *(row for row, _ in beside if row)),
         reverse_search=(*searched, *(row for _, row in beside if row)),
+        missing_originals=tuple(bench.missing(scored or {})),
         recall=measure_recall(index, queries.latents, bench.items.keys_of(queries.own)),
         damaged=dict(images.reader.damaged),
         notes=tuple(_notes(bench, queries, labelled)),

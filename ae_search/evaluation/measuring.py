@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ae_search.calibration import measure, score, stored
 from ae_search.contract import Encoder, Index, ModelCard
 from ae_search.data import Source
 from ae_search.evaluation.items import IndexedItems, Queries, draw_queries
 from ae_search.evaluation.measures.baselines import MAX_SIDE_PX
+from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, AlterationSet
 from ae_search.evaluation.measures.metrics import Judged
+from ae_search.evaluation.measures.no_original import MOST_ITEMS, Scored, ScoredSearch, search_with_half_hidden
 from ae_search.evaluation.measures.retrieval import Gallery, LabelledQueries, measure_baselines
 from ae_search.evaluation.measures.reverse import Copies, FirstKeySearch, search_altered
 from ae_search.evaluation.reading import ImageShape, ItemImages, small_shape
-from ae_search.evaluation.results import Retrieval, ReverseSearch
+from ae_search.evaluation.results import MissingOriginals, Retrieval, ReverseSearch
 from ae_search.views import Pixels
 
 log = logging.getLogger(__name__)
@@ -34,17 +37,21 @@ class MeasuringPlan:
         reverse: Items to alter for the strict reverse search, 0 for none.
         baselines: Whether to compare with other representations.
         seed: Seed of everything that is drawn, at least 0.
+        alterations: Which ways to alter them: "everyday", "hard" or "all".
 
     Raises:
-        ValueError: A number is below what it may be.
+        ValueError: A number is below what it may be, or there are no such alterations.
     """
 
     queries: int = 10_000
     reverse: int = 1_000
     baselines: bool = True
     seed: int = 0
+    alterations: AlterationSet = "everyday"
 
     def __post_init__(self) -> None:
+        if self.alterations not in ALTERATION_SETS:
+            raise ValueError(f"Expected alterations of {list(ALTERATION_SETS)}. Received: {self.alterations!r}.")
         if self.queries < 1 or self.reverse < 0 or self.seed < 0:
             raise ValueError(f"Expected at least 1 query, and no number below 0. Received: {self}.")
 
@@ -105,7 +112,30 @@ class Bench:
         drawn = np.random.default_rng(self.plan.seed).choice(len(self.items.keys), count, replace=False)
         keys = [self.items.keys[at] for at in np.sort(drawn)]
         ways = {self.name: self._search, **searches}
-        return search_altered(ways, keys, self.images, shape=self.small, seed=self.plan.seed)
+        plan = self.plan
+        return search_altered(ways, keys, self.images, shape=self.small, seed=plan.seed, alterations=plan.alterations)
+
+    def missing(self, searches: Mapping[str, ScoredSearch]) -> list[MissingOriginals]:
+        """Search with altered images of items, half of which are hidden; nothing where there are none."""
+        count, plan = min(self.plan.reverse, len(self.items.keys)), self.plan
+        calibration = stored(self.index) or measure(self.index)
+        if not count or not self.images.sources or calibration is None:
+            return []
+        log.info("searching with altered images of up to %d items, half of which are hidden", min(count, MOST_ITEMS))
+
+        def plain(images: Pixels) -> list[list[Scored]]:
+            latents = self.encoder.encode(images)
+            levels = calibration.levels(latents).tolist()
+            rows = self.index.search(latents, 2)
+            return [
+                [Scored(one.key, one.similarity, score(one.similarity, level)) for one in row]
+                for row, level in zip(rows, levels, strict=True)
+            ]
+
+        drawn = np.random.default_rng(plan.seed).permutation(len(self.items.keys))[:count]
+        keys = [self.items.keys[at] for at in drawn]
+        ways = {self.name: plain, **searches}
+        return search_with_half_hidden(ways, keys, self.images, seed=plan.seed, alterations=plan.alterations)
 
     def baselines(
         self, labelled: LabelledQueries | None, copies: Copies | None

@@ -64,6 +64,26 @@ class ReverseSearch:
 
 
 @dataclass(frozen=True)
+class MissingOriginals:
+    """How well right answers are told from wrong ones, where half of the altered copies have no original to be found.
+
+    Attributes:
+        name: Name of the way to search.
+        normalised: Whether answers are ranked by score instead of by similarity; see `calibration.Calibration`.
+        micro_average_precision: Average precision of the first answers of all queries together, in [0, 1].
+        recall_at_precision_90: Largest share in [0, 1] of the copies that have an original, found at a threshold where
+            9 of 10 answers above it are right.
+        queries: Altered copies, those without an original among them.
+    """
+
+    name: str
+    normalised: bool
+    micro_average_precision: float
+    recall_at_precision_90: float
+    queries: int
+
+
+@dataclass(frozen=True)
 class RecallAtEffort:
     """One measurement of an index's search.
 
@@ -136,6 +156,7 @@ class Evaluation:
         confusion: Mix-ups of labels among our neighbours; None where `retrieval` is empty.
         examples: Queries to show; all lists are empty where `retrieval` is.
         latents: For the map of latents.
+        missing_originals: Ours by similarity and by score; empty where `reverse_search` is.
         reconstructions: None where no training run was named.
         damaged: Key and reason of each image that was left out.
         notes: What was left out or is to be known when the figures are read, one sentence each.
@@ -157,6 +178,7 @@ class Evaluation:
     confusion: Confusion | None
     examples: Examples
     latents: LatentSample
+    missing_originals: tuple[MissingOriginals, ...] = ()
     reconstructions: Reconstructions | None = None
     damaged: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from ae_search.image_file.reading import (
     file_bytes,
     read_image_file,
 )
+from ae_search.image_file.regions import region_pixels
 
 __all__ = [
     "ImageHead",
@@ -52,6 +53,7 @@ __all__ = [
     "pixels_to_png",
     "read_head",
     "read_image_file",
+    "region_pixels",
     "small_picture",
     "stored_thumbnail",
     "thumbnail",

@@ -119,6 +119,10 @@ class IndexBuilder:
         """Add a block as `LatentIndex.blocks` yields it: latents `[n, r, d]`, and what else the items have."""
         self._now().add_items(latents, items)
 
+    def calibrate(self, name: str, values: Metadata) -> None:
+        """Store something about the latents beside them; see `Index.calibrate`."""
+        self._now().calibrate(name, values)
+
     def _now(self) -> GenerationWriter:
         if self._writer is None:
             raise ValueError("Items can be added only inside the builder's with block.")

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import numpy.typing as npt
 
+from ae_search.calibration import stored
 from ae_search.contract import (
     Check,
     DuplicateGroup,
@@ -347,11 +348,14 @@ class LatentIndex:
         self._follower.check_open()
         return verify(self.path)
 
-    def duplicates(self, similarity: float = 0.99, *, on_progress: OnItems = no_progress) -> list[DuplicateGroup]:
+    def duplicates(
+        self, similarity: float | None = None, *, on_progress: OnItems = no_progress
+    ) -> list[DuplicateGroup]:
         """Find groups of items that are almost the same, the largest first."""
         from ae_search.index.upkeep.duplicates import find_duplicates
 
-        return find_duplicates(self._snapshot(), similarity, on_progress=on_progress)
+        calibration = stored(self) if similarity is None else None
+        return find_duplicates(self._snapshot(), similarity, calibration, on_progress=on_progress)
 
     def export(self, path: str | Path, *, on_progress: OnItems = no_progress) -> int:
         """Write keys, labels, metadata and latents of all items to `*.parquet` or `*.jsonl`; return how many."""

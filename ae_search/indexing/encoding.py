@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ae_search.contract import Encoder, Latents, OnItems
 from ae_search.data import ArraySource, Source
 from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import TRUNCATED, for_graph, pixels_to_png, thumbnail, truncated
+from ae_search.indexing.regions import Regions
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class EncodedBlock:
     """Encoded images.
 
     Attributes:
-        latents: Float32 `[n, d]`.
+        latents: Float32 `[n, d]`, or `[n, r, d]` where there are latents of regions, the whole first.
         keys: n keys.
         labels: n labels, None where an image has none.
         thumbnails: n JPEG files; none where none were asked for.
@@ -58,6 +60,7 @@ class SourceEncoder:
         refused: The same of those that the server refused, although they can be decoded here: to be tried again.
         strict: Whether JPEG files that are cut short count as damaged.
         truncated: Keys of those that were encoded from the part that is there.
+        regions: How to cut the regions of each image, None for the whole only.
     """
 
     source: Source
@@ -68,6 +71,7 @@ class SourceEncoder:
     refused: dict[str, str] = field(default_factory=dict)
     strict: bool = False
     truncated: list[str] = field(default_factory=list)
+    regions: Regions | None = None
 
     def blocks(self, positions: Sequence[int], on_progress: OnItems) -> Iterator[EncodedBlock]:
         """Yield the images at some positions, encoded, as many as one request or the memory should take."""
@@ -107,6 +111,9 @@ class SourceEncoder:
         if self.thumbnails:
             batch.thumbnails[position] = thumbnail(sent, place)
             batch.digests[position] = str(ItemDigest.of(image, stamp, self._tag))
+        if self.regions is not None:
+            batch.regions[position] = parts = self.regions.cut(sent, place)
+            batch.held_bytes += parts.nbytes
         if not isinstance(sent, bytes) and not self._are_pixels:
             sent = pixels_to_png(sent)  # the model's own decode resizes it
         batch.images[position] = sent
@@ -131,6 +138,8 @@ class SourceEncoder:
             for at, reason in bad.items():
                 self._leave_out(read[at], _named(reason, at, source.place(read[at])))
             read = [position for at, position in enumerate(read) if at not in bad]
+        if self.regions is not None and read:
+            latents = self._with_regions(latents, [batch.regions[position] for position in read])
         self.truncated += [source.key(position) for position in read if position in batch.truncated]
         return EncodedBlock(
             latents,
@@ -140,6 +149,12 @@ class SourceEncoder:
             [batch.digests[position] for position in read if self.thumbnails],
             [source.metadata(position) for position in read],
         )
+
+    def _with_regions(self, latents: Latents, regions: list[npt.NDArray[np.uint8]]) -> Latents:
+        """Return the latents of some images and of the regions `[r - 1, h, w, c]` of each, `[n, r, d]`."""
+        # The n first ones, then the n second ones: as many images at a time as are sent of the whole ones.
+        parts = [self.encoder.encode(np.stack(of_all)) for of_all in zip(*regions, strict=True)]
+        return np.stack([latents, *parts], axis=1)
 
     def _leave_out(self, position: int, error: ImageError) -> None:
         key = self.source.key(position)
@@ -163,12 +178,13 @@ class SourceEncoder:
 
 @dataclass
 class _Batch:
-    """Images encoded together, by position: what to send, thumbnails, digests, and which files are cut short."""
+    """Images encoded together, by position: what to send, thumbnails, digests, regions, which files are cut short."""
 
     images: dict[int, Any] = field(default_factory=dict)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     truncated: set[int] = field(default_factory=set)
+    regions: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
     passed: int = 0
     held_bytes: int = 0
 

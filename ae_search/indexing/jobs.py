@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ae_search.calibration import calibrate
 from ae_search.contract import Encoder, Index, IndexInfo, OnItems, no_progress
 from ae_search.data import Source, source_name
+from ae_search.errors import IndexBusyError
 from ae_search.handshake import matching
 from ae_search.index import BuildOptions
 from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.metadata_file import MetadataFile
+from ae_search.indexing.regions import Regions, mark, regions_of
 from ae_search.indexing.writing import add_positions, described, update_positions
-from ae_search.open_index import build_index
+from ae_search.open_index import build_index, open_index
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +75,10 @@ def index_source(
     *,
     metadata: Path | None = None,
     strict: bool = False,
+    regions: bool = False,
     on_progress: OnItems = no_progress,
 ) -> IndexReport:
-    """Encode every image of a source and build an index of the latents.
+    """Encode every image of a source and build an index of the latents, which is then calibrated.
 
     Args:
         source: The images.
@@ -83,6 +87,8 @@ def index_source(
         options: How it is built.
         metadata: File with labels and metadata; see `MetadataFile`.
         strict: Whether JPEG files that are cut short count as damaged.
+        regions: Whether to hold latents of the corners and the centre of each image as well. What is added later gets
+            them too. The index is six times as large then, and encoding takes six times as long.
         on_progress: Called with the number of images done since the last call.
 
     Raises:
@@ -91,10 +97,12 @@ def index_source(
         ServerError: The encoder does not answer.
     """
     card = encoder.describe()
-    images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, strict=strict)
+    cut = Regions.of(card) if regions else None
+    images = SourceEncoder(source, encoder.at_version(card.version), card.image_shape, strict=strict, regions=cut)
     builder = build_index(place, card, options, sources=[source_name(source)])
     with _lines(metadata) as known, builder:
         began = time.monotonic()
+        mark(builder, cut)
         for block in images.blocks(range(len(source)), on_progress):
             labels, own = described(block, known)
             builder.add(
@@ -102,6 +110,8 @@ def index_source(
             )
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
+    with open_index(place) as index:
+        calibrate_if_free(index, wait_s=options.wait_s)
     seconds_by_stage = {"latents": seconds, **builder.seconds}
     return IndexReport(builder.info, images.damaged, seconds_by_stage, images.refused, images.truncated)
 
@@ -174,7 +184,16 @@ def update_source(
 def encoder_of(source: Source, encoder: Encoder, index: Index, *, strict: bool = False) -> SourceEncoder:
     """Return what encodes a source with the index's model."""
     matched = matching(encoder, index.model, index.place)
-    return SourceEncoder(source, matched, matched.describe().image_shape, strict=strict)
+    card = matched.describe()
+    return SourceEncoder(source, matched, card.image_shape, strict=strict, regions=regions_of(index, card))
+
+
+def calibrate_if_free(index: Index, *, wait_s: float) -> None:
+    """Calibrate an index that was written a moment ago, unless somebody else writes it by now."""
+    try:
+        calibrate(index, wait_s=wait_s)
+    except IndexBusyError as error:
+        log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)
 
 
 def _positions(source: Source, index: Index) -> tuple[list[int], list[int]]:

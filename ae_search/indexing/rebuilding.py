@@ -8,7 +8,9 @@ from ae_search.contract import Encoder, Index, Items, OnItems, Resources, no_pro
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ImageRefusedError
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
-from ae_search.indexing.jobs import IndexReport
+from ae_search.indexing.jobs import IndexReport, calibrate_if_free
+from ae_search.indexing.regions import mark, regions_of
+from ae_search.open_index import open_index
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ def rebuild(
     wait_s: float = 0.0,
 ) -> IndexReport:
     """Encode the items of an index with another model: new ones beside the old ones, one step at the end.
+
+    An index with regions has them afterwards too, and it is calibrated anew.
 
     Args:
         index: The index.
@@ -47,14 +51,18 @@ def rebuild(
     began = time.monotonic()
     damaged: dict[str, str] = {}
     truncated: list[str] = []
+    regions = regions_of(index, card)
     with index.rebuilding(card, resources, wait_s=wait_s) as writer:
+        mark(writer, regions)
         count = 0
         for _, items in index.blocks(thumbnails=False):
             count += len(items)
             for source, positions in _found(items, sources, damaged):
-                images = SourceEncoder(source, pinned, card.image_shape, damaged=damaged, truncated=truncated)
+                images = SourceEncoder(
+                    source, pinned, card.image_shape, damaged=damaged, truncated=truncated, regions=regions
+                )
                 for block in images.blocks(positions, on_progress):
-                    writer.add_items(block.latents[:, None], _again(items, block))
+                    writer.add_items(block.latents.reshape(len(block.keys), -1, card.latent_dim), _again(items, block))
                 for key, reason in images.refused.items():  # they are neither missing nor damaged
                     raise ImageRefusedError(f"{index.place} stays as it is. {key}: {reason}")
             if damaged and not drop_missing:
@@ -66,6 +74,8 @@ def rebuild(
         if count and not len(writer):
             raise ConfigurationError(f"None of the {count} items of {index.place} has an image; it stays as it is.")
         seconds = time.monotonic() - began
+    with open_index(index.place) as fresh:  # the caller's expects the old model
+        calibrate_if_free(fresh, wait_s=wait_s)
     return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds}, truncated=truncated)
 
 

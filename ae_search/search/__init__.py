@@ -2,7 +2,8 @@
 
 from ae_search.search.as_files import ImageInput
 from ae_search.search.async_image_search import AsyncImageSearch
+from ae_search.search.candidates import Candidate
 from ae_search.search.image_search import ImageSearch
 from ae_search.search.query import Images
 
-__all__ = ["AsyncImageSearch", "ImageInput", "ImageSearch", "Images"]
+__all__ = ["AsyncImageSearch", "Candidate", "ImageInput", "ImageSearch", "Images"]

@@ -11,7 +11,8 @@ from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.plan import carry_out_on_loop
 from ae_search.search.as_files import ImageInput
-from ae_search.search.query import Images, Match, QueryOptions, answered, looks_plain, matched
+from ae_search.search.candidates import Candidate
+from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 
 
 class AsyncImageSearch:
@@ -117,6 +118,34 @@ class AsyncImageSearch:
         self._check_open()
         query = QueryOptions(k, where, effort, exact, views)
         return await carry_out_on_loop(answered(self._agree, self.index, images, query), self._in_thread)
+
+    async def originals(
+        self,
+        image: ImageInput,
+        k: int = 3,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = True,
+    ) -> list[Candidate]:
+        """Return the `k` best candidates for the original of an image; see `ImageSearch.originals`."""
+        return (await self.originals_batch([image], k, where=where, effort=effort, exact=exact, views=views))[0]
+
+    async def originals_batch(
+        self,
+        images: Images,
+        k: int = 3,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = True,
+    ) -> list[list[Candidate]]:
+        """Return the `k` best candidates for the original of each of `images`, which may be of several kinds."""
+        self._check_open()
+        query = QueryOptions(k, where, effort, exact, views)
+        return await carry_out_on_loop(judged(self._agree, self.index, images, query), self._in_thread)
 
     async def plain(self, image: ImageInput) -> bool:
         """Return whether an image is of one colour and has no meaningful neighbours; see `ImageSearch.plain`."""

@@ -5,7 +5,8 @@ from typing import Any
 from ae_search.contract import Encoder, Index, Neighbour, Where
 from ae_search.plan import carry_out
 from ae_search.search.as_files import ImageInput
-from ae_search.search.query import Images, Match, QueryOptions, answered, looks_plain, matched
+from ae_search.search.candidates import Candidate
+from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 
 
 class ImageSearch:
@@ -68,9 +69,11 @@ class ImageSearch:
             where: Conditions that an item must meet; see `contract.parse_where`.
             effort: Work to do for the query, in the index's own unit; None for what was tuned.
             exact: Whether to compare with every item.
-            views: Whether to search with 33 altered views of the image as well, at several times the cost: what was
-                cropped, turned, moved or mirrored is found through a view that undoes it. An item counts by the view
-                that it is nearest to; similarity and distance are that view's.
+            views: Whether to search with 31 altered views of the image as well, 33 if it has a border, at several
+                times the cost: what was cropped, turned, moved, mirrored or framed is found through a view that undoes
+                it. An item counts by the view that it is nearest to; similarity and distance are that view's. In an
+                index that is calibrated, a view counts for less the more similar it is to items of all kinds, so that
+                the answers are not quite in the order of their distances.
 
         Raises:
             ImageError: The image cannot be decoded or has the wrong shape.
@@ -92,6 +95,51 @@ class ImageSearch:
         """Return the `k` most similar images for each of `images`, which may be of several kinds."""
         query = QueryOptions(k, where, effort, exact, views)
         return carry_out(answered(self._agree, self.index, images, query))
+
+    def originals(
+        self,
+        image: ImageInput,
+        k: int = 3,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = True,
+    ) -> list[Candidate]:
+        """Return the `k` best candidates for the original of an image, which may be an altered copy, and what each is.
+
+        The index must be calibrated, as `ae-search index build` and `index tune` do. Where the first candidate's
+        verdict is "not here", or there is none, the original is not in the index.
+
+        Args:
+            image: As in `search`.
+            k: How many, at least 1.
+            where: As in `search`.
+            effort: As in `search`.
+            exact: As in `search`.
+            views: Whether to search with altered views as well; see `search`.
+
+        Raises:
+            ConfigurationError: The index is not calibrated.
+            ImageError: The image cannot be decoded or has the wrong shape.
+            ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
+            ServerError: The encoder does not answer.
+        """
+        return self.originals_batch([image], k, where=where, effort=effort, exact=exact, views=views)[0]
+
+    def originals_batch(
+        self,
+        images: Images,
+        k: int = 3,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = True,
+    ) -> list[list[Candidate]]:
+        """Return the `k` best candidates for the original of each of `images`, which may be of several kinds."""
+        query = QueryOptions(k, where, effort, exact, views)
+        return carry_out(judged(self._agree, self.index, images, query))
 
     def plain(self, image: ImageInput) -> bool:
         """Return whether an image is of one colour but for noise, such as a blank page.

@@ -1,29 +1,37 @@
 """How a query is answered, written once for `ImageSearch` and `AsyncImageSearch`."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from math import prod
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Index, Latents, ModelCard, ModelRef, Neighbour, Where, image_batch
+from ae_search.calibration import Calibration, score, stored
+from ae_search.contract import Fit, Index, Latents, ModelCard, ModelRef, Neighbour, Where, image_batch
 from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
 from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image_file
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput, as_file
-from ae_search.views import VIEWS, Pixels, query_views
+from ae_search.search.candidates import Candidate, Scored, calibration_of, candidates
+from ae_search.views import MOST_VIEWS, Pixels, query_views
 
 Images = list[ImageInput] | list[Path]
 # All pixels of a model's shape, or all files.
 OneKind = list[Path | str | bytes | npt.NDArray[Any]]
 
+# The index's calibration, if it has one, and what was found for each query.
+Found = tuple[Calibration | None, list[list[Scored]]]
+# Returns a match, or an awaitable of one.
+Agree = Callable[["Match | None"], Any]
+
+# From here on, an item is the query itself but for rounding.
+_SAME = 1.0 - 1e-6
 # How often the index may move on to another model within one search.
 _HANDSHAKES = 3
 # Queries whose views are in memory at once, at most, and the bytes that their pixels may take.
@@ -33,11 +41,12 @@ _VIEWED_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Match:
-    """An encoder, blocking or for asyncio, and the index's model that it is pinned to."""
+    """An encoder, blocking or for asyncio, the index's model that it is pinned to, and the index's calibration."""
 
     encoder: Any
     model: ModelRef
     card: ModelCard
+    calibration: Calibration | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -71,12 +80,11 @@ def matched(encoder: Any, index: Index) -> Plan[Match]:
     """Shake hands; end with the match."""
     model: ModelRef = yield Blocking(lambda: index.model)
     pinned, card = yield from shake_hands(encoder, model, index.place)
-    return Match(pinned, model, card)
+    calibration: Calibration | None = yield Blocking(partial(stored, index))
+    return Match(pinned, model, card, calibration)
 
 
-def answered(
-    agree: Callable[[Match | None], Any], index: Index, images: Images, query: QueryOptions
-) -> Plan[list[list[Neighbour]]]:
+def answered(agree: Agree, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
     """Search, and shake hands anew while index or server move on to another model; end with what is found.
 
     Args:
@@ -85,13 +93,28 @@ def answered(
         images: What `as_file` takes.
         query: What to search for.
     """
-    if not len(images):
-        return []
-    search, stale = _searched_views if query.views else _searched, None
+    _, found = yield from _while_models_move(agree, partial(_searched, index=index, images=images, query=query))
+    return [[neighbour for _, neighbour in row] for row in found]
+
+
+def judged(agree: Agree, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Candidate]]]:
+    """Search as `answered` does; end with the candidates for the original of each image, the best first.
+
+    Raises:
+        ConfigurationError: The index has no calibration.
+    """
+    calibration, found = yield from _while_models_move(
+        agree, partial(_searched, index=index, images=images, query=query, calibrated=True)
+    )
+    return [candidates(row, calibration) for row in found if calibration is not None]
+
+
+def _while_models_move(agree: Agree, search: Callable[[Match], Plan[Found]]) -> Plan[Found]:
+    stale = None
     for attempt in range(_HANDSHAKES):
         match: Match = yield Question(partial(agree, stale))
         try:
-            return (yield from search(match, index, images, query))
+            return (yield from search(match))
         except (ModelMismatchError, ModelNotServedError):
             # The index has moved on to another model, or the server no longer has the version.
             if attempt == _HANDSHAKES - 1:
@@ -100,27 +123,49 @@ def answered(
     raise AssertionError
 
 
-def _searched(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
+def _searched(
+    match: Match, index: Index, images: Images, query: QueryOptions, *, calibrated: bool = False
+) -> Plan[Found]:
+    """End with the index's calibration, if there is one, and what is found for each image, the best first."""
+    if not len(images):
+        return match.calibration, []
+    if calibrated and match.calibration is None:  # it may have been calibrated since
+        match = replace(match, calibration=(yield Blocking(partial(calibration_of, index))))
     given = yield from _of_one_kind(images, match.image_shape)
-    latents = yield from _encoded(match, given)
-    found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, latents, match))
-    return found
-
-
-def _searched_views(match: Match, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
-    given = yield from _of_one_kind(images, match.image_shape)
-    # The image itself goes the way of every query, so that one that is indexed still finds itself at distance 0.
     own: Latents = yield from _encoded(match, given)
+    if query.views:
+        return match.calibration, (yield from _by_views(match, index, (given, own), query))
+    found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, own, match))
+    levels = _levels(own, match.calibration if calibrated else None)
+    return match.calibration, [
+        [(score(neighbour.similarity, level), neighbour) for neighbour in row]
+        for row, level in zip(found, levels, strict=True)
+    ]
+
+
+def _by_views(
+    match: Match, index: Index, images: tuple[OneKind, Latents], query: QueryOptions
+) -> Plan[list[list[Scored]]]:
+    # The image itself has gone the way of every query, so that one that is indexed still finds itself at distance 0.
+    given, own = images
     pixels = _pixels(given, match.card)
-    together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (VIEWS * prod(match.image_shape))))
-    found: list[list[Neighbour]] = []
+    together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (MOST_VIEWS * prod(match.image_shape))))
+    found: list[list[Scored]] = []
     for start in range(0, len(own), together):
-        others = yield Blocking(partial(_other_views, pixels, together))
-        encoded: Latents = yield Question(partial(match.encoder.encode, others))
-        latents = _side_by_side(own[start : start + together], encoded)
-        rows = yield Blocking(partial(query.search, index, latents, match))
-        found += [_nearest(rows[at : at + VIEWS], query.k) for at in range(0, len(rows), VIEWS)]
+        others: list[Pixels] = yield Blocking(partial(_other_views, pixels, together, match.card.fit))
+        encoded: Latents = yield Question(partial(match.encoder.encode, np.concatenate(others)))
+        counts = [1 + len(views) for views in others]
+        latents = _side_by_side(own[start : start + together], encoded, counts)
+        rows: list[list[Neighbour]] = yield Blocking(partial(query.search, index, latents, match))
+        levels = _levels(latents, match.calibration)
+        for count in counts:
+            found.append(_best(rows[:count], levels[:count], query.k))
+            rows, levels = rows[count:], levels[count:]
     return found
+
+
+def _levels(latents: Latents, calibration: Calibration | None) -> Sequence[float]:
+    return [0.0] * len(latents) if calibration is None else calibration.levels(latents).tolist()
 
 
 def _of_one_kind(images: Images, image_shape: tuple[int, int, int]) -> Plan[OneKind]:
@@ -146,15 +191,19 @@ def _encoded(match: Match, images: OneKind) -> Plan[Latents]:
     return latents
 
 
-def _other_views(pixels: Iterable[Pixels], count: int) -> Pixels:
-    """Return the views of the next `count` images but for the images themselves, `[count * (VIEWS - 1), h, w, c]`."""
-    return np.concatenate([query_views(one)[1:] for one in islice(pixels, count)])
+def _other_views(pixels: Iterable[Pixels], count: int, fit: Fit) -> list[Pixels]:
+    """Return the views of the next `count` images but for the images themselves, `[views, h, w, c]` each."""
+    return [query_views(one, fit)[1:] for one in islice(pixels, count)]
 
 
-def _side_by_side(own: Latents, others: Latents) -> Latents:
-    """Return the latents of some images `[n, d]`, each followed by those of its other views, `[n * VIEWS, d]`."""
-    by_image = others.reshape(len(own), VIEWS - 1, own.shape[1])
-    return np.concatenate([own[:, np.newaxis], by_image], axis=1).reshape(-1, own.shape[1])
+def _side_by_side(own: Latents, others: Latents, counts: Sequence[int]) -> Latents:
+    """Return the latents of some images `[n, d]`, each followed by those of its other views: `counts` rows each."""
+    first = np.cumsum([0, *counts[:-1]])
+    latents = np.empty((sum(counts), own.shape[1]), np.float32)
+    is_own = np.zeros(len(latents), bool)
+    is_own[first] = True
+    latents[is_own], latents[~is_own] = own, others
+    return latents
 
 
 def _pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
@@ -179,9 +228,18 @@ def looks_plain(image: ImageInput) -> bool:
     return is_plain(image_pixels(data, "image" if file is data else str(file), PLAIN_SHAPE))
 
 
-def _nearest(views: list[list[Neighbour]], k: int) -> list[Neighbour]:
-    """Return the `k` nearest of what the views of one query found, each item once, equal distances by id."""
-    best: dict[int, Neighbour] = {}
-    for found in sorted(chain(*views), key=attrgetter("distance", "id")):
-        best.setdefault(found.id, found)
-    return [found._replace(rank=rank) for rank, found in enumerate(list(best.values())[:k], start=1)]
+def _best(views: list[list[Neighbour]], levels: Sequence[float], k: int) -> list[Scored]:
+    """Return the `k` best of what the views of one query found, each item once.
+
+    Without a calibration all levels are 0, and they are the nearest ones, equal distances by id.
+    """
+    found = [(one, score(one.similarity, level)) for row, level in zip(views, levels, strict=True) for one in row]
+    if any(levels):
+        # What is the query itself comes first, whatever else is more similar to a view than is usual for that one.
+        found.sort(key=lambda pair: (pair[0].similarity < _SAME, -pair[1], pair[0].distance, pair[0].id))
+    else:
+        found.sort(key=lambda pair: (pair[0].distance, pair[0].id))
+    best: dict[int, Scored] = {}
+    for neighbour, its_score in found:
+        best.setdefault(neighbour.id, (its_score, neighbour))
+    return [(reached, one._replace(rank=rank)) for rank, (reached, one) in enumerate(list(best.values())[:k], start=1)]

@@ -93,6 +93,16 @@ def test_searching_with_views_is_one_more_row_with_its_own_cost(run):
     assert "tiny version 1 with views" in run("photos", *SMALL, "--no-baselines", "--views").stdout
 
 
+def test_harder_alterations_are_asked_for_by_name(run):
+    words = ("photos", *SMALL, "--no-baselines")
+    told = json.loads(run(*words, "--alterations", "hard", "--json").stdout)["reverse_search"]
+    assert set(told[0]["found_first"]) >= {"white border", "quarter turn", "half cut out"}
+    assert len(told[0]["found_first"]) == 11
+    assert "quarter turn" in run(*words, "--alterations", "all").stdout
+    assert "quarter turn" not in run(*words).stdout
+    run(*words, "--alterations", "odd", error=SystemExit)
+
+
 def test_a_database_is_named_where_the_images_have_moved(run, folder, tmp_path):
     shutil.copytree(folder / "index", tmp_path / "index")
     shutil.copytree(folder / "photos", tmp_path / "moved")

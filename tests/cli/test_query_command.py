@@ -190,3 +190,24 @@ def test_quiet_is_quiet(place, address, tmp_path):
     result = run(place, "-q", "index", "build", "photos", "--index", tmp_path / "again", "--server", address)
     assert result.stderr == ""
     assert result.stdout.count("\n") == 1
+
+
+def test_originals_are_told_with_verdicts_in_a_table_and_in_json(place, address):
+    words = ("query", "queries/three.png", "text.jpg", "--index", "i", "--server", address, "--originals", "-k", "3")
+    result = run(place, *words, "--json", code=3)
+    told, bad = json.loads(result.stdout)
+    assert told["verdict"] == told["neighbours"][0]["verdict"] == "this is it"
+    assert told["neighbours"][0]["key"] == f"{LONG}, number 3.png"
+    assert told["neighbours"][0]["score"] == pytest.approx(1.0, abs=1e-4)
+    assert {row["verdict"] for row in told["neighbours"]} <= {"this is it", "probably", "not here"}
+    assert len(told["neighbours"]) == 3
+    assert "error" in bad
+    assert "three.png: this is it" in " ".join(run(place, *words, code=3).stdout.split())
+    plain = json.loads(run(place, "query", "queries/three.png", "--index", "i", "--server", address, "--json").stdout)
+    assert "verdict" not in plain[0]
+
+
+def test_originals_of_a_key_are_refused(place, address):
+    key = f"{LONG}, number 3.png"
+    told = run(place, "query", "--key", key, "--index", "i", "--server", address, "--originals", code=1).stderr
+    assert "--originals alters a PHOTO" in told

@@ -12,8 +12,10 @@ from pixel_encoder import OTHER, PixelEncoder, at
 from ae_search.data import ArraySource, open_source
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.evaluation.evaluate import evaluate
-from ae_search.evaluation.measures.copy_alterations import ALTERATIONS
+from ae_search.evaluation.measures.copy_alterations import EVERYDAY, HARD
+from ae_search.evaluation.measures.no_original import Scored, ranked, search_with_half_hidden
 from ae_search.evaluation.measuring import MeasuringPlan
+from ae_search.evaluation.reading import ItemImages, Reader
 from ae_search.index import IndexBuilder, LatentIndex
 
 PLAN = MeasuringPlan(queries=30, reverse=12, seed=3)
@@ -122,7 +124,7 @@ def test_the_figures_are_those_of_brute_force(result, database):
 def test_reverse_search_has_our_row_the_asked_for_and_the_baselines(result):
     assert [row.name for row in result.reverse_search] == [NAMES[0], "nothing but item 0", *NAMES[1:]]
     ours, fixed, pixels, *_ = result.reverse_search
-    assert set(ours.found_first) == set(ALTERATIONS)
+    assert set(ours.found_first) == set(EVERYDAY)
     assert ours.found_first == pytest.approx(pixels.found_first)
     # Cosine does not see brightness, but rounding.
     assert ours.found_first["darkening"] > 0.8 > ours.found_first["mirror"]
@@ -290,6 +292,49 @@ def test_what_cannot_be_evaluated_is_refused(index, database, tmp_path):
     index.remove([database.key(place) for place in range(50)])
     with pytest.raises(ConfigurationError, match="holds no item"):
         evaluate(index, PixelEncoder(at(2)), database)
+
+
+def test_harder_alterations_are_measured_when_they_are_asked_for(index, database):
+    for name, ways in (("hard", HARD), ("all", EVERYDAY | HARD)):
+        plan = MeasuringPlan(queries=5, reverse=6, seed=3, alterations=name)
+        ours, *others = evaluate(index, PixelEncoder(at(2)), database, [database], plan=plan).reverse_search
+        assert [list(row.found_first) for row in (ours, *others)] == [list(ways)] * 5
+        # A grey image has no colours to lose.
+        assert ours.found_first["grey"] == ours.found_first["saturation"] == 1.0 > ours.found_first["quarter turn"]
+
+
+def test_half_of_the_originals_are_hidden_and_ranked_by_similarity_and_by_score(result):
+    plain, normalised = result.missing_originals
+    assert (plain.name, plain.normalised, normalised.normalised) == (NAMES[0], False, True)
+    assert plain.queries == normalised.queries == 12 * len(EVERYDAY)
+    for row in (plain, normalised):
+        assert 0.0 <= row.recall_at_precision_90 <= 1.0
+        assert 0.0 < row.micro_average_precision <= 1.0
+
+
+def test_ranked_by_hand():
+    told, right = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
+    assert ranked(told, right, 2) == (pytest.approx((1 + 2 / 3) / 2), 0.5)
+    assert ranked(told, ~right, 4) == (pytest.approx((1 / 2 + 2 / 4) / 4), 0.0)
+    assert ranked(told[:1], right[:1], 1) == (1.0, 1.0)
+
+
+def test_a_hidden_original_is_no_answer(database, index):
+    images = ItemImages([database], Reader((2, 2, 1)))
+    keys = [database.key(place) for place in range(4)]
+
+    def perfect(copies):
+        return [[Scored(key, 0.9, 0.8), Scored("other", 0.5, 0.1)] for key in keys[: len(copies)]]
+
+    for row in search_with_half_hidden({"perfect": perfect}, keys, images, seed=0):
+        assert (row.micro_average_precision, row.recall_at_precision_90) == (1.0, 1.0)
+    careless = search_with_half_hidden({"x": lambda copies: [[Scored("other", 0.9, 0.9)]] * 4}, keys, images, seed=0)
+    assert [row.micro_average_precision for row in careless] == [0.0, 0.0]
+
+
+def test_alterations_that_nobody_knows_are_the_programmers_mistake():
+    with pytest.raises(ValueError, match="everyday"):
+        MeasuringPlan(alterations="odd")
 
 
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"reverse": -1}, {"seed": -1}])

@@ -47,6 +47,14 @@ def build(
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
     strict: Strict = False,
+    regions: Annotated[
+        bool,
+        typer.Option(
+            "--regions",
+            help="Hold latents of the corners and the centre of each image as well, to find copies of parts of images. "
+            "Takes six times as long, and six times the room.",
+        ),
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
     wait: Wait = 0.0,
 ) -> None:
@@ -65,7 +73,9 @@ def build(
         resources_of(jobs, deterministic, on_disk),
         wait,
     )
-    report = build_with_progress(images, connection.encoder(), index, options, metadata=metadata, strict=strict)
+    report = build_with_progress(
+        images, connection.encoder(), index, options, metadata=metadata, strict=strict, regions=regions
+    )
     _tell(index, report)
     tell_refused(report.refused, f"ae-search index add {source} --index {index}")
 
@@ -78,12 +88,22 @@ def build_with_progress(
     *,
     metadata: Path | None = None,
     strict: bool = False,
+    regions: bool = False,
 ) -> IndexReport:
     """Index a source while a progress bar runs on stderr."""
     from ae_search.indexing import index_source
 
     with progress("indexing", len(source)) as advance:
-        return index_source(source, encoder, place, options, metadata=metadata, strict=strict, on_progress=advance)
+        return index_source(
+            source,
+            encoder,
+            place,
+            options,
+            metadata=metadata,
+            strict=strict,
+            regions=regions,
+            on_progress=advance,
+        )
 
 
 @with_connection

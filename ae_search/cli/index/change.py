@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ae_search.calibration import calibrate
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
@@ -165,15 +166,20 @@ def tune(
     ] = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Measure recall again and choose how much work a query does."""
+    """Measure recall again, choose how much work a query does, and measure what tells an original from other items."""
     check_recall(recall)
     with open_index(index) as opened:
         info = opened.tune(recall, wait_s=wait)
+        calibration = calibrate(opened, wait_s=wait)
     for point in info.recall_curve:
         chosen = "  <- used" if point.effort == info.effort else ""
         say(
             f"effort {point.effort:9d}   recall@10 {point.recall:.4f} +- {point.error:.4f}   "
             f"{point.latency_ms:8.3f} ms{chosen}"
         )
+    if calibration is None:
+        say(f"{index} holds too few items to tell an original from others", err=True)
+    else:
+        say(f"originals: probably from score {calibration.probable:.3f}, this is it from {calibration.certain:.3f}")
     if info.recall < info.target_recall:
         say(f"{index} cannot reach {info.target_recall}; build it with more --trees", err=True)

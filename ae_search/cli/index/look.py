@@ -47,7 +47,7 @@ def info(
         "items": f"{figures.items}: {figures.in_base} in the base, {figures.added} added, "
         f"{figures.removed} removed since",
         "model": f"{model.name} version {model.version}, fingerprint {model.fingerprint[:12]}, takes images of {shape}",
-        "latents": f"{figures.latent_dim} floats, {figures.metric}",
+        "latents": f"{figures.latents} of {figures.latent_dim} floats, {figures.metric}",
         "engine": f"{figures.engine}, {options}, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
@@ -94,13 +94,16 @@ def verify(index: IndexPath, as_json: AsJson = False) -> None:
 def duplicates(
     index: IndexPath,
     similarity: Annotated[
-        float,
-        typer.Option(help="Least cosine similarity that counts as almost the same, above 0 and up to 1."),
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            help="Least cosine similarity that counts as almost the same, above 0 and up to 1; unless given, what "
+            "`index build` or `index tune` has found out, else 0.99."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List groups of items that are almost the same image, the largest first."""
-    if not 0 < similarity <= 1:
+    if similarity is not None and not 0 < similarity <= 1:
         raise ConfigurationError(f"--similarity must be above 0 and at most 1. Received: {similarity}.")
     with open_index(index) as opened, progress("searching", len(opened)) as advance:
         groups = opened.duplicates(similarity, on_progress=advance)

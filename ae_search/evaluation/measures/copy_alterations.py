@@ -1,11 +1,15 @@
-"""The nine ways to alter an image that a strict reverse search has to see through."""
+"""The ways to alter an image that a strict reverse search has to see through: nine everyday ones and eleven harder."""
 
 import io
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
+from ae_search.contract import Fit
+from ae_search.image_file.framing import framed
 from ae_search.views import Pixels
 
 CROP = 0.85
@@ -15,11 +19,21 @@ BRIGHTNESS = 0.7
 NOISE = 20.0
 JPEG_QUALITY = 30
 HOLE = 1 / 4
+BORDER_WIDTH, BORDER_HEIGHT = 1.5, 1.3
+TEXT = "FOR SALE"
+# Height of the letters, as a share of the image's.
+LETTERS = 1 / 6
+SATURATION = 2.0
+CONTRAST = 1.6
+LOW_JPEG_QUALITY = 8
+THUMBNAIL_PX = 64
+SQUEEZE = 0.75
 
 Alteration = Callable[[Pixels, np.random.Generator], Pixels]
+AlterationSet = Literal["everyday", "hard", "all"]
 
 
-def altered(images: Pixels, name: str, *, seed: int, first: int = 0) -> Pixels:
+def altered(images: Pixels, name: str, *, seed: int, first: int = 0, fit: Fit = "crop") -> Pixels:
     """Alter images, each by a generator of its own: what it becomes depends on its number and the seed alone.
 
     Args:
@@ -27,14 +41,18 @@ def altered(images: Pixels, name: str, *, seed: int, first: int = 0) -> Pixels:
         name: One of `ALTERATIONS`.
         seed: At least 0.
         first: Number of the first image, at least 0; the others follow.
+        fit: How a model brings what has another size by then back to its shape; see `image_file.framing`.
 
     Returns:
         uint8 of the same shape.
     """
     number = list(ALTERATIONS).index(name)
+    height, width = images.shape[1:3]
     changed = np.empty_like(images)
     for at, image in enumerate(images):
-        changed[at] = ALTERATIONS[name](image, np.random.default_rng([seed, number, first + at]))
+        copy = ALTERATIONS[name](image, np.random.default_rng([seed, number, first + at]))
+        same = copy.shape == image.shape
+        changed[at] = copy if same else _pixels(framed(_picture(copy), (width, height), fit))
     return changed
 
 
@@ -79,10 +97,10 @@ def noise(image: Pixels, random: np.random.Generator) -> Pixels:
     return noisy
 
 
-def jpeg(image: Pixels, random: np.random.Generator) -> Pixels:
-    """Save it as a JPEG of quality 30."""
+def jpeg(image: Pixels, random: np.random.Generator, quality: int = JPEG_QUALITY) -> Pixels:
+    """Save it as a JPEG, of quality 30 unless given."""
     picture, file = _picture(image), io.BytesIO()
-    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    picture.save(file, "JPEG", quality=quality)
     with Image.open(file, formats=("JPEG",)) as saved:
         return _pixels(saved.convert(picture.mode))
 
@@ -105,7 +123,69 @@ def half_resolution(image: Pixels, random: np.random.Generator) -> Pixels:
     return _pixels(halved.resize(picture.size, Image.Resampling.BILINEAR))
 
 
-ALTERATIONS: dict[str, Alteration] = {
+def part(image: Pixels, random: np.random.Generator, share: float) -> Pixels:
+    """Cut out a share of each side, anywhere."""
+    height, width = image.shape[:2]
+    rows, columns = max(1, round(height * share)), max(1, round(width * share))
+    top, left = random.integers(0, height - rows + 1), random.integers(0, width - columns + 1)
+    return image[top : top + rows, left : left + columns]
+
+
+def border(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Put it into the middle of a white sheet, 1.5 times as wide and 1.3 times as high."""
+    height, width, channels = image.shape
+    rows, columns = round(height * BORDER_HEIGHT), round(width * BORDER_WIDTH)
+    sheet = np.full((rows, columns, channels), 255, np.uint8)
+    top, left = (rows - height) // 2, (columns - width) // 2
+    sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def text(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Write FOR SALE over it in red, anywhere."""
+    height, width, channels = image.shape
+    picture = _picture(image).convert("RGB")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=max(1.0, height * LETTERS))
+    left, top, right, bottom = draw.textbbox((0, 0), TEXT, font=font)
+    free = (max(0.0, width - (right - left)), max(0.0, height - (bottom - top)))
+    across, down = (float(random.uniform(0, room)) for room in free)
+    draw.text((across - left, down - top), TEXT, fill=(255, 0, 0), font=font)
+    return _pixels(picture.convert("L" if channels == 1 else "RGB"))
+
+
+def grey(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Take the colours out; a grey image stays as it is."""
+    picture = _picture(image)
+    return _pixels(picture.convert("L").convert(picture.mode))
+
+
+def quarter_turn(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Turn it by 90 degrees anticlockwise."""
+    return np.rot90(image)
+
+
+def saturation(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Make colours twice as strong; a grey image stays as it is."""
+    return _pixels(ImageEnhance.Color(_picture(image)).enhance(SATURATION))
+
+
+def contrast(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Make differences from the mean brightness 1.6 times as large."""
+    return _pixels(ImageEnhance.Contrast(_picture(image)).enhance(CONTRAST))
+
+
+def thumbnail(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Resize it to 64 x 64 px, bilinearly with antialiasing."""
+    return _pixels(_picture(image).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
+
+
+def squeeze(image: Pixels, random: np.random.Generator) -> Pixels:
+    """Bring its height to 75 %, and leave its width as it is."""
+    height, width = image.shape[:2]
+    return _pixels(_picture(image).resize((width, max(1, round(height * SQUEEZE))), Image.Resampling.BILINEAR))
+
+
+EVERYDAY: dict[str, Alteration] = {
     "crop": crop,
     "shift": shift,
     "rotation": rotation,
@@ -115,6 +195,25 @@ ALTERATIONS: dict[str, Alteration] = {
     "jpeg": jpeg,
     "hole": hole,
     "half resolution": half_resolution,
+}
+HARD: dict[str, Alteration] = {
+    "half cut out": partial(part, share=0.5),
+    "0.7 cut out": partial(part, share=0.7),
+    "white border": border,
+    "red text": text,
+    "grey": grey,
+    "quarter turn": quarter_turn,
+    "saturation": saturation,
+    "contrast": contrast,
+    "jpeg of quality 8": partial(jpeg, quality=LOW_JPEG_QUALITY),
+    "64 x 64 px": thumbnail,
+    "height x 0.75": squeeze,
+}
+ALTERATIONS: dict[str, Alteration] = EVERYDAY | HARD
+ALTERATION_SETS: dict[AlterationSet, dict[str, Alteration]] = {
+    "everyday": EVERYDAY,
+    "hard": HARD,
+    "all": ALTERATIONS,
 }
 
 

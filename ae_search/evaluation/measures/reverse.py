@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.evaluation.measures.baselines import Baseline
-from ae_search.evaluation.measures.copy_alterations import ALTERATIONS, altered
+from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, AlterationSet, altered
 from ae_search.evaluation.reading import ImageShape, ItemImages, shrunk
 from ae_search.evaluation.results import ReverseSearch
 from ae_search.nearest import top_k
@@ -34,7 +34,13 @@ class Copies:
 
 
 def search_altered(
-    searches: Mapping[str, FirstKeySearch], keys: Sequence[str], images: ItemImages, *, shape: ImageShape, seed: int
+    searches: Mapping[str, FirstKeySearch],
+    keys: Sequence[str],
+    images: ItemImages,
+    *,
+    shape: ImageShape,
+    seed: int,
+    alterations: AlterationSet = "everyday",
 ) -> tuple[list[ReverseSearch], Copies | None]:
     """Alter the images of some items in each way and search with them.
 
@@ -44,23 +50,25 @@ def search_altered(
         images: Where their images are.
         shape: Shape of the copies that are returned.
         seed: Seed of the alterations.
+        alterations: Which ways to alter them.
 
     Returns:
         One row for each way to search, and the copies; no row and None where no image can be read.
     """
-    found: dict[str, dict[str, list[bool]]] = {name: {way: [] for way in ALTERATIONS} for name in searches}
+    ways, fit = ALTERATION_SETS[alterations], images.reader.fit
+    found: dict[str, dict[str, list[bool]]] = {name: {way: [] for way in ways} for name in searches}
     ms: dict[str, list[float]] = {name: [] for name in searches}
-    small: dict[str, list[Pixels]] = {way: [] for way in ALTERATIONS}
+    small: dict[str, list[Pixels]] = {way: [] for way in ways}
     read: list[str] = []
     for originals, at in images.blocks(keys):
         wanted = [keys[i] for i in at]
-        for way in ALTERATIONS:
-            copies = altered(originals, way, seed=seed, first=len(read))
+        for way in ways:
+            copies = altered(originals, way, seed=seed, first=len(read), fit=fit)
             small[way].append(shrunk(copies, shape))
             for name, search in searches.items():
                 found[name][way] += [key == own for key, own in zip(search(copies), wanted, strict=True)]
                 if not read:
-                    ms[name] += _timed(search, copies[: -(-TIMED_QUERIES // len(ALTERATIONS))])
+                    ms[name] += _timed(search, copies[: -(-TIMED_QUERIES // len(ways))])
         read += wanted
     if not read:
         return [], None

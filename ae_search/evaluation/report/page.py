@@ -57,6 +57,8 @@ def _sections(evaluation: Evaluation, album: Album) -> dict[str, Markup]:
         found["Labels"] = tables.by_label(evaluation.retrieval)
     if any(row.found_first for row in evaluation.reverse_search):
         found["Altered images"] = tables.altered(evaluation.reverse_search)
+    if evaluation.missing_originals:
+        found["Missing originals"] = tables.missing(evaluation.missing_originals)
     shown = evaluation.examples
     if shown.hits or shown.misses or shown.worst:
         found["Neighbours"] = picture_rows.neighbours(shown, album)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ae_search.evaluation.report.charts import bars
 from ae_search.evaluation.report.markup import Markup, decimal, element, joined, label_text, name_of, section, table
-from ae_search.evaluation.results import RANKS, Confusion, Retrieval, ReverseSearch
+from ae_search.evaluation.results import RANKS, Confusion, MissingOriginals, Retrieval, ReverseSearch
 
 MAX_LABELS = 30
 MAX_CONFUSED = 20
@@ -114,6 +114,27 @@ def altered(rows: Sequence[ReverseSearch]) -> Markup:
     caption = "Share found first, by alteration; ★ is the best of a row"
     shown = table(head, body, caption=caption, cls="figures")
     return section("altered", "Found again when altered", element("p", lead), shown)
+
+
+def missing(rows: Sequence[MissingOriginals]) -> Markup:
+    """Return how well right answers are told from wrong ones, where half of the originals are hidden."""
+    body = [
+        [
+            name_of(row.name),
+            "score" if row.normalised else "similarity",
+            element("td", decimal(row.micro_average_precision)),
+            element("td", decimal(row.recall_at_precision_90)),
+        ]
+        for row in rows
+    ]
+    lead = (
+        f"{rows[0].queries:,} altered images were searched for, and for half of them the original was hidden. All "
+        "first answers are ranked together, by similarity or by a score that allows for what is usual for a query. "
+        "Micro-AP is their average precision; recall is the share of originals found where 9 of 10 answers are right."
+    )
+    head = ["searched by", "ranked by", "micro-AP", "recall at precision 0.9"]
+    shown = table(head, body, caption="Knowing that the original is not there", cls="figures")
+    return section("missing", "When the original is not there", element("p", lead), shown)
 
 
 def confusion(found: Confusion) -> Markup:

@@ -19,7 +19,7 @@ from ae_search.nearest.exact import Rough
 
 CHANGES = "changes.sqlite"
 CHANGES_FORMAT = 1
-CALIBRATION_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_CALIBRATION_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 # An item that was updated is removed under its old id and added under a new one; ids are never used again.
 CHANGES_SCHEMA = f"""
@@ -115,7 +115,7 @@ class Changes:
         """
         rows = self._database.query("SELECT name, json FROM calibration ORDER BY name")
         for name, text in rows:
-            if not isinstance(name, str) or not CALIBRATION_NAME.fullmatch(name) or text is None or not _is_json(text):
+            if not isinstance(name, str) or not _CALIBRATION_NAME.fullmatch(name) or text is None or not _is_json(text):
                 raise self._damaged(f"calibration {name!r:.60}")
         return {name: metadata_of(text) for name, text in rows}
 
@@ -205,3 +205,17 @@ def digest_of_files(files: Mapping[str, FileProof]) -> str:
     """Return one digest for all files of a generation that never change."""
     text = " ".join(f"{name} {proof.sha256}" for name, proof in sorted(files.items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_calibration(name: str, values: object) -> None:
+    """Check what is to be stored about the latents; `metadata_json` checks the values further.
+
+    Raises:
+        ValueError: The name is none, or there are no values.
+    """
+    if not isinstance(name, str) or not _CALIBRATION_NAME.fullmatch(name):
+        raise ValueError(
+            f"Calibration is named by 1 to 64 letters, digits, dots, dashes and _. Received: {name!r:.80}."
+        )
+    if values is None:
+        raise ValueError(f"The calibration {name!r} must be an object with texts as names. Received: None.")

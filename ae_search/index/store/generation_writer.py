@@ -13,13 +13,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.contract import Items, Latents, Metadata, Resources, checked_items
+from ae_search.contract import Items, Latents, Metadata, Resources, checked_items, metadata_json
 from ae_search.errors import ConfigurationError
 from ae_search.files import new_folder, trouble_in_words
 from ae_search.index.engine import engine_of
 from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import CATALOGUE, CatalogueWriter
-from ae_search.index.items.changes import CHANGES
+from ae_search.index.items.changes import CHANGES, check_calibration
 from ae_search.index.items.changes_writer import create_changes
 from ae_search.index.items.names import NAMES, NamesWriter
 from ae_search.index.items.owners import OWNERS, write_owners
@@ -118,6 +118,12 @@ class GenerationWriter:
         self._items += len(items)
         self._blocks.append((len(items), latents.shape[1]))
         self._is_broken = False
+
+    def calibrate(self, name: str, values: Metadata) -> None:
+        """Store something about the latents beside them; see `Index.calibrate`."""
+        check_calibration(name, values)
+        metadata_json(name, values)
+        self.calibration[name] = values
 
     def finish(self) -> None:
         """Grow and measure the base, and write the manifest."""

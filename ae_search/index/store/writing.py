@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ae_search.contract import Items, Latents, Metadata, check_text, checked_items
 from ae_search.errors import ConfigurationError, ModelMismatchError
-from ae_search.index.items.changes import CALIBRATION_NAME, CHANGES
+from ae_search.index.items.changes import CHANGES, check_calibration
 from ae_search.index.items.changes_writer import ChangesWriter
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.following import changing
@@ -89,12 +89,7 @@ class Writing:
 
     def calibrate(self, name: str, values: Metadata) -> None:
         """Store what was measured about the latents; see `LatentIndex.calibrate`."""
-        if not isinstance(name, str) or not CALIBRATION_NAME.fullmatch(name):
-            raise ValueError(
-                f"Calibration is named by 1 to 64 letters, digits, dots, dashes and _. Received: {name!r:.80}."
-            )
-        if values is None:
-            raise ValueError(f"The calibration {name!r} must be an object with texts as names. Received: None.")
+        check_calibration(name, values)
         self.changes.calibrate(name, values)
 
     def _ids(self, keys: Sequence[str]) -> list[int]:

@@ -1,11 +1,17 @@
 """Groups of items that are almost the same image."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ae_search.contract import DuplicateGroup, OnItems, no_progress
+from ae_search.calibration import Calibration, Floats
+from ae_search.contract import DuplicateGroup, Latents, OnItems, no_progress
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import Found
+
+# Least cosine similarity where nothing better is known.
+SIMILARITY = 0.99
 
 _FIRST_K = 10
 _WIDENING = 4
@@ -35,7 +41,11 @@ class _Groups:
 
 
 def find_duplicates(
-    snapshot: Snapshot, similarity: float, *, on_progress: OnItems = no_progress
+    snapshot: Snapshot,
+    similarity: float | None,
+    calibration: Calibration | None = None,
+    *,
+    on_progress: OnItems = no_progress,
 ) -> list[DuplicateGroup]:
     """Find groups of items that are almost the same.
 
@@ -45,7 +55,9 @@ def find_duplicates(
 
     Args:
         snapshot: The index.
-        similarity: Least cosine similarity of two items that count as almost the same, in (0, 1].
+        similarity: Least cosine similarity of two items that count as almost the same, in (0, 1]. None: what the
+            calibration says, or 0.99 without one.
+        calibration: The index's.
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -54,10 +66,9 @@ def find_duplicates(
     Raises:
         ValueError: `similarity` is out of range.
     """
-    if not 0.0 < similarity <= 1.0:
+    if similarity is not None and not 0.0 < similarity <= 1.0:
         raise ValueError(f"Expected a similarity in (0, 1]. Received: {similarity}.")
-    # Equal latents come out with 1 - 1e-16 as well.
-    similarity = min(similarity, 1.0 - 1e-9)
+    least = _least_similarities(similarity, calibration)
     groups = _Groups()
     known: set[int] = set()
     for block in snapshot.live_ids():
@@ -69,17 +80,40 @@ def find_duplicates(
             size = max(1, _FOUND_AT_A_TIME // k)
             for start in range(0, len(todo), size):
                 part = [item for item in todo[start : start + size] if item not in known]
-                unfinished += _link(snapshot, part, k, similarity, groups, known)
+                unfinished += _link(snapshot, part, k, least, groups, known)
             todo, k = unfinished, k * _WIDENING
         known.difference_update(block)
         on_progress(len(block))
     return _named(snapshot, groups)
 
 
-def _link(snapshot: Snapshot, ids: list[int], k: int, similarity: float, groups: _Groups, known: set[int]) -> list[int]:
+def _least_similarities(similarity: float | None, calibration: Calibration | None) -> Callable[[Latents], Floats]:
+    """Return what tells from which similarity on others are almost the same as each of some items."""
+
+    def least(latents: Latents) -> Floats:
+        if similarity is None and calibration is not None:
+            found = calibration.least_similarities(latents)
+        else:
+            found = np.full(len(latents), SIMILARITY if similarity is None else similarity)
+        # Equal latents come out with 1 - 1e-16 as well.
+        return np.minimum(found, 1.0 - 1e-9)
+
+    return least
+
+
+def _link(
+    snapshot: Snapshot,
+    ids: list[int],
+    k: int,
+    least: Callable[[Latents], Floats],
+    groups: _Groups,
+    known: set[int],
+) -> list[int]:
     """Join each item with those like it; return the items that may have more of them than k."""
     unfinished = []
-    for item, found in zip(ids, SnapshotSearch(snapshot, k, None).run(snapshot.latents(ids), list), strict=True):
+    latents = snapshot.latents(ids)
+    all_found = SnapshotSearch(snapshot, k, None).run(latents, list)
+    for item, found, similarity in zip(ids, all_found, least(latents).tolist(), strict=True):
         if item in known:
             continue
         alike: list[Found] = [row for row in found if row[2] >= similarity]

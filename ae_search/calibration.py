@@ -1,0 +1,188 @@
+"""What tells an original from what merely resembles a query: similarities between different items of an index."""
+
+import base64
+import binascii
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.checked_json import text_of, value_of, whole_of
+from ae_search.contract import Index, Latents
+
+log = logging.getLogger(__name__)
+
+Verdict = Literal["this is it", "probably", "not here"]
+
+NAME = "originals"
+# The scores that the rest of all items reach with the nearest of the others: what reaches them is rarely another image.
+PROBABLY, CERTAINLY = 0.85, 0.97
+# Where more items than these have copies in the index, that score is one of copies. So it is at most what the scores
+# below would let expect, which are those of a normal distribution, or nearly so: 0.97 is 1.88 of its deviations above
+# the median, 0.85 is 1.04.
+_EXPECTED = 1.88 / 1.04
+FEWEST_ITEMS = 3
+
+_SAMPLE = 1000
+_BACKGROUND = 512
+_BACKGROUND_BYTES = 1 << 19
+# A query's level is its mean similarity to so many nearest items of the background. The nearest one of all is left out,
+# since it may be the original itself.
+_NEAREST = 10
+# A level of 1 leaves no room above it: all latents are the same.
+_MOST_LEVEL = 1.0 - 1e-6
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How similar different items of an index are.
+
+    A query that resembles many items, such as a blurred one or one of many shots of one scene, is similar to what is
+    not its original. So a similarity is told as how far it is on the way from what is usual for the query, its level,
+    to 1, which is the query itself. The level is the mean similarity to the nearest of a background of items.
+
+    Attributes:
+        background: Latents of some items, of length 1, float32 `[b, d]`.
+        probable: Score from which an item is probably the original of a query.
+        certain: Score from which it is the original, as good as certainly.
+    """
+
+    background: Latents
+    probable: float
+    certain: float
+
+    def levels(self, latents: Latents) -> Floats:
+        """Return the level of each query `[n, d]`, float64 `[n]`."""
+        similarities = _unit(latents) @ self.background.T
+        nearest = np.sort(similarities, axis=1)[:, ::-1][:, 1 : _NEAREST + 1]
+        if not nearest.shape[1]:
+            return np.zeros(len(latents))
+        levels: Floats = np.minimum(nearest.mean(axis=1, dtype=np.float64), _MOST_LEVEL)
+        return levels
+
+    def least_similarities(self, latents: Latents) -> Floats:
+        """Return from which similarity on an item is the original of each query `[n, d]`, float64 `[n]`."""
+        levels = self.levels(latents)
+        return levels + self.certain * (1.0 - levels)
+
+    def verdict(self, score: float) -> Verdict:
+        """Say what a score means."""
+        return "this is it" if score >= self.certain else "probably" if score >= self.probable else "not here"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an index stores it."""
+        rows = base64.b64encode(self.background.astype("<f2").tobytes()).decode("ascii")
+        return {
+            "format": 1,
+            "items": len(self.background),
+            "background": rows,
+            "probable": self.probable,
+            "certain": self.certain,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], latent_dim: int) -> Self:
+        """Read and check one that a stranger may have written.
+
+        Raises:
+            ValueError: It is malformed, of another format or of latents of another size.
+        """
+        raw = dict(raw)
+        whole_of(raw, "format", 1, 1)
+        items = whole_of(raw, "items", 1, _BACKGROUND)
+        try:
+            data = base64.b64decode(text_of(raw, "background"), validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"'background' is no base64 ({error})") from error
+        if len(data) != 2 * items * latent_dim:
+            raise ValueError(f"'background' must hold {items} latents of {latent_dim} floats")
+        background = np.frombuffer(data, "<f2").reshape(items, latent_dim).astype(np.float32)
+        if not np.isfinite(background).all():
+            raise ValueError("'background' must be finite")
+        return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"))
+
+
+def score(similarity: float, level: float) -> float:
+    """Return how far a cosine similarity is on the way from a level to 1; at most 1, and at least -1."""
+    return max(-1.0, min(1.0, (similarity - level) / (1.0 - level)))
+
+
+def measure(index: Index, *, seed: int = 0) -> Calibration | None:
+    """Measure how similar different items of an index are, by searching for up to 1000 of them.
+
+    Each is a query whose original is not there: only the others count. No image and no encoder is needed.
+
+    Args:
+        index: The index.
+        seed: Seed of the sample.
+
+    Returns:
+        None where it holds fewer than 3 items.
+    """
+    keys = index.keys()
+    if len(keys) < FEWEST_ITEMS:
+        return None
+    drawn = [keys[at] for at in np.random.default_rng(seed).permutation(len(keys))[:_SAMPLE]]
+    latents = index.latents(drawn)
+    most = max(1, min(_BACKGROUND, _BACKGROUND_BYTES // (2 * index.latent_dim)))
+    unfinished = Calibration(_unit(latents[:most]), math.inf, math.inf)
+    # Items that are equal to a query may come before it.
+    found = index.search(latents, 3, fingerprint=index.model.fingerprint)
+    scores = []
+    for key, level, row in zip(drawn, unfinished.levels(latents).tolist(), found, strict=True):
+        others = [neighbour.similarity for neighbour in row if neighbour.key != key]
+        scores += [score(max(others), level)] if others else []
+    if not scores:
+        return None
+    median, probable, certain = np.quantile(scores, (0.5, PROBABLY, CERTAINLY)).tolist()
+    return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
+
+
+def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
+    """Measure an index, and store in it what was found.
+
+    Args:
+        index: The index.
+        wait_s: How long to wait for another writer, in s.
+
+    Returns:
+        What was stored; None where the index holds too few items, which then stays as it is.
+
+    Raises:
+        IndexBusyError: Another process writes the index.
+    """
+    measured = measure(index)
+    if measured is not None:
+        index.calibrate(NAME, measured.to_json(), wait_s=wait_s)
+    return measured
+
+
+def stored(index: Index) -> Calibration | None:
+    """Return what `calibrate` stored, None where there is nothing, or nothing that can be read."""
+    raw = index.calibration().get(NAME)
+    if raw is None:
+        return None
+    try:
+        return Calibration.from_json(raw, index.latent_dim)
+    except ValueError as error:
+        log.warning("%s: its calibration is left alone (%s); `ae-search index tune` makes it anew", index.place, error)
+        return None
+
+
+def _score_of(raw: dict[str, Any], name: str) -> float:
+    value = float(value_of(raw, name, float))
+    if not abs(value) <= 2.0:  # NaN fails as well
+        raise ValueError(f"{name!r} must lie in [-2, 2]. Received: {value}")
+    return value
+
+
+def _unit(latents: Latents) -> Latents:
+    """Return latents `[n, d]` of length 1; those of length 0 stay."""
+    lengths = np.linalg.norm(latents, axis=1, keepdims=True)
+    return np.asarray(latents / np.where(lengths > 0, lengths, 1), np.float32)

@@ -1,0 +1,178 @@
+"""The benchmark of copies: `make bench-copies BENCH_ARGS='--export MODEL'`.
+
+Photographs below AE_SEARCH_DATA are altered in twenty ways and searched for among all of them: by pixels, by PDQ and
+pHash, and by the latents of any export: plain, with views, and with views in an index with regions. Then half of the
+originals are hidden.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import report
+from bench.datasets import CACHE
+from bench.progress import progress
+
+Pixels = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32]
+
+SHAPE = (224, 224, 3)
+SIDE_PX = 64
+COUNT = 200
+SEED = 0
+PACKAGES = ("ae-search", "numpy", "pillow", "pdqhash", "imagehash")
+
+
+def main() -> None:
+    """Run the benchmark and write its figures and tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--export", action="append", default=[], help="model base path; may be repeated")
+    parser.add_argument("--count", type=int, default=COUNT, help="photographs that are altered")
+    parser.add_argument("--set", choices=["everyday", "hard", "all"], default="all", help="ways to alter them")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    rows = [*by_hashes(arguments), *(row for base in arguments.export for row in by_latents(base, arguments))]
+    results = {"machine": report.machine(PACKAGES), "count": arguments.count, "rows": rows}
+    folder = CACHE / "trial"
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"wrote {report.write_figures(results, 'copies', folder)}")
+    print(table(rows))
+
+
+def by_hashes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure pixels, PDQ and pHash, each compared with every photograph."""
+    from bench.pictures import photographs_of
+
+    pixels = photographs_of(SHAPE)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: arguments.count])
+    ways: dict[str, tuple[int, Callable[[Pixels], Vectors]]] = {
+        f"pixels {SIDE_PX}x{SIDE_PX}": (3 * SIDE_PX**2, _small),
+        "PDQ, 256 bits": (32, _pdq),
+        "pHash, 256 bits": (32, _phash),
+    }
+    rows = []
+    for name, (size, vectors) in ways.items():
+        progress(f"copies by {name}")
+        rows.append({"name": name, "bytes": size} | _searched(vectors, pixels, chosen, arguments.set))
+    return rows
+
+
+def _searched(vectors: Callable[[Pixels], Vectors], pixels: Pixels, chosen: Any, which: Any) -> dict[str, Any]:
+    from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, altered
+    from ae_search.evaluation.measures.no_original import ranked
+
+    items, found, told, right, spent = _unit(vectors(pixels)), {}, [], [], []
+    hidden = np.arange(len(chosen)) % 2 == 1
+    for way in ALTERATION_SETS[which]:
+        copies = altered(pixels[chosen], way, seed=SEED)
+        began = time.perf_counter()
+        scores = _unit(vectors(copies)) @ items.T
+        spent.append(1e3 * (time.perf_counter() - began) / len(copies))
+        found[way] = float((scores.argmax(axis=1) == chosen).mean())
+        scores[np.flatnonzero(hidden), chosen[hidden]] = -np.inf
+        told.append(scores.max(axis=1))
+        right.append((scores.argmax(axis=1) == chosen) & ~hidden)
+    average, recall = ranked(np.concatenate(told), np.concatenate(right), len(found) * int((~hidden).sum()))
+    missing = {"similarity": {"micro-AP": average, "recall at precision 0.9": recall}}
+    return {"found_first": found, "ms": float(np.median(spent)), "missing": missing}
+
+
+def by_latents(base: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure an export: plain, with views, and with views in an index with regions."""
+    from ae_search import ImageSearch, LatentIndex
+    from ae_search.data import open_source
+    from ae_search.evaluation.evaluate import evaluate
+    from ae_search.evaluation.measures.no_original import Scored
+    from ae_search.evaluation.measuring import MeasuringPlan
+    from ae_search.indexing import index_source
+    from ae_search.model_server import LocalEncoder
+    from bench.pictures import photographs_folder
+
+    source, encoder = open_source(str(photographs_folder())), LocalEncoder(base)
+    plan = MeasuringPlan(1, arguments.count, False, SEED, arguments.set)
+    rows: list[dict[str, Any]] = []
+    for regions in (False, True):
+        progress(f"copies by {base}{', with regions' if regions else ''}")
+        with tempfile.TemporaryDirectory() as folder:
+            index_source(source, encoder, Path(folder, "index"), regions=regions)
+            with LatentIndex.open(Path(folder, "index")) as index:
+                search = ImageSearch(encoder, index)
+
+                def first(images: Pixels, search: ImageSearch = search) -> list[str]:
+                    return [row[0].key for row in search.search_batch(list(images), 1, views=True)]
+
+                def scored(images: Pixels, search: ImageSearch = search) -> list[list[Scored]]:
+                    found = search.originals_batch(list(images), 2)
+                    return [
+                        [Scored(one.neighbour.key, one.neighbour.similarity, one.score) for one in row] for row in found
+                    ]
+
+                result = evaluate(
+                    index, encoder, source, [source], plan=plan, searches={"views": first}, scored={"views": scored}
+                )
+                size = index.info().latents * index.latent_dim * 4 // len(index)
+        for row in result.reverse_search:
+            name = f"{base}{', views' if row.name == 'views' else ''}{', regions' if regions else ''}"
+            missing = {
+                "score" if one.normalised else "similarity": {
+                    "micro-AP": one.micro_average_precision,
+                    "recall at precision 0.9": one.recall_at_precision_90,
+                }
+                for one in result.missing_originals
+                if one.name == row.name
+            }
+            rows.append({"name": name, "bytes": size, "found_first": row.found_first, "ms": row.ms, "missing": missing})
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return what was found first by alteration, and what was told where half of the originals are hidden."""
+    from ae_search.evaluation.measures.copy_alterations import EVERYDAY, HARD
+
+    ways = list(rows[0]["found_first"])
+    cells = [[way, *(f"{row['found_first'][way]:.2f}" for row in rows)] for way in ways]
+    for name, group in (("the everyday ones", EVERYDAY), ("the harder ones", HARD)):
+        if some := [way for way in ways if way in group]:
+            cells.append([name, *(f"{np.mean([row['found_first'][way] for way in some]):.3f}" for row in rows)])
+    for kind in ("similarity", "score"):
+        for figure in ("micro-AP", "recall at precision 0.9"):
+            told = [row["missing"].get(kind, {}).get(figure) for row in rows]
+            cells.append([f"{figure}, by {kind}", *("" if one is None else f"{one:.3f}" for one in told)])
+    cells.append(["bytes an item", *(str(row["bytes"]) for row in rows)])
+    cells.append(["ms a query", *(f"{row['ms']:.1f}" for row in rows)])
+    return report.table(["", *(row["name"] for row in rows)], cells)
+
+
+def _small(images: Pixels) -> Vectors:
+    from ae_search.evaluation.reading import shrunk
+
+    return shrunk(images, (SIDE_PX, SIDE_PX, 3)).reshape(len(images), -1).astype(np.float32)
+
+
+def _pdq(images: Pixels) -> Vectors:
+    import pdqhash
+
+    return np.stack([pdqhash.compute(image)[0] for image in images]).astype(np.float32) * 2 - 1
+
+
+def _phash(images: Pixels) -> Vectors:
+    import imagehash
+    from PIL import Image
+
+    hashes = [imagehash.phash(Image.fromarray(image), hash_size=16).hash.ravel() for image in images]
+    return np.stack(hashes).astype(np.float32) * 2 - 1
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Whether the original of a query is in the index: with verdicts of `ImageSearch` and its twin."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from build_options import build_options
+from pictures import coloured_picture
+from PIL import Image
+
+from ae_search import AsyncImageSearch, ImageSearch
+from ae_search.calibration import calibrate, stored
+from ae_search.contract import ModelCard
+from ae_search.errors import ConfigurationError
+from ae_search.image_file import image_pixels
+from ae_search.index import IndexBuilder, LatentIndex
+
+SHAPE = (32, 32, 3)
+COUNT = 80
+
+
+class SmallPixels:
+    """An encoder without a model: pixels of 8 x 8 px less their mean."""
+
+    def __init__(self, version=None):
+        self.version = version
+
+    def describe(self):
+        return ModelCard(name="small", version=2, fingerprint="ab" * 32, image_shape=SHAPE, latent_dim=192)
+
+    def at_version(self, version):
+        return SmallPixels(version)
+
+    def encode(self, images):
+        small = np.asarray(images, np.float32).reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(-1, 192)
+        return small - small.mean(axis=1, keepdims=True)
+
+    def encode_files(self, files, *, on_bad=None):
+        return self.encode(np.stack([image_pixels(file, "image", SHAPE) for file in files]))
+
+
+class AsyncTwin:
+    """An encoder for asyncio that asks a blocking one."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def at_version(self, version):
+        return AsyncTwin(self.encoder.at_version(version))
+
+    async def describe(self):
+        return self.encoder.describe()
+
+    async def encode(self, images):
+        return self.encoder.encode(images)
+
+    async def encode_files(self, files, *, on_bad=None):
+        return self.encoder.encode_files(files, on_bad=on_bad)
+
+
+def photographs(first=0):
+    return np.stack([np.asarray(coloured_picture(seed, (32, 32))) for seed in range(first, first + COUNT)])
+
+
+def blurred(image):
+    small = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
+    return np.asarray(small.resize((32, 32), Image.Resampling.BILINEAR))
+
+
+@pytest.fixture
+def encoder():
+    return SmallPixels()
+
+
+@pytest.fixture
+def index(tmp_path, encoder):
+    with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=10, recall=1.0)) as builder:
+        builder.add(encoder.encode(photographs()), [f"photo {at}" for at in range(COUNT)])
+    with LatentIndex.open(tmp_path / "index") as opened:
+        calibrate(opened)
+        yield opened
+
+
+@pytest.fixture
+def search(encoder, index):
+    return ImageSearch(encoder, index)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [blurred, lambda image: image[:, ::-1], lambda image: np.ascontiguousarray(np.rot90(image)), lambda image: image],
+    ids=["blurred", "mirrored", "turned", "as it is"],
+)
+def test_copies_are_found_and_others_are_not(search, copied):
+    copies = [copied(image) for image in photographs()]
+    others = [copied(image) for image in photographs(first=COUNT)]
+    found = search.originals_batch(copies, 2)
+    assert [row[0].neighbour.key for row in found] == [f"photo {at}" for at in range(COUNT)]
+    verdicts = [row[0].verdict for row in found]
+    assert verdicts.count("this is it") > 0.9 * COUNT
+    # 15 % of the items themselves reach what is probable with another one.
+    missing = [row[0].verdict for row in search.originals_batch(others, 1, views=False)]
+    assert missing.count("not here") > 0.6 * COUNT
+    assert missing.count("this is it") < 0.2 * COUNT
+
+
+def test_candidates_come_best_first_with_scores_up_to_one(search):
+    image = photographs()[7]
+    found = search.originals(image)
+    assert len(found) == 3
+    scores = [candidate.score for candidate in found]
+    assert scores == sorted(scores, reverse=True)
+    assert found[0].score == pytest.approx(1.0, abs=1e-5)
+    assert found[0].neighbour.rank == 1
+    plain = search.originals(image, 5, views=False)
+    assert [candidate.neighbour for candidate in plain] == search.search(image, 5)
+    level = stored(search.index).levels(search.encoder.encode(image))[0]
+    for candidate in plain:
+        assert candidate.score == pytest.approx((candidate.neighbour.similarity - level) / (1 - level), abs=1e-6)
+    assert search.originals_batch([]) == []
+
+
+def test_the_twin_for_asyncio_says_the_same(encoder, index, search):
+    images = [blurred(image) for image in photographs()[:3]]
+
+    async def ask():
+        async with AsyncImageSearch(AsyncTwin(encoder), index) as twin:
+            return await twin.originals_batch(images), await twin.originals(images[1], 1, views=False)
+
+    batch, one = asyncio.run(ask())
+    assert batch == search.originals_batch(images)
+    assert one == search.originals(images[1], 1, views=False)
+
+
+def test_an_index_without_calibration_says_what_to_do_and_is_believed_once_it_has_one(encoder, tmp_path):
+    with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=5)) as builder:
+        builder.add(encoder.encode(photographs()), [f"photo {at}" for at in range(COUNT)])
+    with LatentIndex.open(tmp_path / "index") as index:
+        search = ImageSearch(encoder, index)
+        with pytest.raises(ConfigurationError, match="index tune"):
+            search.originals(photographs()[0])
+        calibrate(index)
+        assert search.originals(photographs()[0])[0].verdict == "this is it"
+
+
+def test_with_views_a_calibrated_index_still_finds_an_image_itself_first(search):
+    found = search.search_batch(list(photographs()), 3, views=True)
+    assert [row[0].key for row in found] == [f"photo {at}" for at in range(COUNT)]
+    assert all([n.rank for n in row] == [1, 2, 3] for row in found)
+
+
+def test_duplicates_are_found_by_the_calibration(encoder, index):
+    copies = encoder.encode(np.stack([blurred(image) for image in photographs()[:4]]))
+    index.add(copies, [f"copy {at}" for at in range(4)])
+    groups = index.duplicates()
+    assert {frozenset(group.keys) for group in groups} >= {frozenset({f"photo {at}", f"copy {at}"}) for at in range(4)}
+    assert len(groups) < 10
+    strict = index.duplicates(0.9999)
+    assert strict == []
