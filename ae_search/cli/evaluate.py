@@ -49,7 +49,9 @@ def evaluate(
     ] = False,
     baselines: Annotated[
         bool,
-        typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
+        typer.Option(
+            "--baselines/--no-baselines", help="Compare with pixels, gradients, colours and an untrained encoder."
+        ),
     ] = True,
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder of the model's training; shows its reconstructions.")
