@@ -94,6 +94,13 @@ def train(
             help="Partner of an image: neighbour (needs them in memory), or a view of itself.", rich_help_panel=RECIPE
         ),
     ] = None,
+    kept_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of what the latents began as (needs --from-components); for images in colour.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     label_weight: Annotated[
         float | None,
         typer.Option(help="Weight of a classification head, which the export drops.", rich_help_panel=RECIPE),
@@ -160,6 +167,7 @@ def train(
         gradients=gradient_weight,
         colours=colour_weight,
         contrast=contrast_weight,
+        kept=kept_weight,
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,

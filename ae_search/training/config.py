@@ -17,6 +17,8 @@ from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe, default_epoch
 SIDES_PX = (8, 1024)
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
 DEFAULTS = TrainingOptions()
+# Ingredients that are weights.
+WEIGHTS = ("pixels", "gradients", "colours", "contrast", "kept", "labels")
 
 T = TypeVar("T")
 
@@ -137,7 +139,9 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
     """Return the recipe of the architecture for these images, with what was asked for instead."""
     recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
     if options.architecture != "gradients":
-        recipe = replace(recipe, from_components=False)
+        recipe = replace(recipe, from_components=False, kept=0.0, scaled=options.architecture == "conv")
+    elif options.from_components is False:
+        recipe = replace(recipe, kept=0.0, scaled=True)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
@@ -180,7 +184,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
 
 
 def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
-    weights = {name: getattr(recipe, name) for name in ("pixels", "gradients", "colours", "contrast", "labels")}
+    weights = {name: getattr(recipe, name) for name in WEIGHTS}
     colours, kind = recipe.colours, config.architecture
     shares = (recipe.moved, recipe.spoiled)
     return [
@@ -195,6 +199,7 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
             kind,
             not recipe.from_components or kind == "gradients",
         ),
+        ("kept needs from_components, which is what is kept", recipe.kept, not recipe.kept or recipe.from_components),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
         ("Latents of tutorial cannot be scaled", recipe.scaled, not recipe.scaled or kind != "tutorial"),
     ]

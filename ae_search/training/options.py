@@ -32,6 +32,7 @@ class TrainingOptions:
         colours: Weight of the loss of the colours.
         contrast: Weight of the contrastive loss.
         partner: "neighbour" or "view".
+        kept: Weight of what latents began as.
         labels: Weight of the classification head.
         moved: How far partners are moved, in [0, 1].
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
@@ -58,6 +59,7 @@ class TrainingOptions:
     colours: float | None = None
     contrast: float | None = None
     partner: Partner | None = None
+    kept: float | None = None
     labels: float | None = None
     moved: float | None = None
     spoiled: float | None = None

@@ -1,13 +1,15 @@
 """Which images are to have similar latents: nearest neighbours by what can be measured without training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions, images_at_once
-from ae_search.model.histograms import colour_histogram, oriented_gradients
+from ae_search.model.histograms import oriented_gradients
+from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.nearest import top_k
 from ae_search.principal import fit_components
 
@@ -17,13 +19,16 @@ COMPONENTS = 128
 LARGEST_GROUP = 65_536
 
 
-def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> npt.NDArray[np.int32]:
-    """Find the five nearest neighbours of each image by the principal components of its gradients (and colours).
+def nearest_partners(
+    images: Images, groups: Sequence[Positions], *, seed: int, latents: Latents | None = None
+) -> npt.NDArray[np.int32]:
+    """Find the five nearest neighbours of each image by given latents, or by components of gradients (and colours).
 
     Args:
         images: The images.
         groups: Positions that are each other's neighbours: those trained on, and those held out.
         seed: Seed of the parts that a group of more than 65,536 images is divided into.
+        latents: Latents at each position of the source, float32 `[len(source), d]`.
 
     Returns:
         int32 `[len(source), 5]`: positions of the neighbours at the position of each image.
@@ -33,22 +38,25 @@ def nearest_partners(images: Images, groups: list[Positions], *, seed: int) -> n
         shuffled = np.random.default_rng(seed).permutation(group)
         for part in np.array_split(shuffled, -(-len(group) // LARGEST_GROUP) or 1):
             if len(part) > 1:
-                table[part] = _neighbours_within(images, part)
+                table[part] = _neighbours_within(part, _components(images, part) if latents is None else latents[part])
     return table
 
 
-def _neighbours_within(images: Images, part: Positions) -> npt.NDArray[np.int64]:
+def _neighbours_within(part: Positions, latents: Latents) -> npt.NDArray[np.int64]:
+    found = top_k(latents, latents, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
+    return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
+
+
+def _components(images: Images, part: Positions) -> Latents:
     def blocks() -> Iterator[npt.NDArray[np.float32]]:
         for _, batch in images.batches(part, images_at_once(images.image_shape)).as_numpy_iterator():
             yield histograms(batch)
 
     rows = np.concatenate(list(blocks()))
-    latents = fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
-    found = top_k(latents, latents, min(NEIGHBOURS, len(part) - 1), "angular", skip=np.arange(len(part)))
-    return np.resize(part[found].T, (NEIGHBOURS, len(part))).T
+    return fit_components(lambda: iter([rows]), COMPONENTS, seed=0).of(rows)
 
 
 def histograms(images: Any) -> npt.NDArray[np.float32]:
     """Return gradients, and colours where there are any, of float32 images `[n, h, w, c]`: `[n, floats]`."""
-    parts = [oriented_gradients(images)] + ([colour_histogram(images)] if images.shape[3] == 3 else [])
+    parts = [oriented_gradients(images)] + ([hsv_histogram(images)] if images.shape[3] == 3 else [])
     return np.concatenate([np.asarray(part) for part in parts], axis=1)

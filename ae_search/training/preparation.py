@@ -8,12 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from ae_search.contract import Latents
 from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions, readable_images
 from ae_search.data.sources import class_counts
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, PARTNERS, PIXELS, build_head, build_trainer
-from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, KEPT, PARTNERS, PIXELS, build_head, build_trainer
+from ae_search.model.histograms import GRADIENT_FLOATS
+from ae_search.model.hsv_histogram import hsv_floats
 from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.config import TrainingConfig
 from ae_search.training.partners import nearest_partners
@@ -84,10 +86,12 @@ def prepare(source: Source, config: TrainingConfig, *, strict: bool = False) -> 
     keras.utils.set_random_seed(config.seed)
     images = readable_images(source, config.image_shape, cache=config.cache, fit=config.fit, strict=strict)
     kept, held_out = _split(images, config)
-    batches = _batches(images, kept, held_out, config)
     autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
+    encoder = autoencoder.get_layer("encoder")
     if config.recipe.from_components:
-        start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
+        start_from_components(encoder, images, kept, seed=config.seed)
+    begun = _begun(encoder, images) if config.recipe.kept else None
+    batches = _batches(images, (kept, held_out), config, begun)
     steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
     compile_trainer(trainer, config, at_once)
     return Prepared(config, images, kept, held_out, batches, autoencoder, trainer, steps, at_once)
@@ -109,10 +113,10 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     shape, dim, recipe = config.image_shape, config.latent_dim, config.recipe
     encoder = build_encoder(shape, architecture=config.architecture, latent_dim=dim)
     decoder = build_decoder(shape, architecture=config.architecture, latent_dim=dim)
-    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
+    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}
     wanted = {GRADIENTS: recipe.gradients, COLOURS: recipe.colours, CLASSES: recipe.labels}
     heads = {name: build_head(dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
+    trainer = build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0, kept=recipe.kept > 0)
     return build_autoencoder(encoder, decoder), trainer
 
 
@@ -123,6 +127,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
         GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
         COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
+        KEPT: (recipe.kept, lambda: one_less_cosine),
         PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         CLASSES: (
             recipe.labels,
@@ -136,6 +141,11 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         steps_per_execution=steps_per_execution,
     )
     _build(trainer)
+
+
+def one_less_cosine(begun: Any, latents: Any) -> Any:
+    """Return how far latents `[n, d]` have turned from what they began as, `[n]`: 0 for not at all, 2 at most."""
+    return 1.0 + keras.losses.cosine_similarity(begun, latents, axis=-1)
 
 
 def _build(trainer: Any) -> None:
@@ -153,11 +163,21 @@ def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions
     return np.sort(shuffled[count:]), np.sort(shuffled[:count])
 
 
-def _batches(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Batches:
+def _begun(encoder: Any, images: Images) -> Latents:
+    """Return the latents before the training at the positions of the source, `[len(source), d]`."""
+    latents = images.encoded(encoder, images.positions)
+    begun = np.zeros((len(images.source), latents.shape[1]), np.float32)
+    begun[images.positions] = latents
+    return begun
+
+
+def _batches(
+    images: Images, groups: tuple[Positions, Positions], config: TrainingConfig, begun: Latents | None
+) -> Batches:
     recipe = config.recipe
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
-        partners = nearest_partners(images, [kept, held_out], seed=config.seed)
+        partners = nearest_partners(images, groups, seed=config.seed, latents=begun)
     number = {label: at for at, label in enumerate(class_counts(images.source))}
     classes = np.array([number.get(label, NO_CLASS) for label in images.source.labels], np.int32)  # type: ignore[arg-type]
-    return Batches(images, recipe, partners, classes)
+    return Batches(images, recipe, partners, classes, begun)
