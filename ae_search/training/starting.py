@@ -95,7 +95,9 @@ def _fit_in_colour(measured: Latents, parts: dict[str, slice], count: int, seed:
     mean = measured.mean(axis=0, dtype=np.float64).astype(np.float32)
     weighted = (measured - mean) @ there
     found = fit_components(lambda: iter([weighted]), count, seed=seed, power=0.0)
-    return Components(mean, there @ found.axes)
+    # As large as what a decoder likes to be given, and large beside the steps of the training.
+    scale = np.float32(np.sqrt(found.axes.shape[1]) / _length(found.of(weighted)))
+    return Components(mean, there @ found.axes * scale)
 
 
 def _placed(axes: Any, at: Any, floats: int) -> Any:

@@ -100,7 +100,8 @@ def test_latents_of_colour_begin_as_components_of_weighted_groups():
     narrowed = fit_components(lambda: iter([shapes]), 256, seed=0, power=-0.15).of(shapes)
     weights = (1.0, 0.15, colour_weight(shapes, colours))
     parts = [w * unit_length(part) for w, part in zip(weights, (narrowed, cell_means(pixels), colours), strict=True)]
-    expected = np.concatenate(parts, axis=1)
+    # The floats of a latent have root mean square 1.
+    expected = np.sqrt(299) * unit_length(np.concatenate(parts, axis=1))
     encoder = build_encoder((16, 16, 3), architecture="gradients", latent_dim=299)
     start_from_components(encoder, readable_images(source, (16, 16, 3)), np.arange(300), seed=0)
     latents = np.asarray(encoder(pixels), np.float64)

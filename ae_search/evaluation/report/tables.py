@@ -7,7 +7,7 @@ import numpy as np
 
 from ae_search.evaluation.report.charts import bars
 from ae_search.evaluation.report.markup import Markup, decimal, element, joined, label_text, name_of, section, table
-from ae_search.evaluation.results import RANKS, Confusion, Retrieval, ReverseSearch
+from ae_search.evaluation.results import RANKS, Against, Confusion, Evaluation, Retrieval, ReverseSearch
 
 MAX_LABELS = 30
 MAX_CONFUSED = 20
@@ -114,6 +114,28 @@ def altered(rows: Sequence[ReverseSearch]) -> Markup:
     caption = "Share found first, by alteration; ★ is the best of a row"
     shown = table(head, body, caption=caption, cls="figures")
     return section("altered", "Found again when altered", element("p", lead), shown)
+
+
+def against(found: Evaluation, other: Against) -> Markup:
+    """Return the index's latents beside those of another export."""
+    model = found.model
+    names = [f"{model.name} version {model.version}", f"{other.model} version {other.version}"]
+    floats, precisions = (found.latent_dim, other.floats), (other.ours or {}, other.precision or {})
+    body = []
+    for name, count, precision in zip(names, floats, precisions, strict=True):
+        figures = [
+            _best(decimal(share), share, [one.get(k, math.nan) for one in precisions]) for k, share in precision.items()
+        ]
+        body.append([name_of(name), element("td", f"{count:,}"), *figures])
+    lead = element(
+        "p",
+        *("Of the ten neighbours that the index's latents find, ", name_of(names[1])),
+        f" finds {other.overlap:.1%} as well. Both were searched exactly, for the same {other.queries:,} queries among "
+        f"the same {other.items:,} items.",
+    )
+    head = ["encoder", "floats", *(f"precision@{k}" for k in precisions[0])]
+    shown = table(head, body, caption="Retrieval by encoder; ★ is the best of a column", cls="figures")
+    return section("against", "Beside another encoder", lead, shown)
 
 
 def confusion(found: Confusion) -> Markup:
