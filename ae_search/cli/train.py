@@ -47,7 +47,7 @@ def train(
         int | None, typer.Option(help="Channels, 1 for grey or 3 for colour: the source's own; 3 for folders.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial.")
+        float | None, typer.Option(help="Learning rate of Adam: 0.003; 0.0005 in colour; 0.001 for tutorial.")
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the images that is held out: 0.05; 0 for tutorial.")

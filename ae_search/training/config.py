@@ -64,7 +64,7 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
+    take batches of 256 (fewer of large images), a learning rate of 0.003 (0.0005 in colour) and the default recipe, hold out 5 %, and do
     more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
     colour. Where images are not kept in memory, the partner of each is a view of itself.
 
@@ -98,7 +98,7 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         latent_dim=_latent_dim(image_shape, options),
         epochs=epochs,
         batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
-        learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
+        learning_rate=_or(options.learning_rate, _learning_rate(image_shape, options)),
         validation=_or(options.validation, 0.0 if tutorial else 0.05),
         seed=options.seed,
         cache=options.cache,
@@ -107,6 +107,13 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         time_limit_s=options.time_limit_s,
         recipe=_recipe(source, image_shape, options),
     )
+
+
+def _learning_rate(image_shape: tuple[int, int, int], options: TrainingOptions) -> float:
+    """Return the default: where latents keep what they began as, large steps would make them forget it first."""
+    if options.architecture == "tutorial":
+        return 1e-3
+    return 5e-4 if options.architecture == "gradients" and image_shape[2] == 3 else 3e-3
 
 
 def _or(asked: T | None, default: T) -> T:
