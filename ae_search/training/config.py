@@ -64,9 +64,10 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256 (fewer of large images), a learning rate of 0.003 (0.0005 in colour) and the default recipe, hold out 5 %, and do
-    more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
-    colour. Where images are not kept in memory, the partner of each is a view of itself.
+    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
+    more epochs of fewer images. `gradients` takes a learning rate of 0.0005 for images in colour. Images of a built-in
+    source keep their size; those of a folder become 64 x 64 px in colour. Where images are not kept in memory, the
+    partner of each is a view of itself.
 
     Args:
         source: The images.
