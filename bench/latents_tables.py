@@ -34,7 +34,7 @@ def judge(results: dict[str, Any]) -> list[Check]:
         ]
     if rows := results.get("photographs"):
         default = _named(rows, "default")
-        for name in ("pixels", "gradients, PCA"):
+        for name in ("pixels", "gradients, PCA", "colours (HSV), PCA"):
             checks += [
                 _above(f"photographs, {rank} against {name}", default[rank], _named(rows, name)[rank])
                 for rank in RANKED[:2]

@@ -20,8 +20,8 @@ from bench.progress import in_fresh_process, progress
 TRAININGS = CACHE / "trainings"
 PACKAGE = Path(__file__).parents[1] / "ae_search"
 # What an encoder depends on, and what its figures depend on.
-TRAINED_BY = ("data", "model", "training", "nearest.py", "principal.py")
-MEASURED_BY = ("evaluation", "nearest.py", "views.py")
+TRAINED_BY = ("data", "model", "training", "nearest", "principal.py")
+MEASURED_BY = ("evaluation", "nearest", "views.py")
 PACKAGES = ("keras", "numpy", "tensorflow")
 
 

@@ -64,8 +64,16 @@ def evaluate(
     ] = False,
     baselines: Annotated[
         bool,
-        typer.Option("--baselines/--no-baselines", help="Compare with pixels, gradients and an untrained encoder."),
+        typer.Option(
+            "--baselines/--no-baselines", help="Compare with pixels, gradients, colours and an untrained encoder."
+        ),
     ] = True,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="EXPORT", help="Another export to compare with: the first ten neighbours in common, and precision."
+        ),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder of the model's training; shows its reconstructions.")
     ] = None,
@@ -86,6 +94,8 @@ def evaluate(
         encoder = connection.encoder(opened.model.name)
         places = _databases(opened, databases)
         load_tensorflow()
+        # Before the work: an export that cannot be loaded is told at once.
+        other = None if against is None else _exported(against, trust=connection.trust)
         from ae_search.evaluation.evaluate import evaluate as measure
         from ae_search.evaluation.measuring import MeasuringPlan
 
@@ -98,6 +108,7 @@ def evaluate(
             searches=_with_views(encoder, opened) if views else None,
             scored=_scored_with_views(encoder, opened) if views else None,
             reconstruct=None if run is None else _autoencoder(run, opened.model),
+            against=other,
         )
     _show(result, as_json=as_json)
     _write(result, report, projector)
@@ -160,6 +171,12 @@ def _scored_with_views(encoder: Encoder, index: Index) -> "dict[str, ScoredSearc
         return [[Scored(one.neighbour.key, one.neighbour.similarity, one.score) for one in row] for row in rows]
 
     return {f"{model.name} version {model.version} with views": scored}
+
+
+def _exported(path: Path, *, trust: bool) -> Encoder:
+    from ae_search.model_server import LocalEncoder
+
+    return LocalEncoder(path, trust=trust)
 
 
 def _databases(index: Index, named: list[str] | None) -> list[Source]:

@@ -6,6 +6,7 @@ from ae_search.cli.terminal import say, show_table
 
 if TYPE_CHECKING:
     from ae_search.evaluation import Evaluation
+    from ae_search.evaluation.results import Against
 
 
 def print_figures(result: "Evaluation") -> None:
@@ -22,6 +23,8 @@ def print_figures(result: "Evaluation") -> None:
         _reverse(result)
     if result.missing_originals:
         _missing(result)
+    if result.against is not None:
+        _against(result, result.against)
     _recall(result)
     for note in result.notes:
         say(note)
@@ -68,6 +71,19 @@ def _missing(result: "Evaluation") -> None:
     ]
     title = f"Half of the originals are hidden, {result.missing_originals[0].queries} altered images"
     show_table(title, ["searched by", "ranked by", "micro-AP", "recall at precision 0.9"], rows)
+
+
+def _against(result: "Evaluation", other: "Against") -> None:
+    model = result.model
+    rows = []
+    ours = (f"{model.name} version {model.version}", result.latent_dim, other.ours)
+    for name, floats, precision in (ours, (f"{other.model} version {other.version}", other.floats, other.precision)):
+        rows.append([name, str(floats), *(f"{share:.3f}" for share in (precision or {}).values())])
+    title = (
+        f"The index beside {other.model} version {other.version}, {other.queries} queries among {other.items} items: "
+        f"{other.overlap:.1%} of the first ten neighbours are the same"
+    )
+    show_table(title, ["encoder", "floats", *(f"P@{k}" for k in other.ours or {})], rows)
 
 
 def _recall(result: "Evaluation") -> None:

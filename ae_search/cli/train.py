@@ -79,7 +79,9 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Learning rate of Adam: 0.003; 0.001 for tutorial, 0.0001 behind a backbone."),
+        typer.Option(
+            help="Learning rate of Adam: 0.003; 0.0005 in colour; 0.001 for tutorial, 0.0001 behind a backbone."
+        ),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the images that is held out: 0.05; 0 for tutorial.")
@@ -128,6 +130,13 @@ def train(
         str | None,
         typer.Option(
             help="Partner of an image: neighbour (needs them in memory), or a view of itself.", rich_help_panel=RECIPE
+        ),
+    ] = None,
+    kept_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of what the latents began as (needs --from-components); for images in colour.",
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     label_weight: Annotated[
@@ -200,6 +209,7 @@ def train(
         colours=colour_weight,
         features=feature_weight,
         contrast=contrast_weight,
+        kept=kept_weight,
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,

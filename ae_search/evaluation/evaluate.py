@@ -8,6 +8,7 @@ from typing import Any
 from ae_search.contract import Encoder, Index
 from ae_search.data import Source
 from ae_search.evaluation.items import IndexedItems, Queries
+from ae_search.evaluation.measures.against import compare_encoders
 from ae_search.evaluation.measures.no_original import ScoredSearch
 from ae_search.evaluation.measures.recall import measure_recall
 from ae_search.evaluation.measures.retrieval import LabelledQueries
@@ -15,7 +16,7 @@ from ae_search.evaluation.measures.reverse import FirstKeySearch
 from ae_search.evaluation.measures.samples import Pictures, Reconstruct, examples, reconstructions, sample_latents
 from ae_search.evaluation.measuring import MAX_GALLERY_BYTES, Bench, MeasuringPlan
 from ae_search.evaluation.reading import ItemImages, Reader
-from ae_search.evaluation.results import Evaluation, Retrieval
+from ae_search.evaluation.results import Against, Evaluation, Retrieval
 from ae_search.evaluation.shown import Examples
 from ae_search.handshake import matching
 from ae_search.nearest import NONE
@@ -33,6 +34,7 @@ def evaluate(
     searches: Mapping[str, FirstKeySearch] | None = None,
     scored: Mapping[str, ScoredSearch] | None = None,
     reconstruct: Reconstruct | None = None,
+    against: Encoder | None = None,
 ) -> Evaluation:
     """Measure how good an index, and the latents in it, are for the images of a source.
 
@@ -48,6 +50,7 @@ def evaluate(
         searches: More ways to search, by name, for the strict reverse search.
         scored: More ways to search, by name, for copies whose original is hidden.
         reconstruct: The autoencoder, if its reconstructions are to be shown.
+        against: Another encoder, to be compared with the index's.
 
     Raises:
         ConfigurationError: The index is empty, or no query can be read.
@@ -63,6 +66,7 @@ def evaluate(
     ours, judged = _compared(bench, labelled)
     searched, copies = bench.reverse(searches or {})
     beside = list(bench.baselines(labelled, copies))
+    other = None if against is None else compare_encoders(index, against, bench.items, queries, images)
     return Evaluation(
         **_facts(bench, queries),
         **judged,
@@ -71,8 +75,9 @@ def evaluate(
         reverse_search=(*searched, *(row for _, row in beside if row)),
         missing_originals=tuple(bench.missing(scored or {})),
         recall=measure_recall(index, queries.latents, bench.items.keys_of(queries.own)),
+        against=other,
         damaged=dict(images.reader.damaged),
-        notes=tuple(_notes(bench, queries, labelled)),
+        notes=(*_notes(bench, queries, labelled), *_not_compared(against, other)),
     )
 
 
@@ -105,6 +110,12 @@ def _shown(bench: Bench, queries: Queries, reconstruct: Reconstruct | None) -> d
     made = None if reconstruct is None else reconstructions(reconstruct, queries, bench.images.reader)
     pictures = Pictures(bench.index, bench.images)
     return {"latents": sample_latents(bench.items, pictures, bench.plan.seed), "reconstructions": made}
+
+
+def _not_compared(against: Encoder | None, found: Against | None) -> Iterator[str]:
+    if against is not None and found is None:
+        card = against.describe()
+        yield f"{card.name} version {card.version} was not compared: no item or no query has an image that can be read."
 
 
 def _notes(bench: Bench, queries: Queries, labelled: LabelledQueries | None) -> Iterator[str]:

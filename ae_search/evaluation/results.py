@@ -84,6 +84,34 @@ class MissingOriginals:
 
 
 @dataclass(frozen=True)
+class Against:
+    """Another export's encoder beside the index's, by exact search on the same items and queries.
+
+    Attributes:
+        model: Name of the other model.
+        version: Its version.
+        fingerprint: Its fingerprint.
+        floats: Floats in one of its latents.
+        items: Items that both were compared on.
+        queries: Queries that both were compared on.
+        overlap: Mean share in [0, 1] of the first ten neighbours of a query that both find.
+        precision: Mean share of the first k neighbours that have the query's label, by k (1 and 10), under the other;
+            None without labels.
+        ours: The same under the index's latents.
+    """
+
+    model: str
+    version: int
+    fingerprint: str
+    floats: int
+    items: int
+    queries: int
+    overlap: float
+    precision: dict[int, float] | None
+    ours: dict[int, float] | None
+
+
+@dataclass(frozen=True)
 class RecallAtEffort:
     """One measurement of an index's search.
 
@@ -158,6 +186,7 @@ class Evaluation:
         latents: For the map of latents.
         missing_originals: Ours by similarity and by score; empty where `reverse_search` is.
         reconstructions: None where no training run was named.
+        against: Another export's encoder beside the index's; None where none was named.
         damaged: Key and reason of each image that was left out.
         notes: What was left out or is to be known when the figures are read, one sentence each.
     """
@@ -180,6 +209,7 @@ class Evaluation:
     latents: LatentSample
     missing_originals: tuple[MissingOriginals, ...] = ()
     reconstructions: Reconstructions | None = None
+    against: Against | None = None
     damaged: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -6,11 +6,15 @@ import keras
 from keras import layers
 
 from ae_search.model.conv import MOMENTUM
-from ae_search.model.histograms import CellMeans, ColourHistogram, OrientedGradients
+from ae_search.model.histograms import CellMeans, OrientedGradients
+from ae_search.model.hsv_histogram import HsvHistogram
 
 HIDDEN_UNITS = 1024
-# The layer whose outputs are all that is measured of an image.
+# The layer whose outputs are all that is measured of an image: the layers below, one after the other.
 MEASURED = "measured"
+SHAPES = ("gradients", "coarse", "contours")
+CELLS = "cells"
+COLOURS = "colours"
 
 
 def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
@@ -21,15 +25,31 @@ def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
     """
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
-    measures: list[Any] = [
-        OrientedGradients(dtype="float32", name="gradients"),
-        CellMeans(dtype="float32", name="cells"),
-    ]
-    if image_shape[2] == 3:
-        measures.append(ColourHistogram(dtype="float32", name="colours"))
+    measures = _measures(colour=image_shape[2] == 3)
     x = layers.Concatenate(dtype="float32", name=MEASURED)([measure(image) for measure in measures])
     hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
     hidden = layers.BatchNormalization(momentum=MOMENTUM, name="norm")(hidden)
     hidden = layers.ReLU(name="relu")(hidden)
     latents = layers.Dense(latent_dim, name="latents")(layers.Concatenate(name="both")([hidden, x]))
     return keras.Model(image, latents, name="encoder")
+
+
+def groups(encoder: Any) -> dict[str, slice]:
+    """Return which floats of the layer `MEASURED` come from which layer, by the names of those there are."""
+    found, start = {}, 0
+    for measure in _measures(colour=encoder.input_shape[3] == 3):
+        stop = start + encoder.get_layer(measure.name).output.shape[1]
+        found[measure.name], start = slice(start, stop), stop
+    return found
+
+
+def _measures(*, colour: bool) -> list[Any]:
+    """Return new layers, in the order of what is measured; grey images have no colours, and fewer shapes."""
+    gradients = OrientedGradients(dtype="float32", name=SHAPES[0])
+    cells = CellMeans(dtype="float32", name=CELLS)
+    if not colour:
+        return [gradients, cells]
+    # Photographs show a thing anywhere, of any size, before something brighter or darker.
+    coarse = OrientedGradients(cells=4, dtype="float32", name=SHAPES[1])
+    contours = OrientedGradients(orientations=9, signed=False, dtype="float32", name=SHAPES[2])
+    return [gradients, coarse, contours, cells, HsvHistogram(dtype="float32", name=COLOURS)]

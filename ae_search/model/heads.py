@@ -17,6 +17,7 @@ GRADIENTS = "gradients"
 COLOURS = "colours"
 FEATURES = "features"
 PARTNERS = "partners"
+KEPT = "kept"
 CLASSES = "classes"
 
 
@@ -28,7 +29,7 @@ def build_head(latent_dim: int, floats: int, *, name: str) -> Any:
     return keras.Model(latents, layers.Dense(floats, name="out")(x), name=name)
 
 
-def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partners: bool) -> Any:
+def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partners: bool, kept: bool = False) -> Any:
     """Join encoder, decoder and heads into the functional model that is trained.
 
     Args:
@@ -36,16 +37,19 @@ def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partn
         decoder: Latents to logits `[n, h, w, c]`.
         heads: Further decoders and a classifier, by the name of their output.
         partners: Whether a second image for each image comes in, that is to have a similar latent.
+        kept: Whether the latents themselves come out, to be held to those of the start.
 
     Returns:
         A functional `keras.Model`: inputs "image" and maybe "partner"; outputs by name: "pixels" (logits), one for
-        each head, and maybe "partners": `[n, n]`, the cosine of each image's latent with each partner's, divided by
-        the temperature. The right class of row i is i.
+        each head, maybe "kept" (the latents), and maybe "partners": `[n, n]`, the cosine of each image's latent with
+        each partner's, divided by the temperature. The right class of row i is i.
     """
     image = keras.Input(encoder.input_shape[1:], name=IMAGE)
     latents = encoder(image)
     inputs = {IMAGE: image}
     outputs = {PIXELS: decoder(latents), **{name: head(latents) for name, head in heads.items()}}
+    if kept:
+        outputs[KEPT] = layers.Identity(name=KEPT)(latents)
     if partners:
         inputs[PARTNER] = keras.Input(encoder.input_shape[1:], name=PARTNER)
         unit = layers.UnitNormalization(name="unit")

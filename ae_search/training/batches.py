@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
 from ae_search.data.random_alterations import moved, spoiled
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
-from ae_search.model.histograms import colour_histogram, oriented_gradients
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import oriented_gradients
+from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.training.recipe import Recipe
 
 # The class of an image without a label; the loss leaves it out.
@@ -35,6 +37,7 @@ class Batches:
         classes: Class of each position `[len(source)]`, -1 where it has no label.
         targets: What the decoders are to give back of the images at some positions, where that is not for the recipe
             to say.
+        begun: Latents that are to be kept, at each position `[len(source), d]`; None where none are.
     """
 
     images: Images
@@ -42,14 +45,17 @@ class Batches:
     partners: npt.NDArray[np.int32] | None
     classes: npt.NDArray[np.int32]
     targets: Callable[[Any, Any], dict[str, Any]] | None = None
+    begun: Latents | None = None
     _class_table: Any = field(init=False, repr=False)
     _partner_table: Any = field(init=False, repr=False)
+    _begun_table: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Outside of any graph, which would copy them into itself.
         with tf.device("/CPU:0"):
             object.__setattr__(self, "_class_table", tf.constant(self.classes))
             object.__setattr__(self, "_partner_table", None if self.partners is None else tf.constant(self.partners))
+            object.__setattr__(self, "_begun_table", None if self.begun is None else tf.constant(self.begun))
         if self.partners is not None:
             _ = self.images.tensor
 
@@ -98,6 +104,8 @@ class Batches:
         inputs, targets = {IMAGE: seen}, self._given_back(clean) if self.targets is None else self.targets(at, clean)
         if self.recipe.contrast:
             inputs[PARTNER], targets[PARTNERS] = partner, tf.range(tf.shape(seen)[0])
+        if self._begun_table is not None:
+            targets[KEPT] = tf.gather(self._begun_table, at)
         if self.recipe.labels:
             targets[CLASSES] = tf.gather(self._class_table, at)
         return inputs, targets
@@ -107,5 +115,5 @@ class Batches:
         if self.recipe.gradients:
             targets[GRADIENTS] = oriented_gradients(clean)
         if self.recipe.colours:
-            targets[COLOURS] = colour_histogram(clean)
+            targets[COLOURS] = hsv_histogram(clean)
         return targets

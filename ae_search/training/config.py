@@ -16,6 +16,8 @@ from ae_search.training.recipe import (
 )
 
 SIDES_PX = (8, 1024)
+# Ingredients that are weights.
+WEIGHTS = ("pixels", "gradients", "colours", "features", "contrast", "kept", "labels")
 # What a run is trained to: an architecture of our own, or a backbone.
 Kind = Literal[Architecture, "backbone"]
 KINDS: tuple[Kind, ...] = (*ARCHITECTURES, "backbone")
@@ -101,8 +103,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
 
 
 def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
-    names = ("pixels", "gradients", "colours", "features", "contrast", "labels")
-    weights = {name: getattr(recipe, name) for name in names}
+    weights = {name: getattr(recipe, name) for name in WEIGHTS}
     colours, kind, behind = recipe.colours, config.architecture, config.backbone is not None
     shares = (recipe.moved, recipe.spoiled)
     return [
@@ -116,6 +117,11 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
             "--from-components needs --architecture gradients, or a backbone",
             kind,
             not recipe.from_components or kind in ("gradients", "backbone"),
+        ),
+        (
+            "kept needs from_components, which is what is kept, and no backbone",
+            recipe.kept,
+            not recipe.kept or (recipe.from_components and not behind),
         ),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
         ("features to reconstruct need a backbone", recipe.features, behind or not recipe.features),

@@ -33,9 +33,9 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
     take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
-    more epochs of fewer images. Images of a built-in source keep their size; those of a folder become 64 x 64 px in
-    colour. A backbone, which is loaded here, has its own size and recipe. Where images are not kept in memory, the
-    partner of each is a view of itself.
+    more epochs of fewer images. `gradients` takes a learning rate of 0.0005 for images in colour. Images of a built-in
+    source keep their size; those of a folder become 64 x 64 px in colour. A backbone, which is loaded here, has its own
+    size and recipe. Where images are not kept in memory, the partner of each is a view of itself.
 
     Args:
         source: The images.
@@ -70,7 +70,7 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         latent_dim=_latent_dim(image_shape, architecture, options.latent_dim),
         epochs=epochs,
         batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
-        learning_rate=_or(options.learning_rate, 1e-3 if tutorial else 3e-3),
+        learning_rate=_or(options.learning_rate, _learning_rate(image_shape, architecture)),
         validation=_or(options.validation, 0.0 if tutorial else 0.05),
         seed=options.seed,
         cache=options.cache,
@@ -104,6 +104,13 @@ def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> Tra
     )
 
 
+def _learning_rate(image_shape: tuple[int, int, int], architecture: Architecture) -> float:
+    """Return the default: where latents keep what they began as, large steps would make them forget it first."""
+    if architecture == "tutorial":
+        return 1e-3
+    return 5e-4 if architecture == "gradients" and image_shape[2] == 3 else 3e-3
+
+
 def _or(asked: T | None, default: T) -> T:
     return default if asked is None else asked
 
@@ -132,7 +139,9 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
     """Return the recipe of the architecture for these images, with what was asked for instead."""
     recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
-        recipe = replace(recipe, from_components=False)
+        recipe = replace(recipe, from_components=False, kept=0.0, scaled=options.architecture == "conv")
+    elif options.from_components is False:
+        recipe = replace(recipe, kept=0.0, scaled=True)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)

@@ -37,6 +37,7 @@ class TrainingOptions:
         features: Weight of the loss of the backbone's features.
         contrast: Weight of the contrastive loss.
         partner: "neighbour" or "view".
+        kept: Weight of what latents began as.
         labels: Weight of the classification head.
         moved: How far partners are moved, in [0, 1].
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
@@ -67,6 +68,7 @@ class TrainingOptions:
     features: float | None = None
     contrast: float | None = None
     partner: Partner | None = None
+    kept: float | None = None
     labels: float | None = None
     moved: float | None = None
     spoiled: float | None = None

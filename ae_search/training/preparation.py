@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from ae_search.contract import Latents
 from ae_search.data import Source
 from ae_search.data.pipeline import Images, Positions, readable_images
 from ae_search.data.sources import class_counts
@@ -19,12 +20,14 @@ from ae_search.model.heads import (
     COLOURS,
     FEATURES,
     GRADIENTS,
+    KEPT,
     PARTNERS,
     PIXELS,
     build_head,
     build_trainer,
 )
-from ae_search.model.histograms import COLOUR_FLOATS, GRADIENT_FLOATS
+from ae_search.model.histograms import GRADIENT_FLOATS
+from ae_search.model.hsv_histogram import hsv_floats
 from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.behind_backbone import behind_backbone
 from ae_search.training.config import TrainingConfig
@@ -115,10 +118,12 @@ def prepare(
     seen: Images | Measured = images
     whole: Callable[[Any], Any] = _as_it_is
     if config.backbone is None:
-        batches = _batches(images, kept, held_out, config)
         autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
+        encoder = autoencoder.get_layer("encoder")
         if config.recipe.from_components:
-            start_from_components(autoencoder.get_layer("encoder"), images, kept, seed=config.seed)
+            start_from_components(encoder, images, kept, seed=config.seed)
+        begun = _begun(encoder, images) if config.recipe.kept else None
+        batches = _batches(images, (kept, held_out), config, begun)
     else:
         assert observed is not None
         classes = _classes(source)
@@ -153,7 +158,7 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     assert architecture != "backbone"
     encoder = build_encoder(shape, architecture=architecture, latent_dim=dim)
     decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
-    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: COLOUR_FLOATS, CLASSES: classes}
+    floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}
     trainer = _trainer(encoder, decoder, floats, config)
     return build_autoencoder(encoder, decoder), trainer
 
@@ -168,7 +173,7 @@ def _trainer(encoder: Any, decoder: Any, floats: Mapping[str, int], config: Trai
         CLASSES: recipe.labels,
     }
     heads = {name: build_head(config.latent_dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0)
+    return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0, kept=recipe.kept > 0)
 
 
 def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
@@ -179,6 +184,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
         COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
         FEATURES: (recipe.features, keras.losses.MeanSquaredError),
+        KEPT: (recipe.kept, lambda: one_less_cosine),
         PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         CLASSES: (
             recipe.labels,
@@ -192,6 +198,11 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         steps_per_execution=steps_per_execution,
     )
     _build(trainer)
+
+
+def one_less_cosine(begun: Any, latents: Any) -> Any:
+    """Return how far latents `[n, d]` have turned from what they began as, `[n]`: 0 for not at all, 2 at most."""
+    return 1.0 + keras.losses.cosine_similarity(begun, latents, axis=-1)
 
 
 def _build(trainer: Any) -> None:
@@ -209,12 +220,22 @@ def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions
     return np.sort(shuffled[count:]), np.sort(shuffled[:count])
 
 
-def _batches(images: Images, kept: Positions, held_out: Positions, config: TrainingConfig) -> Batches:
+def _begun(encoder: Any, images: Images) -> Latents:
+    """Return the latents before the training at the positions of the source, `[len(source), d]`."""
+    latents = images.encoded(encoder, images.positions)
+    begun = np.zeros((len(images.source), latents.shape[1]), np.float32)
+    begun[images.positions] = latents
+    return begun
+
+
+def _batches(
+    images: Images, groups: tuple[Positions, Positions], config: TrainingConfig, begun: Latents | None
+) -> Batches:
     recipe = config.recipe
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
-        partners = nearest_partners(images, [kept, held_out], seed=config.seed)
-    return Batches(images, recipe, partners, _classes(images.source))
+        partners = nearest_partners(images, groups, seed=config.seed, latents=begun)
+    return Batches(images, recipe, partners, _classes(images.source), begun=begun)
 
 
 def _classes(source: Source) -> npt.NDArray[np.int32]:

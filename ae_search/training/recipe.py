@@ -9,6 +9,8 @@ Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
 MANY = 10_000
+# Heavy enough that the training costs no precision.
+KEPT = 50.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Recipe:
             those of the other partners in its batch.
         partner: "neighbour" is one of the five nearest images by gradients (and colours), "view" the image itself,
             altered anew.
+        kept: Weight of the cosine between the latent of an image, altered or not, and the latent that it had before the
+            training; needs `from_components`.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
         moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1]; needs `contrast`.
@@ -42,6 +46,7 @@ class Recipe:
     features: float = 0.0
     contrast: float = 0.0
     partner: Partner = "neighbour"
+    kept: float = 0.0
     labels: float = 0.0
     moved: float = 0.0
     spoiled: float = 0.0
@@ -51,17 +56,23 @@ class Recipe:
 
 
 def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
-    """Return the recipe for so many images of such a shape; few images are moved further. See `bench/README.md`."""
+    """Return the recipe for so many images of such a shape; few images are moved further.
+
+    Images in colour begin with groups that are weighted already: their latents are not scaled, and keep what they know.
+    `bench/README.md` has the figures.
+    """
+    colour = image_shape[2] == 3
     return Recipe(
         pixels=10.0,
         gradients=1.0,
-        colours=1.0 if image_shape[2] == 3 else 0.0,
+        colours=1.0 if colour else 0.0,
         contrast=1.0,
+        kept=KEPT if colour else 0.0,
         moved=0.2 if images >= MANY else 0.3,
         spoiled=0.3,
         from_components=True,
         schedule="cosine",
-        scaled=True,
+        scaled=not colour,
     )
 
 

@@ -5,12 +5,23 @@ from typing import Any
 import keras
 import numpy as np
 
+from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
-from ae_search.model.gradients import MEASURED
-from ae_search.principal import Components, fit_components
+from ae_search.model.gradients import CELLS, COLOURS, MEASURED, SHAPES, groups
+from ae_search.principal import Components, fit_components, principal_axes
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
+# Of images in colour. Components of the shapes are scaled by eigenvalue to this power; the colours' find more as they
+# are. Weights are those of a group's length, where that of the shapes is 1.
+SHAPE_POWER = -0.15
+SHAPE_COMPONENTS = 256
+CELL_WEIGHT = 0.15
+# Where the variation of the shapes has twice the dimensions of the colours', a little colour helps shapes most; where
+# it has seven times as many, as among groceries, shapes say next to nothing.
+EVEN_RATIO = 2.0
+EVEN_WEIGHT = 0.35
+COLOUR_WEIGHTS = (0.25, 4.0)
 
 
 def start_from_components(encoder: Any, images: Images, positions: Positions, *, seed: int) -> None:
@@ -27,7 +38,10 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
     chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
     measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
     last = encoder.get_layer("latents")
-    begin_as(last, fit_components(lambda: iter([measured]), last.units, seed=seed))
+    parts = groups(encoder)
+    fit = _fit_in_colour if COLOURS in parts else _fit
+    # What is to be kept must not have chance in it.
+    begin_as(last, fit(measured, parts, last.units, seed), alone=COLOURS in parts)
 
 
 def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
@@ -45,3 +59,64 @@ def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
         kernel[:-measured] = 0.0
     bias[:count] = -components.mean @ components.axes
     last.set_weights([kernel, bias])
+
+
+def colour_weight(shapes: Latents, colours: Latents) -> float:
+    """Return how much colours are to count beside shapes, told by the images alone.
+
+    Colours that tell kinds apart lie around a few of them: most of their variation has few dimensions. Where colours
+    are those of any background, it has many. Shapes are the measure, for they have about as many in either case.
+
+    Args:
+        shapes: Float32 `[n, a]`.
+        colours: Float32 `[n, b]`.
+
+    Returns:
+        Length of the colours where that of the shapes is 1, in [0.25, 4].
+    """
+    ratio = effective_dimensions(shapes) / effective_dimensions(colours)
+    return float(np.clip(EVEN_WEIGHT * (ratio / EVEN_RATIO) ** 2, *COLOUR_WEIGHTS))
+
+
+def effective_dimensions(rows: Latents) -> float:
+    """Return the participation ratio of vectors `[n, d]`: 1 if they vary along a line, d if alike in all directions."""
+    values = principal_axes(rows).values
+    total = float((values**2).sum())
+    return float(values.sum()) ** 2 / total if total > 0 else 1.0
+
+
+def _fit(measured: Latents, _: dict[str, slice], count: int, seed: int) -> Components:
+    return fit_components(lambda: iter([measured]), count, seed=seed)
+
+
+def _fit_in_colour(measured: Latents, parts: dict[str, slice], count: int, seed: int) -> Components:
+    """Return the components of shapes, coarse pixels and colours, each group as long as its weight says."""
+    floats = measured.shape[1]
+    shapes = np.concatenate([np.arange(floats)[parts[name]] for name in SHAPES])
+    colours, cells = np.arange(floats)[parts[COLOURS]], np.arange(floats)[parts[CELLS]]
+    weight = colour_weight(measured[:, shapes], measured[:, colours])
+    narrowed = fit_components(lambda: iter([measured[:, shapes]]), SHAPE_COMPONENTS, seed=seed, power=SHAPE_POWER)
+    into = [
+        _placed(narrowed.axes, shapes, floats) / _length(narrowed.of(measured[:, shapes])),
+        _placed(np.eye(len(cells)), cells, floats) * (CELL_WEIGHT / _length(measured[:, cells])),
+        _placed(np.eye(len(colours)), colours, floats) * (weight / _length(measured[:, colours])),
+    ]
+    there = np.concatenate(into, axis=1).astype(np.float32)
+    mean = measured.mean(axis=0, dtype=np.float64).astype(np.float32)
+    weighted = (measured - mean) @ there
+    found = fit_components(lambda: iter([weighted]), count, seed=seed, power=0.0)
+    # As large as what a decoder likes to be given, and large beside the steps of the training.
+    scale = np.float32(np.sqrt(found.axes.shape[1]) / _length(found.of(weighted)))
+    return Components(mean, there @ found.axes * scale)
+
+
+def _placed(axes: Any, at: Any, floats: int) -> Any:
+    """Return axes `[a, m]` of some floats as axes of all of them, `[floats, m]`."""
+    placed = np.zeros((floats, axes.shape[1]))
+    placed[at] = axes
+    return placed
+
+
+def _length(rows: Latents) -> float:
+    """Return the root of the mean squared distance of vectors from their mean; 1 where they are equal."""
+    return float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0

@@ -212,3 +212,11 @@ def test_help_loads_no_tensorflow():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert run.stderr.splitlines()[-1] == "[]"
     assert "--only" in run.stdout
+
+
+def test_another_export_is_compared_with(run, tiny_export):
+    found = json.loads(run("photos", *SMALL, "--no-baselines", "--json", "--against", tiny_export).stdout)["against"]
+    assert found["overlap"] == 1.0
+    assert found["precision"] == found["ours"]
+    out = run("photos", *SMALL, "--no-baselines", "--against", tiny_export).stdout
+    assert "100.0% of the first ten neighbours are the same" in " ".join(out.split())

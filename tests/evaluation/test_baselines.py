@@ -64,6 +64,7 @@ def test_each_baseline_has_its_size_and_finds_an_image_by_itself(images):
         ("pixels", 576),
         ("pixels, PCA", 8),
         ("gradients, PCA", 8),
+        ("colours (HSV), PCA", 8),
         ("untrained encoder", 8),
     ]
     for baseline in fitted:
@@ -74,10 +75,24 @@ def test_each_baseline_has_its_size_and_finds_an_image_by_itself(images):
         assert baseline.vectors(images[7:8]) == pytest.approx(vectors[7:8], abs=1e-4)
 
 
+def test_grey_images_have_no_row_of_colours(images):
+    names = [one.name for one in fit_baselines(images[..., :1], 8, seed=0)]
+    assert names == ["pixels", "pixels, PCA", "gradients, PCA", "untrained encoder"]
+
+
+def test_colours_find_colours_wherever_they_are(images):
+    """Under the row of colours, the nearest to an image is the one with the same pixels in other places."""
+    *_, row, _ = fit_baselines(images, 8, seed=0)
+    assert row.name == "colours (HSV), PCA"
+    turned = images[:, ::-1, ::-1]
+    assert top_k(row.vectors(turned), row.vectors(images), 1, "angular")[:, 0].tolist() == list(range(30))
+
+
 def test_components_are_no_more_than_images(images):
     sizes = {one.name: one.floats for one in fit_baselines(images[:5], 8, seed=0)}
     assert sizes["pixels, PCA"] <= 5
     assert sizes["gradients, PCA"] <= 5
+    assert sizes["colours (HSV), PCA"] <= 5
 
 
 def test_gradients_do_not_see_brightness(images):

@@ -1,4 +1,4 @@
-"""Histograms of gradients and colours against slow ones in NumPy."""
+"""Histograms of gradients, and coarse pixels, against slow ones in NumPy."""
 
 import keras
 import numpy as np
@@ -8,48 +8,54 @@ from PIL import Image
 
 from ae_search.data.decode import decode_image
 from ae_search.model.histograms import (
-    COLOUR_FLOATS,
     GRADIENT_FLOATS,
     LEAST_SLOPE,
     CellMeans,
-    ColourHistogram,
     OrientedGradients,
     cell_means,
-    colour_histogram,
     oriented_gradients,
 )
 
 
-def slow_gradients(image):
+def slow_gradients(image, cells=7, orientations=8, signed=True):
     """Vote pixel by pixel."""
     height, width, _ = image.shape
     padded = np.pad(image.astype(np.float64).mean(axis=2), 1, "edge")
-    votes = np.zeros((8, 7, 7))
+    votes = np.zeros((orientations, cells, cells))
+    around = 2 * np.pi if signed else np.pi
     for row in range(height):
         for column in range(width):
             across = padded[row + 1, column + 2] - padded[row + 1, column]
             down = padded[row + 2, column + 1] - padded[row, column + 1]
-            steepness, turn = np.hypot(across, down), np.arctan2(down, across) / (2 * np.pi) * 8 % 8
-            for orientation in (int(turn) % 8, (int(turn) + 1) % 8):
+            steepness, turn = np.hypot(across, down), np.arctan2(down, across) / around * orientations % orientations
+            for orientation in (int(turn) % orientations, (int(turn) + 1) % orientations):
                 apart = abs(turn - orientation)
-                weight = max(0.0, 1 - min(apart, 8 - apart))
-                for i in range(7):
-                    for j in range(7):
+                weight = max(0.0, 1 - min(apart, orientations - apart))
+                for i in range(cells):
+                    for j in range(cells):
                         near = [
-                            max(0.0, 1 - abs(at - ((cell + 0.5) * side / 7 - 0.5)) / (side / 7))
+                            max(0.0, 1 - abs(at - ((cell + 0.5) * side / cells - 0.5)) / (side / cells))
                             for at, cell, side in ((row, i, height), (column, j, width))
                         ]
                         votes[orientation, i, j] += steepness * weight * near[0] * near[1]
     flat = votes.reshape(-1)
-    return np.sqrt(flat / (np.sqrt((flat**2).mean()) + LEAST_SLOPE * height * width / 49))
+    return np.sqrt(flat / (np.sqrt((flat**2).mean()) + LEAST_SLOPE * height * width / cells**2))
 
 
 @pytest.mark.parametrize("shape", [(14, 14, 1), (9, 21, 3)])
-def test_gradients_are_those_counted_pixel_by_pixel(shape):
+@pytest.mark.parametrize("kind", [{}, {"cells": 4}, {"orientations": 9, "signed": False}])
+def test_gradients_are_those_counted_pixel_by_pixel(shape, kind):
     images = np.random.default_rng(1).random((2, *shape), np.float32)
-    ours = oriented_gradients(images).numpy()
-    assert ours.shape == (2, GRADIENT_FLOATS)
-    np.testing.assert_allclose(ours, [slow_gradients(image) for image in images], atol=2e-4)
+    ours = oriented_gradients(images, **kind).numpy()
+    assert ours.shape[1] == kind.get("cells", 7) ** 2 * kind.get("orientations", 8)
+    np.testing.assert_allclose(ours, [slow_gradients(image, **kind) for image in images], atol=2e-4)
+
+
+def test_unsigned_gradients_do_not_know_which_side_is_brighter():
+    image = np.random.default_rng(2).random((1, 28, 28, 1), np.float32)
+    ways = [oriented_gradients(one, orientations=9, signed=False) for one in (image, 1 - image)]
+    np.testing.assert_allclose(*ways, atol=1e-3)
+    assert np.abs(oriented_gradients(image) - oriented_gradients(1 - image)).max() > 0.1
 
 
 def test_gradients_know_neither_brightness_nor_an_even_picture():
@@ -63,15 +69,6 @@ def test_an_edge_votes_for_its_direction_only():
     image[:, :, 14:] = 1.0
     by_orientation = oriented_gradients(image).numpy().reshape(8, -1).any(axis=1)
     assert by_orientation.tolist() == [True] + [False] * 7
-
-
-def test_colours_are_shares_of_the_pixels():
-    image = np.zeros((1, 4, 4, 3), np.float32)
-    image[0, 0, 0] = (1.0, 0.0, 0.0)
-    image[0, 0, 1] = (0.0, 0.0, 1 / 6)  # half way between two levels
-    found = colour_histogram(image).numpy().reshape(4, 4, 4) ** 2 / COLOUR_FLOATS * 16
-    assert found.sum() == pytest.approx(16)
-    assert (found[3, 0, 0], found[0, 0, 1], found[0, 0, 0]) == pytest.approx((1.0, 0.5, 14.5))
 
 
 def test_cell_means_are_weighted_means_of_the_pixels():
@@ -98,12 +95,12 @@ def test_batches_of_every_size_are_measured(count, shape):
 
 def test_the_layers_survive_saving(tmp_path):
     image = keras.Input((12, 12, 3))
-    layers = [OrientedGradients(), ColourHistogram(), CellMeans()]
+    layers = [OrientedGradients(), OrientedGradients(cells=4, orientations=5, signed=False), CellMeans()]
     model = keras.Model(image, keras.layers.Concatenate()([layer(image) for layer in layers]))
     model.save(tmp_path / "model.keras")
     images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
     again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
-    assert again.output_shape == (None, GRADIENT_FLOATS + COLOUR_FLOATS + 147)
+    assert again.output_shape == (None, GRADIENT_FLOATS + 80 + 147)
     np.testing.assert_array_equal(again(images), model(images))
 
 

@@ -7,11 +7,12 @@ from ae_search.data import ArraySource
 from ae_search.data.pipeline import readable_images
 from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.gradients import HIDDEN_UNITS
-from ae_search.model.histograms import cell_means, colour_histogram, oriented_gradients
+from ae_search.model.histograms import cell_means, oriented_gradients
+from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.principal import fit_components
 from ae_search.training import TrainingOptions, configure
 from ae_search.training.scaling import scale_latents
-from ae_search.training.starting import start_from_components
+from ae_search.training.starting import colour_weight, effective_dimensions, start_from_components
 
 
 @pytest.mark.parametrize("architecture", ["gradients", "conv"])
@@ -58,24 +59,71 @@ def test_images_that_come_later_are_not_blown_up_where_few_vary(digits):
 
 
 @pytest.mark.parametrize("latent_dim", [16, 500])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_latents_begin_as_components_of_what_is_measured(latent_dim, channels):
-    source = ArraySource("any", np.random.default_rng(5).integers(0, 256, (600, 8, 8, channels), np.uint8), ["a"] * 600)
-    images = readable_images(source, (8, 8, channels))
-    encoder = build_encoder((8, 8, channels), architecture="gradients", latent_dim=latent_dim)
+def test_latents_begin_as_components_of_what_is_measured(latent_dim):
+    source = ArraySource("any", np.random.default_rng(5).integers(0, 256, (600, 8, 8, 1), np.uint8), ["a"] * 600)
+    images = readable_images(source, (8, 8, 1))
+    encoder = build_encoder((8, 8, 1), architecture="gradients", latent_dim=latent_dim)
     start_from_components(encoder, images, np.arange(600), seed=0)
     latents = encoder.get_layer("latents")
     kernel, bias = latents.get_weights()
     kernel[:HIDDEN_UNITS] = 0
     latents.set_weights([kernel, bias])
     pixels = source.images / np.float32(255)
-    measures = [oriented_gradients, cell_means, *([colour_histogram] if channels == 3 else [])]
-    measured = np.concatenate([measure(pixels) for measure in measures], axis=1)
+    measured = np.concatenate([measure(pixels) for measure in (oriented_gradients, cell_means)], axis=1)
     expected = fit_components(lambda: iter([measured]), latent_dim, seed=0).of(measured)
     found = encoder(pixels).numpy()[:, : expected.shape[1]]
     # The last ones are mostly rounding; any may point the other way.
     np.testing.assert_allclose(np.abs(found)[:, :200], np.abs(expected)[:, :200], atol=5e-3)
     assert np.isfinite(encoder(pixels)).all()
+
+
+def in_colour(count=300):
+    """Shapes of random pixels in a few colours."""
+    random = np.random.default_rng(5)
+    tints = random.random((6, 3))[random.integers(0, 6, count)]
+    pixels = random.integers(0, 256, (count, 16, 16, 1)) * tints[:, None, None]
+    return ArraySource("any", pixels.astype(np.uint8), ["a"] * count)
+
+
+def unit_length(rows):
+    """Centre vectors, and scale them so that their mean squared length is 1."""
+    centred = np.asarray(rows, np.float64) - np.mean(rows, axis=0, dtype=np.float64)
+    return centred / np.sqrt((centred**2).sum(axis=1).mean())
+
+
+def test_latents_of_colour_begin_as_components_of_weighted_groups():
+    source = in_colour()
+    pixels = source.images / np.float32(255)
+    kinds = ({}, {"cells": 4}, {"orientations": 9, "signed": False})
+    shapes = np.concatenate([oriented_gradients(pixels, **kind) for kind in kinds], axis=1)
+    colours = hsv_histogram(pixels).numpy()
+    narrowed = fit_components(lambda: iter([shapes]), 256, seed=0, power=-0.15).of(shapes)
+    weights = (1.0, 0.15, colour_weight(shapes, colours))
+    parts = [w * unit_length(part) for w, part in zip(weights, (narrowed, cell_means(pixels), colours), strict=True)]
+    # The floats of a latent have root mean square 1.
+    expected = np.sqrt(299) * unit_length(np.concatenate(parts, axis=1))
+    encoder = build_encoder((16, 16, 3), architecture="gradients", latent_dim=299)
+    start_from_components(encoder, readable_images(source, (16, 16, 3)), np.arange(300), seed=0)
+    latents = np.asarray(encoder(pixels), np.float64)
+    # As many components as the vectors span: all distances are kept, whatever way the components point.
+    np.testing.assert_allclose(latents @ latents.T, expected @ expected.T, atol=2e-3 * (expected**2).sum(axis=1).max())
+
+
+def test_dimensions_are_those_that_vectors_vary_in():
+    rows = np.random.default_rng(0).normal(size=(4000, 6)).astype(np.float32)
+    assert effective_dimensions(rows) == pytest.approx(6, rel=0.02)
+    assert effective_dimensions(rows * [1, 1, 1, 0, 0, 0]) == pytest.approx(3, rel=0.02)
+    assert effective_dimensions(rows[:, :1] * np.ones((1, 5), np.float32)) == pytest.approx(1)
+    assert effective_dimensions(np.ones((4, 3), np.float32)) == 1
+
+
+def test_colours_that_have_kinds_count_more_than_those_of_any_background():
+    random = np.random.default_rng(0)
+    shapes = random.normal(size=(500, 40)).astype(np.float32)
+    kinds, any_ = shapes[:, :4] @ random.normal(size=(4, 30)), random.normal(size=(500, 30))
+    assert colour_weight(shapes, kinds.astype(np.float32)) == 4.0
+    assert colour_weight(shapes, any_.astype(np.float32)) == 0.25
+    assert 0.25 < colour_weight(shapes, shapes[:, :16]) < 4.0
 
 
 @pytest.mark.parametrize("count", [1, 3])

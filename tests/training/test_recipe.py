@@ -92,10 +92,31 @@ def test_every_ingredient_trains_and_the_heads_are_dropped(digits, tmp_path):
     assert abs(np.corrcoef(latents.T) - np.eye(4)).max() < 0.2
 
 
-def test_images_in_colour_have_a_decoder_of_colours(digits, tmp_path):
-    coloured = replace(digits, images=np.repeat(digits.images[:64], 3, axis=3), labels=digits.labels[:64])
+@pytest.fixture
+def coloured(digits):
+    tints = np.random.default_rng(0).random((64, 1, 1, 3))
+    images = (np.repeat(digits.images[:64], 3, axis=3) * tints).astype(np.uint8)
+    return replace(digits, images=images, labels=digits.labels[:64])
+
+
+def test_images_in_colour_have_a_decoder_of_colours(coloured, tmp_path):
     train(coloured, configure(coloured, TrainingOptions(epochs=1, latent_dim=4)), tmp_path / "run", verbose=False)
-    assert float(rows_of(tmp_path / "run")[0]["colours_loss"]) > 0
+    row = rows_of(tmp_path / "run")[0]
+    assert float(row["colours_loss"]) > 0
+    assert 0 < float(row["kept_loss"]) < 1
+
+
+@pytest.mark.parametrize(("kept", "least", "most"), [(1000.0, 0.97, 1.0), (0.0, -1.0, 0.95)])
+def test_the_training_keeps_what_the_latents_began_as(coloured, kept, least, most):
+    config = configure(coloured, TrainingOptions(epochs=12, latent_dim=8, kept=kept, learning_rate=0.01))
+    prepared = prepare(coloured, config)
+    encoder = prepared.autoencoder.get_layer("encoder")
+    images = coloured.images / np.float32(255)
+    before = np.asarray(encoder(images))
+    prepared.trainer.fit(prepared.dataset(), steps_per_epoch=prepared.steps, epochs=12, verbose=0)
+    after = np.asarray(encoder(images))
+    cosines = (before * after).sum(axis=1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
+    assert least <= np.median(cosines) <= most
 
 
 def test_the_rate_falls_to_nothing_at_the_end():
@@ -123,7 +144,8 @@ def test_the_rate_falls_to_nothing_at_the_end():
     [
         {"gradients": -1.0}, {"contrast": math.inf}, {"pixels": 0.0}, {"colours": 1.0}, {"partner": "friend"},
         {"moved": 1.5}, {"spoiled": -0.1}, {"schedule": "linear"}, {"architecture": "tutorial", "scaled": True},
-        {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True},
+        {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True}, {"kept": -1.0},
+        {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"},
     ],
 )  # fmt: skip
 def test_wrong_ingredients_fail_before_any_work(digits, wrong):
@@ -131,11 +153,14 @@ def test_wrong_ingredients_fail_before_any_work(digits, wrong):
         configure(digits, TrainingOptions(**wrong))
 
 
-def test_what_cannot_work_is_left_out(digits):
+def test_what_cannot_work_is_left_out(digits, coloured):
     assert configure(digits).recipe.moved > 0
     assert configure(digits, TrainingOptions(contrast=0.0)).recipe.moved == 0
     assert configure(digits).recipe.from_components
     assert not configure(digits, TrainingOptions(architecture="conv")).recipe.from_components
+    for options in ({"architecture": "conv"}, {"from_components": False}):
+        recipe = configure(coloured, TrainingOptions(**options)).recipe
+        assert (recipe.from_components, recipe.kept, recipe.scaled) == (False, 0.0, True)
 
 
 def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):

@@ -124,6 +124,7 @@ def test_defaults_follow_the_architecture(digits, photos):
     assert [default_epochs(count) for count in (1, 30_000, 60_000, 1_000_000)] == [60, 48, 24, 24]
     folder = configure(open_source(str(photos)))
     assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 256, 0.05)
+    assert (folder.learning_rate, folder.recipe.scaled, folder.recipe.kept > 0) == (5e-4, False, True)
     with pytest.raises(ConfigurationError, match="8 floats"):
         configure(digits, TrainingOptions(architecture="tutorial", latent_dim=128))
 

@@ -7,8 +7,9 @@ import pytest
 from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
-from ae_search.model.histograms import colour_histogram, oriented_gradients
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS
+from ae_search.model.histograms import oriented_gradients
+from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.training import TrainingOptions, configure, train
 from ae_search.training.batches import Batches
 from ae_search.training.partners import nearest_partners
@@ -35,6 +36,14 @@ def test_partners_are_nearest_within_their_group(digits):
     assert (labels[table[:200]] == labels[:200, None]).mean() > 0.6
 
 
+def test_partners_are_nearest_by_latents_where_those_are_given():
+    images = readable_images(grey_source(12), (8, 8, 1))
+    turn = np.linspace(0, 3, 12)
+    latents = np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+    table = nearest_partners(images, [np.arange(12)], seed=0, latents=latents)
+    assert [set(row) for row in table[[0, 11]]] == [{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}]
+
+
 def test_one_image_alone_is_its_own_partner():
     images = readable_images(grey_source(1), (8, 8, 1))
     assert nearest_partners(images, [np.arange(1), np.arange(0)], seed=0).tolist() == [[0] * 5]
@@ -44,20 +53,24 @@ def test_batches_ask_for_what_the_recipe_names():
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
-    recipe = Recipe(gradients=1, colours=1, contrast=1, labels=1, moved=0.5, spoiled=0.5)
+    recipe = Recipe(gradients=1, colours=1, contrast=1, kept=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
-    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32))
+    begun = np.random.default_rng(1).random((9, 4), np.float32)
+    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32), begun)
     inputs, targets = next(batches.held_out(np.arange(9), 9).as_numpy_iterator())
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
     np.testing.assert_allclose(inputs[PARTNER], pixels[::-1], atol=1e-6)
     np.testing.assert_allclose(targets[GRADIENTS], oriented_gradients(pixels), atol=1e-4)
-    np.testing.assert_allclose(targets[COLOURS], colour_histogram(pixels), atol=1e-4)
+    np.testing.assert_allclose(targets[COLOURS], hsv_histogram(pixels), atol=1e-4)
+    np.testing.assert_array_equal(targets[KEPT], begun)
     assert targets[PARTNERS].tolist() == targets[CLASSES].tolist() == list(range(9))
-    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, PARTNERS, CLASSES}
+    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, KEPT, PARTNERS, CLASSES}
     altered, clean = next(batches.training(np.arange(9), 9, seed=0).as_numpy_iterator())
     order = clean[CLASSES]
     np.testing.assert_allclose(clean[PIXELS], pixels[order], atol=1e-6)
+    # Altered or not, an image is to have the latent that it began with.
+    np.testing.assert_array_equal(clean[KEPT], begun[order])
     # About half are spoiled; all partners are moved.
     assert 0 < (altered[IMAGE] != clean[PIXELS]).any(axis=(1, 2, 3)).sum() < 9
     assert (altered[PARTNER] != pixels[::-1][order]).any(axis=(1, 2, 3)).all()

@@ -1,4 +1,4 @@
-"""What our latents stand beside: pixels, their principal components, gradients, and a network that learned nothing."""
+"""What our latents stand beside: pixels, their components, gradients, colours, and a network that learned nothing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Latents
-from ae_search.principal import fit_components
+from ae_search.principal import HALF_WHITE, fit_components
 from ae_search.views import Pixels
 
 # Photographs are compared at the model's size, at most this.
@@ -35,6 +35,8 @@ class Baseline:
 def fit_baselines(images: Pixels, latent_dim: int, *, seed: int) -> Iterator[Baseline]:
     """Fit one baseline after the other, each as large as a latent but for the pixels themselves.
 
+    Grey images have no row of colours. The components of colours are not scaled: they find more as they are.
+
     Args:
         images: The images of the index, uint8 `[n, h, w, c]`, n at least 1.
         latent_dim: Floats in a latent; principal components are as many, or as many as there are.
@@ -43,6 +45,8 @@ def fit_baselines(images: Pixels, latent_dim: int, *, seed: int) -> Iterator[Bas
     yield Baseline("pixels", int(np.prod(images.shape[1:])), _flat)
     yield _principal("pixels, PCA", _flat_brightness, images, latent_dim=latent_dim, seed=seed)
     yield _principal("gradients, PCA", gradients, images, latent_dim=latent_dim, seed=seed)
+    if images.shape[3] == 3:
+        yield _principal("colours (HSV), PCA", colours, images, latent_dim=latent_dim, seed=seed, power=0.0)
     yield random_encoder(images.shape[1:], latent_dim, seed)
 
 
@@ -51,6 +55,13 @@ def gradients(images: Pixels) -> Latents:
     from ae_search.model.histograms import oriented_gradients
 
     return np.asarray(oriented_gradients(_brightness(images)), np.float32)
+
+
+def colours(images: Pixels) -> Latents:
+    """Return histograms of hue, saturation and value, float32 `[n, 512]`, of uint8 images `[n, h, w, 3]`."""
+    from ae_search.model.hsv_histogram import hsv_histogram
+
+    return np.asarray(hsv_histogram(_brightness(images)), np.float32)
 
 
 def random_encoder(image_shape: tuple[int, int, int], latent_dim: int, seed: int) -> Baseline:
@@ -85,14 +96,20 @@ def _brightness(images: Pixels) -> Latents:
 
 
 def _principal(
-    name: str, vectors: Callable[[Pixels], Latents], images: Pixels, *, latent_dim: int, seed: int
+    name: str,
+    vectors: Callable[[Pixels], Latents],
+    images: Pixels,
+    *,
+    latent_dim: int,
+    seed: int,
+    power: float = HALF_WHITE,
 ) -> Baseline:
     """Fit principal components to what `vectors` makes of the images."""
 
     def blocks() -> Iterator[Latents]:
         return map(vectors, _batches(images))
 
-    components = fit_components(blocks, min(latent_dim, len(images)), seed=seed)
+    components = fit_components(blocks, min(latent_dim, len(images)), seed=seed, power=power)
     return Baseline(name, components.axes.shape[1], _by_batches(lambda batch: components.of(vectors(batch))))
 
 

@@ -55,6 +55,8 @@ def _sections(evaluation: Evaluation, album: Album) -> dict[str, Markup]:
     if evaluation.retrieval:
         found["Baselines"] = tables.baselines(evaluation.retrieval)
         found["Labels"] = tables.by_label(evaluation.retrieval)
+    if evaluation.against is not None:
+        found["Other encoder"] = tables.against(evaluation, evaluation.against)
     if any(row.found_first for row in evaluation.reverse_search):
         found["Altered images"] = tables.altered(evaluation.reverse_search)
     if evaluation.missing_originals:

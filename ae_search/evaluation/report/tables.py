@@ -7,7 +7,15 @@ import numpy as np
 
 from ae_search.evaluation.report.charts import bars
 from ae_search.evaluation.report.markup import Markup, decimal, element, joined, label_text, name_of, section, table
-from ae_search.evaluation.results import RANKS, Confusion, MissingOriginals, Retrieval, ReverseSearch
+from ae_search.evaluation.results import (
+    RANKS,
+    Against,
+    Confusion,
+    Evaluation,
+    MissingOriginals,
+    Retrieval,
+    ReverseSearch,
+)
 
 MAX_LABELS = 30
 MAX_CONFUSED = 20
@@ -135,6 +143,28 @@ def missing(rows: Sequence[MissingOriginals]) -> Markup:
     head = ["searched by", "ranked by", "micro-AP", "recall at precision 0.9"]
     shown = table(head, body, caption="Knowing that the original is not there", cls="figures")
     return section("missing", "When the original is not there", element("p", lead), shown)
+
+
+def against(found: Evaluation, other: Against) -> Markup:
+    """Return the index's latents beside those of another export."""
+    model = found.model
+    names = [f"{model.name} version {model.version}", f"{other.model} version {other.version}"]
+    floats, precisions = (found.latent_dim, other.floats), (other.ours or {}, other.precision or {})
+    body = []
+    for name, count, precision in zip(names, floats, precisions, strict=True):
+        figures = [
+            _best(decimal(share), share, [one.get(k, math.nan) for one in precisions]) for k, share in precision.items()
+        ]
+        body.append([name_of(name), element("td", f"{count:,}"), *figures])
+    lead = element(
+        "p",
+        *("Of the ten neighbours that the index's latents find, ", name_of(names[1])),
+        f" finds {other.overlap:.1%} as well. Both were searched exactly, for the same {other.queries:,} queries among "
+        f"the same {other.items:,} items.",
+    )
+    head = ["encoder", "floats", *(f"precision@{k}" for k in precisions[0])]
+    shown = table(head, body, caption="Retrieval by encoder; ★ is the best of a column", cls="figures")
+    return section("against", "Beside another encoder", lead, shown)
 
 
 def confusion(found: Confusion) -> Markup:
