@@ -106,14 +106,14 @@ def test_images_in_colour_have_a_decoder_of_colours(coloured, tmp_path):
     assert 0 < float(row["kept_loss"]) < 1
 
 
-@pytest.mark.parametrize(("kept", "least", "most"), [(1000.0, 0.97, 1.0), (0.0, -1.0, 0.95)])
+@pytest.mark.parametrize(("kept", "least", "most"), [(1000.0, 0.93, 1.0), (0.0, -1.0, 0.9)])
 def test_the_training_keeps_what_the_latents_began_as(coloured, kept, least, most):
     config = configure(coloured, TrainingOptions(epochs=12, latent_dim=8, kept=kept, learning_rate=0.01))
     prepared = prepare(coloured, config)
     encoder = prepared.autoencoder.get_layer("encoder")
     images = coloured.images / np.float32(255)
     before = np.asarray(encoder(images))
-    prepared.trainer.fit(prepared.dataset(), steps_per_epoch=prepared.steps, epochs=12, verbose=0)
+    prepared.trainer.fit(prepared.dataset(), steps_per_epoch=prepared.steps, epochs=12, shuffle=False, verbose=0)
     after = np.asarray(encoder(images))
     cosines = (before * after).sum(axis=1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
     assert least <= np.median(cosines) <= most
