@@ -1,4 +1,4 @@
-"""Where latents behind a backbone begin: components that count less the more an image's neighbours differ by them.
+"""Where latents of images in colour begin: components that count less the more an image's neighbours differ by them.
 
 Principal components count for as much as images differ by them, whatever it is that differs: light, background, or the
 thing itself. Neighbours, which mostly show the same, tell these apart without any label: directions in which neighbours

@@ -1,4 +1,4 @@
-"""Where the linear part of the latents begins: at the principal components of what the encoder measures."""
+"""Where the linear part of the latents begins: at components of what the encoder measures."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
 from ae_search.model.gradients import CELLS, COLOURS, MEASURED, SHAPES, groups
 from ae_search.principal import Components, fit_components, principal_axes
+from ae_search.training.neighbour_components import neighbour_components
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
@@ -90,7 +91,10 @@ def _fit(measured: Latents, _: dict[str, slice], count: int, seed: int) -> Compo
 
 
 def _fit_in_colour(measured: Latents, parts: dict[str, slice], count: int, seed: int) -> Components:
-    """Return the components of shapes, coarse pixels and colours, each group as long as its weight says."""
+    """Return components of shapes, coarse pixels and colours, each group as long as its weight says.
+
+    What neighbours differ by counts less, as behind a backbone.
+    """
     floats = measured.shape[1]
     shapes = np.concatenate([np.arange(floats)[parts[name]] for name in SHAPES])
     colours, cells = np.arange(floats)[parts[COLOURS]], np.arange(floats)[parts[CELLS]]
@@ -104,7 +108,7 @@ def _fit_in_colour(measured: Latents, parts: dict[str, slice], count: int, seed:
     there = np.concatenate(into, axis=1).astype(np.float32)
     mean = measured.mean(axis=0, dtype=np.float64).astype(np.float32)
     weighted = (measured - mean) @ there
-    found = fit_components(lambda: iter([weighted]), count, seed=seed, power=0.0)
+    found = neighbour_components(weighted, count)
     # As large as what a decoder likes to be given, and large beside the steps of the training.
     scale = np.float32(np.sqrt(found.axes.shape[1]) / _length(found.of(weighted)))
     return Components(mean, there @ found.axes * scale)
