@@ -42,12 +42,14 @@ def test_all_signatures_answer_as_keras_does(signatures, tiny_encoder, pixels):
     _, signatures = signatures
     images = pixels.astype(np.float32) / 255.0
     expected = tiny_encoder(images, training=False).numpy()
-    np.testing.assert_allclose(signatures["serving_default"](images=images)["latents"], expected, atol=1e-5)
-    np.testing.assert_allclose(signatures["encode_uint8"](images=tf.constant(pixels))["latents"], expected, atol=1e-5)
+    np.testing.assert_allclose(signatures["serving_default"](images=images)["latents"], expected, **near)
+    np.testing.assert_allclose(
+        signatures["encode_uint8"](images=tf.constant(pixels))["latents"], expected, rtol=1e-4, atol=1e-5
+    )
     files = [encoded(coloured_picture(seed, (50, 33)), form) for seed, form in enumerate(["PNG", "JPEG", "BMP", "GIF"])]
     decoded = tf.stack([decode_image(tf.constant(file), (16, 16, 3)) for file in files])
     answer = signatures["encode_bytes"](image_bytes=tf.constant(files))["latents"]
-    np.testing.assert_allclose(answer, tiny_encoder(decoded, training=False), atol=1e-5)
+    np.testing.assert_allclose(answer, tiny_encoder(decoded, training=False), **near)
 
 
 def test_the_model_card(signatures, tiny_encoder, tiny_export):

@@ -31,7 +31,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture
 def disk(tmp_path):
     """An almost full disk: its folder, and a function that leaves so many bytes on it."""
-    with small_disk(tmp_path / "disk", 64) as leave:
+    with small_disk(tmp_path / "disk", 128) as leave:
         yield tmp_path / "disk", leave
 
 

@@ -54,8 +54,8 @@ def encoded_frame(size):
     return data[data.index(b",", 13 + (3 << (data[10] % 8 + 1) if data[10] & 0x80 else 0)) : -1]
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad"])
-@pytest.mark.parametrize("kind", FILES)
+# One file of each way to decode is also padded: what comes after the decoder is the same for all.
+@pytest.mark.parametrize(("kind", "fit"), [*((kind, "crop") for kind in FILES), ("rgba png", "pad"), ("jpeg", "pad")])
 def test_a_legal_file_takes_twelve_bytes_a_pixel(kind, fit, tmp_path):
     data = FILES[kind]()
     path = tmp_path / "file"

@@ -11,6 +11,7 @@ from ae_search.model.histograms import cell_means, oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.principal import fit_components
 from ae_search.training import TrainingOptions, configure
+from ae_search.training.neighbour_components import neighbour_components
 from ae_search.training.scaling import scale_latents
 from ae_search.training.starting import colour_weight, effective_dimensions, start_from_components
 
@@ -100,12 +101,14 @@ def test_latents_of_colour_begin_as_components_of_weighted_groups():
     narrowed = fit_components(lambda: iter([shapes]), 256, seed=0, power=-0.15).of(shapes)
     weights = (1.0, 0.15, colour_weight(shapes, colours))
     parts = [w * unit_length(part) for w, part in zip(weights, (narrowed, cell_means(pixels), colours), strict=True)]
+    rows = np.concatenate(parts, axis=1).astype(np.float32)
+    found = neighbour_components(rows, 299).of(rows)
     # The floats of a latent have root mean square 1.
-    expected = np.sqrt(299) * unit_length(np.concatenate(parts, axis=1))
+    expected = np.sqrt(found.shape[1]) * unit_length(found)
     encoder = build_encoder((16, 16, 3), architecture="gradients", latent_dim=299)
     start_from_components(encoder, readable_images(source, (16, 16, 3)), np.arange(300), seed=0)
     latents = np.asarray(encoder(pixels), np.float64)
-    # As many components as the vectors span: all distances are kept, whatever way the components point.
+    # Products stay the same, whatever way the components point.
     np.testing.assert_allclose(latents @ latents.T, expected @ expected.T, atol=2e-3 * (expected**2).sum(axis=1).max())
 
 

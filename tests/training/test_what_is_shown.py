@@ -56,7 +56,7 @@ def test_batches_ask_for_what_the_recipe_names():
     recipe = Recipe(gradients=1, colours=1, contrast=1, kept=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
     begun = np.random.default_rng(1).random((9, 4), np.float32)
-    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32), begun)
+    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32), begun=begun)
     inputs, targets = next(batches.held_out(np.arange(9), 9).as_numpy_iterator())
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
