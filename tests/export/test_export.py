@@ -42,6 +42,7 @@ def test_all_signatures_answer_as_keras_does(signatures, tiny_encoder, pixels):
     _, signatures = signatures
     images = pixels.astype(np.float32) / 255.0
     expected = tiny_encoder(images, training=False).numpy()
+    near = {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(signatures["serving_default"](images=images)["latents"], expected, **near)
     np.testing.assert_allclose(
         signatures["encode_uint8"](images=tf.constant(pixels))["latents"], expected, rtol=1e-4, atol=1e-5
