@@ -12,8 +12,8 @@ SIDE_PX = 32
 LEAST_CHROMA = 0.02
 
 BACKBONE_ADVICE = (
-    "photographs: a pretrained backbone finds far more in them (measured on 20 kinds of objects: 98 of 100 nearest "
-    "images are of the same kind, and 67 without); add --backbone EfficientNetV2B0, or a .keras file"
+    "photographs: a pretrained backbone finds far more of what is alike in them; add --backbone EfficientNetV2B0, or a "
+    ".keras file"
 )
 
 
