@@ -19,7 +19,7 @@ BIN := .venv/bin
 # The same releases for everyone, until `make constraints` chooses others.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install constraints licences demo test crashtest fuzz lint format bench-index bench-client bench-images \
+.PHONY: help install constraints licences demo test slowtest crashtest fuzz lint format bench-index bench-client bench-images \
 	bench-latents bench-copies bench-train clean-demo docs check-wheel coverage
 
 help:  ## list the targets
@@ -53,6 +53,9 @@ test: lint docs  ## everything that must pass: lint, types, documentation, tests
 	$(BIN)/python tools/wire_descriptors.py --check
 	$(BIN)/python tools/licences.py --check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+slowtest: .venv/.installed  ## the tests that take long: memory of large files, full disks, wild conversions
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes

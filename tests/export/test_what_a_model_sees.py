@@ -19,6 +19,8 @@ from ae_search.export import export_encoder
 from ae_search.image_file import image_pixels, thumbnail
 from ae_search.model_server import LocalEncoder, ModelServer
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (48, 64, 3)
 CASES = Path(os.environ.get("AE_SEARCH_DATA", "/nowhere"), "cases")
 UPRIGHT = [

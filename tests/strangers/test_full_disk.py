@@ -7,6 +7,8 @@ from bounded import run_bounded
 from pictures import coloured_picture
 from small_disk import MIB, small_disk
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--image-size", "16x16", "--latent-dim", "4", "--batch-size", "8", "--cache", "memory"]
 
 

@@ -10,6 +10,8 @@ from conversion_bombs import refused, taken
 from odd_images import heic, with_alpha
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("conversion_child.py")
 
 

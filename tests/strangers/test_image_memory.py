@@ -11,6 +11,8 @@ from PIL import Image
 
 from ae_search.image_file import decoded_bytes, read_head
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("memory_child.py")
 # What the first use of a decoder takes beside the pixels: its code, threads, buffers of the allocator.
 SLACK_MIB = 32
