@@ -54,7 +54,7 @@ test: lint docs  ## everything that must pass: lint, types, documentation, tests
 	$(BIN)/python tools/licences.py --check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-slowtest: .venv/.installed  ## the tests that take long: memory of large files, full disks, wild conversions
+slowtest: .venv/.installed  ## the tests that take long: memory of large files, full disks, many exports
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest

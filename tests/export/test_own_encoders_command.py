@@ -17,6 +17,8 @@ from ae_search.model_server import LocalEncoder
 MODULE = """
 import keras
 
+pytestmark = pytest.mark.slow
+
 @keras.saving.register_keras_serializable("shop")
 class Sharpened(keras.layers.Layer):
     def call(self, images):
