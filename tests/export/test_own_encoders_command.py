@@ -14,10 +14,10 @@ from ae_search.cli import app
 from ae_search.errors import AeSearchError
 from ae_search.model_server import LocalEncoder
 
+pytestmark = pytest.mark.slow
+
 MODULE = """
 import keras
-
-pytestmark = pytest.mark.slow
 
 @keras.saving.register_keras_serializable("shop")
 class Sharpened(keras.layers.Layer):
