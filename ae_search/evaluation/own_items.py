@@ -32,7 +32,7 @@ def contents_of(source: Source, positions: Sequence[int]) -> list[str | None]:
 def by_content(contents: Sequence[str | None], items: Sequence[str | None], namesakes: Ids) -> Ids:
     """Return which item has the content of each query, by digests.
 
-    Of several such items, which are copies of one another, it is the one with the query's key, else the first.
+    If several such items are copies of one another, the one with the query's key counts, else the first.
 
     Args:
         contents: Digests of the queries, None where one is not known.
@@ -56,7 +56,7 @@ def by_content(contents: Sequence[str | None], items: Sequence[str | None], name
 def by_latent(latents: Latents, items: Latents, namesakes: Ids) -> Ids:
     """Return which item has the content of each query as the model sees it: the same latent but for rounding.
 
-    Of several such items it is the one with the query's key, else the nearest.
+    Among several such items, the one with the query's key counts, else the nearest.
 
     Args:
         latents: Latents of the queries, float32 `[q, d]`.

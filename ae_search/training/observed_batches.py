@@ -88,7 +88,7 @@ def targets_of(read: list[Any], recipe: Recipe) -> dict[str, Any]:
     features, colours, pixels = read
     targets = {PIXELS: tf.cast(pixels, tf.float32) / 255.0}
     if recipe.features:
-        # Of root mean square 1, as histograms are.
+        # Their root mean square is 1, like that of histograms.
         targets[FEATURES] = tf.math.l2_normalize(features[:, 0], axis=1) * math.sqrt(features.shape[2])
     if recipe.colours:
         targets[COLOURS] = colours
