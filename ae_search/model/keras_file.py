@@ -26,8 +26,10 @@ def load_keras_file(path: Path, option: str, *, otherwise: str, custom_objects: 
     Raises:
         ConfigurationError: There is no such file, or Keras cannot load it safely.
     """
-    if not path.is_file() or path.suffix != SUFFIX:
+    if path.suffix != SUFFIX:
         raise ConfigurationError(f"{option} takes a {SUFFIX} file. Received: {path}, which is none.")
+    if not path.is_file():
+        raise ConfigurationError(f"{option} takes a {SUFFIX} file. Received: {path}; there is no such file.")
     try:
         return keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # zip, HDF5, JSON, Keras and custom objects each raise their own
