@@ -13,8 +13,8 @@ from ae_search.training.neighbour_components import neighbour_components
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
-# These apply to images in colour. Components of the shapes are scaled by eigenvalue to this power; the colours' find more
-# as they are. Weights are those of a group's length, where that of the shapes is 1.
+# These apply to images in colour. Components of the shapes are scaled by eigenvalue to this power; the colours' find
+# more as they are. Weights are those of a group's length, where that of the shapes is 1.
 SHAPE_POWER = -0.15
 SHAPE_COMPONENTS = 256
 CELL_WEIGHT = 0.15
