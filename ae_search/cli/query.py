@@ -1,6 +1,5 @@
 """`ae-search query`."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ import typer
 
 from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.index.options import parsed_where
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import say, say_json
-from ae_search.contract import ITEM_FIELDS, Index, parse_where
+from ae_search.contract import ITEM_FIELDS, Index
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
 from ae_search.open_index import open_index
@@ -76,7 +76,7 @@ def query(
     is that of its file, where it still lies in the folder that it was indexed from.
     """
     _check(photos, keys, k, {"--views": views, "--originals": originals})
-    options: dict[str, Any] = {"where": _filter(where), "effort": effort, "exact": exact}
+    options: dict[str, Any] = {"where": parsed_where(where), "effort": effort, "exact": exact}
     files = [file for photo in photos or [] for file in _files(photo)]
     answers = [_unread(file) for file in files]
     with open_index(index) as opened:
@@ -114,17 +114,6 @@ def _check(photos: list[str] | None, keys: list[str] | None, k: int, altering: d
     for flag, given in altering.items():
         if given and (keys if flag == "--originals" else not photos):
             raise ConfigurationError(f"{flag} alters a PHOTO; of a --key there is the latent only.")
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        raw = json.loads(text)
-        parse_where(raw)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"--where {text}: {error}") from error
-    return raw  # type: ignore[no-any-return]
 
 
 def _files(photo: str) -> list[Path]:

@@ -218,7 +218,8 @@ WRONG = {
     "query --key plain.png --index i --plot none/x.png": "there is no folder none",
     "query --key plain.png --index i --plot x.doc": "Cannot write the picture x.doc",
     "query --key nobody --where {} --index i": "--where {}",
-    "query --key nobody --where [ --index i": "--where [",
+    "query --key nobody --where [ --index i": "--where [ is no JSON",
+    "index remove --where price=3 --index i": "--where price=3 is no JSON",
 }
 
 

@@ -95,6 +95,10 @@ def parsed_where(text: str | None) -> Where | None:
     try:
         raw: Where = json.loads(text)
         parse_where(raw)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f'--where {text} is no JSON ({error}); an example: --where \'{{"label": "Bag"}}\'.'
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--where {text}: {error}") from error
     return raw
