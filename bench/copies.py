@@ -9,13 +9,15 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, EVERYDAY, HARD, AlterationSet, altered
 from bench import report
 from bench.datasets import CACHE
 from bench.progress import progress
@@ -30,6 +32,14 @@ SEED = 0
 PACKAGES = ("ae-search", "numpy", "pillow", "pdqhash", "imagehash")
 
 
+@dataclass(frozen=True)
+class Copies:
+    """How many photographs are altered, and in which ways."""
+
+    count: int
+    which: AlterationSet
+
+
 def main() -> None:
     """Run the benchmark and write its figures and tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,20 +48,33 @@ def main() -> None:
     parser.add_argument("--set", choices=["everyday", "hard", "all"], default="all", help="ways to alter them")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    rows = [*by_hashes(arguments), *(row for base in arguments.export for row in by_latents(base, arguments))]
-    results = {"machine": report.machine(PACKAGES), "count": arguments.count, "rows": rows}
+    exports = {base: Path(base) for base in arguments.export}
+    results = {"machine": report.machine(PACKAGES)} | measured_copies(exports, arguments.count, arguments.set)
     folder = CACHE / "trial"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"wrote {report.write_figures(results, 'copies', folder)}")
-    print(table(rows))
+    print(copies_table(results["rows"]))
 
 
-def by_hashes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measured_copies(exports: Mapping[str, Path], count: int, which: AlterationSet = "all") -> dict[str, Any]:
+    """Measure how many altered copies find their originals.
+
+    Args:
+        exports: Model base paths, by the name of their rows.
+        count: Photographs that are altered.
+        which: The ways in which they are altered.
+    """
+    chosen = Copies(count, which)
+    rows = [*by_hashes(chosen), *(row for name, base in exports.items() for row in by_latents(name, base, chosen))]
+    return {"count": count, "rows": rows}
+
+
+def by_hashes(copies: Copies) -> list[dict[str, Any]]:
     """Measure pixels, PDQ and pHash, each compared with every photograph."""
     from bench.pictures import photographs_of
 
     pixels = photographs_of(SHAPE)
-    chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: arguments.count])
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(pixels))[: copies.count])
     ways: dict[str, tuple[int, Callable[[Pixels], Vectors]]] = {
         f"pixels {SIDE_PX}x{SIDE_PX}": (3 * SIDE_PX**2, _small),
         "PDQ, 256 bits": (32, _pdq),
@@ -60,12 +83,13 @@ def by_hashes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name, (size, vectors) in ways.items():
         progress(f"copies by {name}")
-        rows.append({"name": name, "bytes": size} | _searched(vectors, pixels, chosen, arguments.set))
+        rows.append({"name": name, "bytes": size} | _searched(vectors, pixels, chosen, copies.which))
     return rows
 
 
-def _searched(vectors: Callable[[Pixels], Vectors], pixels: Pixels, chosen: Any, which: Any) -> dict[str, Any]:
-    from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, altered
+def _searched(
+    vectors: Callable[[Pixels], Vectors], pixels: Pixels, chosen: Any, which: AlterationSet
+) -> dict[str, Any]:
     from ae_search.evaluation.measures.no_original import ranked
 
     items, found, told, right, spent = _unit(vectors(pixels)), {}, [], [], []
@@ -84,7 +108,7 @@ def _searched(vectors: Callable[[Pixels], Vectors], pixels: Pixels, chosen: Any,
     return {"found_first": found, "ms": float(np.median(spent)), "missing": missing}
 
 
-def by_latents(base: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def by_latents(label: str, base: Path, copies: Copies) -> list[dict[str, Any]]:
     """Measure an export: plain, with views, and with views in an index with regions."""
     from ae_search import ImageSearch, LatentIndex
     from ae_search.data import open_source
@@ -96,10 +120,10 @@ def by_latents(base: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
     from bench.pictures import photographs_folder
 
     source, encoder = open_source(str(photographs_folder())), LocalEncoder(base)
-    plan = MeasuringPlan(1, arguments.count, False, SEED, arguments.set)
+    plan = MeasuringPlan(1, copies.count, False, SEED, copies.which)
     rows: list[dict[str, Any]] = []
     for regions in (False, True):
-        progress(f"copies by {base}{', with regions' if regions else ''}")
+        progress(f"copies by {label}{', with regions' if regions else ''}")
         with tempfile.TemporaryDirectory() as folder:
             index_source(source, encoder, Path(folder, "index"), regions=regions)
             with LatentIndex.open(Path(folder, "index")) as index:
@@ -119,7 +143,7 @@ def by_latents(base: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
                 )
                 size = index.info().latents * index.latent_dim * 4 // len(index)
         for row in result.reverse_search:
-            name = f"{base}{', views' if row.name == 'views' else ''}{', regions' if regions else ''}"
+            name = f"{label}{', views' if row.name == 'views' else ''}{', regions' if regions else ''}"
             missing = {
                 "score" if one.normalised else "similarity": {
                     "micro-AP": one.micro_average_precision,
@@ -132,10 +156,8 @@ def by_latents(base: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def copies_table(rows: list[dict[str, Any]]) -> str:
     """Return what was found first by alteration, and what was told where half of the originals are hidden."""
-    from ae_search.evaluation.measures.copy_alterations import EVERYDAY, HARD
-
     ways = list(rows[0]["found_first"])
     cells = [[way, *(f"{row['found_first'][way]:.2f}" for row in rows)] for way in ways]
     for name, group in (("the everyday ones", EVERYDAY), ("the harder ones", HARD)):

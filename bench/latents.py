@@ -1,6 +1,7 @@
 """The benchmark of the latents' worth: run it with `make bench-latents`."""
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import numpy as np
 from bench import latents_measure as measure
 from bench import latents_tables as tables
 from bench import report
+from bench.copies import measured_copies
 from bench.datasets import CACHE
 from bench.latents_measure import Altered
-from bench.pictures import Protocol
+from bench.pictures import Protocol, backbone_file
 from bench.progress import in_fresh_process, progress
 from bench.trainings import TRAINED_BY, Training, default_config, digest, trained
 
@@ -41,20 +43,22 @@ class Plan:
         test: Queries that nothing was chosen by.
         held_out: Queries that things may be chosen by, among fewer images.
         close: The same queries among all images.
-        photographs: Another kind of images.
+        photographs: Other kinds of images.
         epochs: Epochs of every training; None for the default.
         ablation_epochs: Epochs of the ablation's trainings; None for a sixth of the default.
-        copies: Images that are altered.
+        copies: Images of Fashion-MNIST that are altered.
+        photograph_copies: Photographs that are altered.
         seeds: Of the default recipe.
     """
 
     test: Protocol
     held_out: Protocol
     close: Protocol
-    photographs: Protocol
+    photographs: tuple[Protocol, ...]
     epochs: int | None
     ablation_epochs: int | None
     copies: int
+    photograph_copies: int
     seeds: tuple[int, ...]
 
 
@@ -65,18 +69,21 @@ def main() -> int:
     # TensorFlow greets in every process.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     code = digest(TRAINED_BY)
-    results: dict[str, Any] = {"machine": report.machine(PACKAGES), "seeds": plan.seeds, "code": code}
+    trial = TRIAL if arguments.quick or arguments.ablation_epochs else None
+    folder = trial or report.HERE / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Parts that are not measured now keep their figures, and say of what day they are.
+    results = _measured_before(folder / "latents.json") if trial is None else {}
+    results |= {"machine": report.machine(PACKAGES), "seeds": plan.seeds}
     for name, part in PARTS.items():
         if name in (arguments.only or PARTS) and name not in arguments.skip:
             progress(f"measuring {name}")
             results[name] = part(plan)
+            results.setdefault("measured", {})[name] = {"date": results["machine"]["date"], "code": code}
     if digest(TRAINED_BY) != code:
         progress("WARNING: the code that trains has changed during this run, so that rows are not of one state")
     checks = tables.judge(results)
     results["checks"] = [check.as_dict() for check in checks]
-    trial = TRIAL if arguments.quick or arguments.only or arguments.skip or arguments.ablation_epochs else None
-    folder = trial or report.HERE / "results"
-    folder.mkdir(parents=True, exist_ok=True)
     print(f"wrote {report.write_figures(results, 'latents', folder)}")
     print(f"wrote {report.write_tables(tables.whole(results), 'latents', trial)}")
     if not trial:
@@ -85,6 +92,10 @@ def main() -> int:
     for check in checks:
         print(check)
     return 0 if all(check.passed for check in checks) else 1
+
+
+def _measured_before(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _arguments() -> argparse.Namespace:
@@ -100,13 +111,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if not arguments.quick:
         ablation = Protocol("held out", ABLATION_ITEMS)
         epochs = arguments.ablation_epochs
-        return Plan(
-            Protocol("test"), ablation, Protocol("held out"), Protocol("photographs"), None, epochs, 1000, SEEDS
-        )
+        photographs = (Protocol("photos"), Protocol("objects"))
+        return Plan(Protocol("test"), ablation, Protocol("held out"), photographs, None, epochs, 1000, 200, SEEDS)
     few = (2_000, 300)
     held_out = Protocol("held out", *few)
-    return Plan(Protocol("test", *few), held_out, held_out, Protocol("photographs"), 1,
-                arguments.ablation_epochs or 1, 30, SEEDS[:2])  # fmt: skip
+    return Plan(Protocol("test", *few), held_out, held_out, (Protocol("photos"), Protocol("objects")), 1,
+                arguments.ablation_epochs or 1, 30, 10, SEEDS[:2])  # fmt: skip
 
 
 def _retrieval(plan: Plan) -> list[dict[str, Any]]:
@@ -188,12 +198,28 @@ def _reverse_search(plan: Plan) -> dict[str, Any]:
     return {"copies": plan.copies, "found_first": rows, "ms": ms, "precision@10": precision}
 
 
-def _photographs(plan: Plan) -> list[dict[str, Any]]:
-    """Compare the recipe with the baselines, and leave out the only ingredient that grey images do not have."""
-    rows = in_fresh_process(measure.baselines, plan.photographs)
-    rows.append(_row("default", plan.photographs, _of_default(plan.photographs, plan)))
-    rows.append(_row("default, colours 0, not 1", plan.photographs, _of_default(plan.photographs, plan, colours=0.0)))
+def _photographs(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """Compare the recipes for photographs, with a backbone and without, with the baselines."""
+    return {protocol.split: _of_photographs(protocol, plan) for protocol in plan.photographs}
+
+
+def _of_photographs(protocol: Protocol, plan: Plan) -> list[dict[str, Any]]:
+    rows = in_fresh_process(measure.baselines, protocol)
+    rows.append(in_fresh_process(measure.pooled_features, protocol))
+    rows.append(_row("default", protocol, _of_default(protocol, plan)))
+    rows.append(_row("default, backbone", protocol, _of_default(protocol, plan, backbone=str(backbone_file()))))
     return rows
+
+
+def _copies(plan: Plan) -> list[dict[str, Any]]:
+    """Search for altered photographs, with a backbone and without; then with half of the originals hidden."""
+    exports = {
+        f"default{', backbone' if backbone else ''}": trained(
+            Training(plan.photographs[0], {"seed": plan.seeds[0], **backbone}, plan.epochs)
+        ).export
+        for backbone in ({}, {"backbone": str(backbone_file())})
+    }
+    return in_fresh_process(measured_copies, exports, plan.photograph_copies)
 
 
 def _labels(plan: Plan) -> dict[str, Any]:
@@ -213,7 +239,7 @@ def _of_tutorial(plan: Plan) -> Training:
     return Training(plan.test, {"architecture": "tutorial", "seed": plan.seeds[0]}, plan.epochs)
 
 
-def _of_default(protocol: Protocol, plan: Plan, **changed: float) -> list[Training]:
+def _of_default(protocol: Protocol, plan: Plan, **changed: Any) -> list[Training]:
     return [Training(protocol, {"seed": seed, **changed}, plan.epochs) for seed in plan.seeds]
 
 
@@ -238,6 +264,7 @@ PARTS: dict[str, Callable[[Plan], Any]] = {
     "retrieval": _retrieval,
     "reverse": _reverse_search,
     "photographs": _photographs,
+    "copies": _copies,
     "labels": _labels,
     "ablation": _ablation,
     "close": _close_calls,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.pictures import Pixels, Protocol, pictures
+from bench.pictures import Pixels, Protocol, backbone_file, pictures
 from bench.trainings import MEASURED_BY, TRAININGS, Trained, digest
 
 Vectors = npt.NDArray[Any]
@@ -29,7 +29,7 @@ TIMED_QUERIES = 200
 
 def shape_of(protocol: Protocol) -> tuple[int, int, int]:
     """Return the shape that baselines see the images in."""
-    return PHOTO_SHAPE if protocol.split == "photographs" else FASHION_SHAPE
+    return PHOTO_SHAPE if protocol.split in ("photos", "objects") else FASHION_SHAPE
 
 
 def baselines(protocol: Protocol) -> list[dict[str, Any]]:
@@ -56,6 +56,28 @@ def _measured_baselines(protocol: Protocol) -> list[dict[str, Any]]:
         items = vectors(pixels)
         rows.append({"name": name, "floats": items.shape[1]} | _judge(items, vectors(asked), labels, wanted))
     return rows
+
+
+def pooled_features(protocol: Protocol) -> dict[str, Any]:
+    """Measure retrieval by what a backbone says of the whole image: the ten lines that a training has to beat."""
+    row: dict[str, Any] = _kept(f"pooled features {protocol}", lambda: _measured_features(protocol))
+    return row
+
+
+def _measured_features(protocol: Protocol) -> dict[str, Any]:
+    import keras
+
+    from ae_search.principal import fit_components
+
+    backbone = keras.models.load_model(backbone_file(), compile=False)
+    shape = backbone.input_shape[1:]
+    (items, labels), (queries, wanted) = (
+        (backbone.predict(pixels.astype(np.float32) / 255, verbose=0), names)
+        for pixels, names in (pictures(source, shape) for source in protocol.sources())
+    )
+    whole = fit_components(lambda: iter([items]), LATENT_DIM, seed=SEED, power=0.0)
+    figures = _judge(whole.of(items), whole.of(queries), labels, wanted)
+    return {"name": "backbone, pooled, PCA", "floats": LATENT_DIM} | figures
 
 
 def retrieval(protocol: Protocol, trained: Trained) -> dict[str, float]:

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from ae_search.data import ArraySource, Source, open_source
 
 Pixels = npt.NDArray[np.uint8]
-Split = Literal["test", "held out", "photographs"]
+Split = Literal["test", "held out", "photos", "objects"]
 
 # Training images that stand for test queries where something is still chosen.
 HELD_OUT = 10_000
 # Files of the photographs begin with the name of their split.
 SEARCHED = ("train_*", "val_*")
 QUERIED = ("test_*",)
+BACKBONE = "backbones/efficientnet_lite0.keras"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Protocol:
 
     Attributes:
         split: "test": the training images of Fashion-MNIST and its test images; "held out": 50,000 of the training
-            images and the other 10,000; "photographs": those of train and val, and those of test.
+            images and the other 10,000; "photos" and "objects", folders of photographs: those of train and val, and
+            those of test.
         items: How many of the images are searched at most; None for all.
         queries: The same of those that they are searched for.
     """
@@ -59,12 +61,21 @@ def with_labels(source: Source, share: float, *, seed: int) -> Source:
     return replace(source, labels=labels)
 
 
-def photographs_folder() -> Path:
-    """Return the folder of the photographs."""
-    folder = Path(os.environ.get("AE_SEARCH_DATA", "")) / "photos"
-    if not folder.is_dir():
-        raise SystemExit("AE_SEARCH_DATA must name a folder with photos/: a tree of JPEG files")
-    return folder
+def photographs_folder(name: str = "photos") -> Path:
+    """Return a folder of photographs below AE_SEARCH_DATA."""
+    return _below_data(name, "a tree of JPEG files, one folder for each kind")
+
+
+def backbone_file() -> Path:
+    """Return the file of the pretrained backbone below AE_SEARCH_DATA."""
+    return _below_data(BACKBONE, "a Keras model from images to features")
+
+
+def _below_data(name: str, what: str) -> Path:
+    path = Path(os.environ.get("AE_SEARCH_DATA", "")) / name
+    if not path.exists():
+        raise SystemExit(f"AE_SEARCH_DATA must name a folder with {name}: {what}")
+    return path
 
 
 def photographs_of(image_shape: tuple[int, int, int]) -> Pixels:
@@ -73,8 +84,8 @@ def photographs_of(image_shape: tuple[int, int, int]) -> Pixels:
 
 
 def _of(split: Split) -> tuple[Source, Source]:
-    if split == "photographs":
-        folder = photographs_folder()
+    if split in ("photos", "objects"):
+        folder = photographs_folder(split)
         return open_source(str(folder), only=SEARCHED), open_source(str(folder), only=QUERIED)
     train = open_source("fashion_mnist/train")
     assert isinstance(train, ArraySource)
