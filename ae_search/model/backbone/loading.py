@@ -117,6 +117,9 @@ def _checked(model: Any, path: Path) -> Any:
             "The backbone must return vectors [n, f], or maps [n, rows, columns, f], whose mean is taken. "
             f"Received: output_shape={out} of {outputs[0].dtype}."
         )
+    weights = (keras.ops.convert_to_numpy(variable) for variable in model.weights)
+    if not all(np.isfinite(values).all() for values in weights if np.issubdtype(values.dtype, np.floating)):
+        raise ConfigurationError(f"{path} holds weights that are not finite; have it saved again, or take another.")
     return keras.Model(inputs[0], outputs[0], name="network")
 
 
