@@ -5,7 +5,7 @@ import binascii
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -51,15 +51,24 @@ class Calibration:
         background: Latents of some items, of length 1, float32 `[b, d]`.
         probable: Score from which an item is probably the original of a query.
         certain: Score from which it is the original, as good as certainly.
+        views: What searching with altered views adds to the scores of items that are not the original, in [0, 2].
     """
 
     background: Latents
     probable: float
     certain: float
+    views: float = 0.0
 
-    def levels(self, latents: Latents) -> Floats:
-        """Return the level of each query `[n, d]`, float64 `[n]`."""
+    def levels(self, latents: Latents, factors: Floats | None = None) -> Floats:
+        """Return the level of each query, float64 `[n]`.
+
+        Args:
+            latents: float32 `[n, d]`.
+            factors: What the similarities of each query are multiplied by, `[n]`; None for 1.
+        """
         similarities = _unit(latents) @ self.background.T
+        if factors is not None:
+            similarities = np.minimum(similarities * factors[:, None], 1.0)
         nearest = np.sort(similarities, axis=1)[:, ::-1][:, 1 : _NEAREST + 1]
         if not nearest.shape[1]:
             return np.zeros(len(latents))
@@ -71,9 +80,12 @@ class Calibration:
         levels = self.levels(latents)
         return levels + self.certain * (1.0 - levels)
 
-    def verdict(self, score: float) -> Verdict:
-        """Say what a score means."""
-        return "this is it" if score >= self.certain else "probably" if score >= self.probable else "not here"
+    def verdict(self, score: float, *, views: bool = False) -> Verdict:
+        """Say what a score means, that of a search with altered views if `views`."""
+        added = self.views if views else 0.0
+        if score >= _raised(self.certain, added):
+            return "this is it"
+        return "probably" if score >= _raised(self.probable, added) else "not here"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an index stores it."""
@@ -84,6 +96,7 @@ class Calibration:
             "background": rows,
             "probable": self.probable,
             "certain": self.certain,
+            "views": self.views,
         }
 
     @classmethod
@@ -105,12 +118,18 @@ class Calibration:
         background = np.frombuffer(data, "<f2").reshape(items, latent_dim).astype(np.float32)
         if not np.isfinite(background).all():
             raise ValueError("'background' must be finite")
-        return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"))
+        views = max(0.0, _score_of(raw, "views")) if "views" in raw else 0.0
+        return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"), views)
 
 
 def score(similarity: float, level: float) -> float:
     """Return how far a cosine similarity is on the way from a level to 1; at most 1, and at least -1."""
     return max(-1.0, min(1.0, (similarity - level) / (1.0 - level)))
+
+
+def _raised(least: float, added: float) -> float:
+    """Return a threshold raised by what views add, but not so far that nothing reaches it."""
+    return least + min(added, (1.0 - least) / 2)
 
 
 def measure(index: Index, *, seed: int = 0) -> Calibration | None:
@@ -144,11 +163,12 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
 
 
-def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
+def calibrate(index: Index, *, views: float | None = None, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
 
     Args:
         index: The index.
+        views: What altered views add to scores; None keeps what was stored, since telling it takes images.
         wait_s: How long to wait for another writer, in s.
 
     Returns:
@@ -159,6 +179,10 @@ def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
     """
     measured = measure(index)
     if measured is not None:
+        if views is None:
+            before = stored(index)
+            views = before.views if before else 0.0
+        measured = replace(measured, views=views)
         index.calibrate(NAME, measured.to_json(), wait_s=wait_s)
     return measured
 

@@ -54,7 +54,7 @@ ROOMS = {
     "open_index": Room(3, TF | KERAS | GRPC),
     "training": Room(4, GRPC | ANNOY),
     "export": Room(4, GRPC | ANNOY),
-    "search": Room(4, TF | KERAS),
+    "search": Room(3, TF | KERAS),
     "indexing": Room(4, GRPC | ANNOY),
     "evaluation": Room(4, GRPC),
     "plots": Room(4, GRPC),

@@ -132,3 +132,22 @@ def test_what_strangers_wrote_is_checked_and_left_alone(build, changed, caplog):
         assert "index tune" in caplog.text
         index.calibrate(NAME, GOOD)
         assert stored(index).certain == 0.9
+
+
+def test_views_raise_what_is_asked_of_a_score_but_never_out_of_reach():
+    calibration = Calibration(units(40), 0.5, 0.9, views=0.2)
+    asked = (0.69, 0.7, 0.949, 0.95)  # 0.9 would be raised to 1.1: it goes half of the way to 1
+    verdicts = ["not here", "probably", "probably", "this is it"]
+    assert [calibration.verdict(one, views=True) for one in asked] == verdicts
+    assert calibration.verdict(0.9) == "this is it"
+    assert Calibration.from_json(calibration.to_json(), DIM).views == 0.2
+
+
+def test_what_views_add_outlives_a_calibration_without_images(build):
+    with build(units(50)) as index:
+        calibrate(index, views=0.125)
+        assert calibrate(index).views == stored(index).views == 0.125
+        raw = index.calibration()[NAME]
+        del raw["views"]  # as it was stored before views were measured
+        index.calibrate(NAME, raw)
+        assert stored(index).views == 0.0

@@ -11,9 +11,11 @@ from PIL import Image
 from ae_search import AsyncImageSearch, ImageSearch
 from ae_search.calibration import calibrate, stored
 from ae_search.contract import ModelCard
+from ae_search.data import ArraySource
 from ae_search.errors import ConfigurationError
 from ae_search.image_file import image_pixels
 from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.indexing import index_source
 
 SHAPE = (32, 32, 3)
 COUNT = 80
@@ -157,3 +159,27 @@ def test_duplicates_are_found_by_the_calibration(encoder, index):
     assert len(groups) < 10
     strict = index.duplicates(0.9999)
     assert strict == []
+
+
+def test_views_add_to_the_scores_of_others_what_the_build_finds(tmp_path, encoder):
+    pixels = photographs()
+    source = ArraySource("photographs", pixels, [None] * COUNT)
+    index_source(source, encoder, tmp_path / "index")
+    with LatentIndex.open(tmp_path / "index") as index:
+        added = stored(index).views
+        search = ImageSearch(encoder, index)
+        chosen = np.random.default_rng(0).permutation(COUNT)[:8]
+        best = {
+            views: [
+                max(one.score for one in row if one.neighbour.key != source.key(at))
+                for at, row in zip(
+                    chosen, search.originals_batch(list(pixels[chosen]), COUNT, views=views), strict=True
+                )
+            ]
+            for views in (False, True)
+        }
+        assert added == pytest.approx(np.mean(np.subtract(best[True], best[False])), abs=1e-6)
+        assert added > 0.02
+        others = search.originals_batch(list(photographs(first=500)), 1)
+        assert np.mean([row[0].verdict != "not here" for row in others]) < 0.3
+        assert np.mean([row[0].verdict == "this is it" for row in others]) < 0.1

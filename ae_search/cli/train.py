@@ -163,6 +163,14 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    copies_part: Annotated[
+        bool | None,
+        typer.Option(
+            "--copies-part/--one-part",
+            help="Give some floats of the latents to gradients alone, by which --views finds altered copies.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Schedule of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
     ] = None,
@@ -214,6 +222,7 @@ def train(
         moved=moved,
         spoiled=spoiled,
         from_components=from_components,
+        copies_part=copies_part,
         scaled=scaled,
     )
     run_training(source, run, options, only=only or (), flags=flags, report_precision=report_precision, strict=strict)

@@ -65,8 +65,8 @@ class ModelCard:
         latent_dim: Floats in one latent.
         metric: Distance to compare latents with, by its Annoy name.
         data: Summary of the training data.
-        training: Figures of the training, `input_range` and `input_dtype` of what the encoder itself is fed, and `fit`
-            and `preprocessing` of how files become that.
+        training: Figures of the training, `input_range` and `input_dtype` of what the encoder itself is fed, `fit`
+            and `preprocessing` of how files become that, and `copies_from` where the latents have two parts.
         keras: Version of Keras that exported it.
         tensorflow: Version of TensorFlow that exported it.
         format: Version of this card's layout.
@@ -98,6 +98,12 @@ class ModelCard:
         """Version of the rules by which the model's graph makes its input of a file."""
         told = re.match(r"ae-search/(\d{1,4})\b", str(self.training.get("preprocessing", "")))
         return int(told[1]) if told else FIRST_TOLD_PREPROCESSING - 1
+
+    @property
+    def copies_from(self) -> int | None:
+        """From which float on latents tell altered copies; None where they have no such part."""
+        told = self.training.get("copies_from")
+        return told if type(told) is int and 0 < told < self.latent_dim else None
 
     def with_version(self, version: int) -> Self:
         """Return the card under another version number, the one a server answered with."""

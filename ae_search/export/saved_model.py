@@ -46,6 +46,7 @@ from ae_search.model import histograms  # noqa: F401  Keras finds its layers in 
 from ae_search.model.failures import said_as
 from ae_search.model.input_range import DEFAULT_RANGE, InputRange
 from ae_search.model.keras_file import load_keras_file
+from ae_search.model.parts import copies_from
 from ae_search.version_folders import next_version, version_folders
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ def export_encoder(
                 **(training or {}),
                 **{"input_range": adapted.input_range, "input_dtype": adapted.dtype},
                 **{"fit": fit, "preprocessing": PREPROCESSING},
+                **({} if (first := copies_from(encoder)) is None else {"copies_from": first}),
             },
             keras=keras.__version__,
             tensorflow=tf.__version__,

@@ -17,6 +17,7 @@ from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.metadata_file import MetadataFile
 from ae_search.indexing.regions import Regions, mark, regions_of
+from ae_search.indexing.views_calibration import added_by_views
 from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index, open_index
 
@@ -111,7 +112,7 @@ def index_source(
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
     with open_index(place) as index:
-        calibrate_if_free(index, wait_s=options.wait_s)
+        calibrate_if_free(index, source, encoder, wait_s=options.wait_s)
     seconds_by_stage = {"latents": seconds, **builder.seconds}
     return IndexReport(builder.info, images.damaged, seconds_by_stage, images.refused, images.truncated)
 
@@ -188,10 +189,11 @@ def encoder_of(source: Source, encoder: Encoder, index: Index, *, strict: bool =
     return SourceEncoder(source, matched, card.image_shape, strict=strict, regions=regions_of(index, card))
 
 
-def calibrate_if_free(index: Index, *, wait_s: float) -> None:
+def calibrate_if_free(index: Index, source: Source, encoder: Encoder, *, wait_s: float) -> None:
     """Calibrate an index that was written a moment ago, unless somebody else writes it by now."""
     try:
-        calibrate(index, wait_s=wait_s)
+        if calibrate(index, wait_s=wait_s) is not None:
+            calibrate(index, views=added_by_views(source, encoder, index), wait_s=wait_s)
     except IndexBusyError as error:
         log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)
 

@@ -75,7 +75,7 @@ def rebuild(
             raise ConfigurationError(f"None of the {count} items of {index.place} has an image; it stays as it is.")
         seconds = time.monotonic() - began
     with open_index(index.place) as fresh:  # the caller's expects the old model
-        calibrate_if_free(fresh, wait_s=wait_s)
+        calibrate_if_free(fresh, sources[0], pinned, wait_s=wait_s)
     return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds}, truncated=truncated)
 
 

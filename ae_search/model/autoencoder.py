@@ -12,7 +12,11 @@ DEFAULT_LATENT_DIM = 128
 
 
 def build_encoder(
-    image_shape: tuple[int, int, int], *, architecture: Architecture = "gradients", latent_dim: int | None = None
+    image_shape: tuple[int, int, int],
+    *,
+    architecture: Architecture = "gradients",
+    latent_dim: int | None = None,
+    parts: bool = False,
 ) -> Any:
     """Build the encoder submodel.
 
@@ -22,6 +26,7 @@ def build_encoder(
             convolutions, dense latent) or "tutorial" (the Fashion-MNIST tutorial's).
         latent_dim: Floats in a latent, 128 where nothing is said. `tutorial` fixes its own: an eighth of each side,
             times 8.
+        parts: Whether the latents have a part that tells copies, see `parts`; for "gradients", and 16 floats or more.
 
     Returns:
         A functional `keras.Model` "encoder": `[n, h, w, c]` in [0, 1] to latents `[n, latent_dim]`.
@@ -32,7 +37,9 @@ def build_encoder(
     dim = latent_dim_of(image_shape, architecture, latent_dim)
     if architecture == "tutorial":
         return tutorial.encoder(image_shape)
-    return (conv if architecture == "conv" else gradients).encoder(image_shape, dim)
+    if architecture == "conv":
+        return conv.encoder(image_shape, dim)
+    return gradients.encoder(image_shape, dim, parts=parts)
 
 
 def build_decoder(

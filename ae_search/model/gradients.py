@@ -8,6 +8,7 @@ from keras import layers
 from ae_search.model.conv import MOMENTUM
 from ae_search.model.histograms import CellMeans, OrientedGradients
 from ae_search.model.hsv_histogram import HsvHistogram
+from ae_search.model.parts import in_parts
 
 HIDDEN_UNITS = 1024
 # The layer whose outputs are all that is measured of an image: the layers below, one after the other.
@@ -17,20 +18,23 @@ CELLS = "cells"
 COLOURS = "colours"
 
 
-def encoder(image_shape: tuple[int, int, int], latent_dim: int) -> Any:
+def encoder(image_shape: tuple[int, int, int], latent_dim: int, *, parts: bool = False) -> Any:
     """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`.
 
     The histograms are a strong representation before anything is learnt; the coarse pixels say what is bright, which
-    gradients leave open. Latents are a sum of something linear in all of them and of what a hidden layer finds.
+    gradients leave open. Latents are a sum of something linear in all of them and of what a hidden layer finds; in two
+    parts, that is the first one, and the second is linear in the gradients, see `parts`.
     """
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
     measures = _measures(colour=image_shape[2] == 3)
-    x = layers.Concatenate(dtype="float32", name=MEASURED)([measure(image) for measure in measures])
+    measured = [measure(image) for measure in measures]
+    x = layers.Concatenate(dtype="float32", name=MEASURED)(measured)
     hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
     hidden = layers.BatchNormalization(momentum=MOMENTUM, name="norm")(hidden)
     hidden = layers.ReLU(name="relu")(hidden)
-    latents = layers.Dense(latent_dim, name="latents")(layers.Concatenate(name="both")([hidden, x]))
+    both = layers.Concatenate(name="both")([hidden, x])
+    latents = in_parts(both, measured[0], latent_dim) if parts else layers.Dense(latent_dim, name="latents")(both)
     return keras.Model(image, latents, name="encoder")
 
 

@@ -26,9 +26,9 @@ class Candidate(NamedTuple):
     neighbour: Neighbour
 
 
-def candidates(found: Sequence[Scored], calibration: Calibration) -> list[Candidate]:
-    """Return what was found for one query, judged."""
-    return [Candidate(calibration.verdict(score), score, neighbour) for score, neighbour in found]
+def candidates(found: Sequence[Scored], calibration: Calibration, *, views: bool = False) -> list[Candidate]:
+    """Return what was found for one query, judged; with altered views if `views`."""
+    return [Candidate(calibration.verdict(score, views=views), score, neighbour) for score, neighbour in found]
 
 
 def calibration_of(index: Index) -> Calibration:

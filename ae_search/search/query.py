@@ -19,6 +19,7 @@ from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput, as_file
 from ae_search.search.candidates import Candidate, Scored, calibration_of, candidates
+from ae_search.search.readings import Reading, readings
 from ae_search.views import MOST_VIEWS, Pixels, query_views
 
 Images = list[ImageInput] | list[Path]
@@ -30,6 +31,9 @@ Found = tuple[Calibration | None, list[list[Scored]]]
 # Returns a match, or an awaitable of one.
 Agree = Callable[["Match | None"], Any]
 
+# Queries that were weighed anew are compared with all of so many items; among more, they take more effort than others.
+_COMPARED_WITH_ALL = 100_000
+_MORE_EFFORT = 8
 # From here on, an item is the query itself but for rounding.
 _SAME = 1.0 - 1e-6
 # How often the index may move on to another model within one search.
@@ -75,6 +79,16 @@ class QueryOptions:
             fingerprint=match.model.fingerprint,
         )
 
+    def search_reading(self, index: Index, reading: Reading, match: Match) -> list[list[Neighbour]]:
+        """Return what the index finds for queries whose parts may have been weighed anew."""
+        query = self
+        if reading.factors is not None and not self.exact:
+            # An engine's base is grown, and its effort chosen, for queries like the items; these are not.
+            few = len(index) <= _COMPARED_WITH_ALL
+            effort = None if few else _MORE_EFFORT * (self.effort or index.info().effort)
+            query = replace(self, exact=few, effort=effort)
+        return reading.weighed(query.search(index, reading.latents, match))
+
 
 def matched(encoder: Any, index: Index) -> Plan[Match]:
     """Shake hands; end with the match."""
@@ -106,7 +120,7 @@ def judged(agree: Agree, index: Index, images: Images, query: QueryOptions) -> P
     calibration, found = yield from _while_models_move(
         agree, partial(_searched, index=index, images=images, query=query, calibrated=True)
     )
-    return [candidates(row, calibration) for row in found if calibration is not None]
+    return [candidates(row, calibration, views=query.views) for row in found if calibration is not None]
 
 
 def _while_models_move(agree: Agree, search: Callable[[Match], Plan[Found]]) -> Plan[Found]:
@@ -156,16 +170,28 @@ def _by_views(
         encoded: Latents = yield Question(partial(match.encoder.encode, np.concatenate(others)))
         counts = [1 + len(views) for views in others]
         latents = _side_by_side(own[start : start + together], encoded, counts)
-        rows: list[list[Neighbour]] = yield Blocking(partial(query.search, index, latents, match))
-        levels = _levels(latents, match.calibration)
+        read = readings(latents, match.card)
+        answers: list[tuple[list[list[Neighbour]], Sequence[float]]] = []
+        for reading in read:
+            rows = yield Blocking(partial(query.search_reading, index, reading, match))
+            answers.append((rows, _levels(reading.latents, match.calibration, reading.factors)))
+        end = 0
         for count in counts:
-            found.append(_best(rows[:count], levels[:count], query.k))
-            rows, levels = rows[count:], levels[count:]
+            part, end = slice(end, end + count), end + count
+            found.append(
+                _best(
+                    [row for rows, _ in answers for row in rows[part]],
+                    [level for _, levels in answers for level in levels[part]],
+                    query.k,
+                )
+            )
     return found
 
 
-def _levels(latents: Latents, calibration: Calibration | None) -> Sequence[float]:
-    return [0.0] * len(latents) if calibration is None else calibration.levels(latents).tolist()
+def _levels(
+    latents: Latents, calibration: Calibration | None, factors: npt.NDArray[np.float64] | None = None
+) -> Sequence[float]:
+    return [0.0] * len(latents) if calibration is None else calibration.levels(latents, factors).tolist()
 
 
 def _of_one_kind(images: Images, image_shape: tuple[int, int, int]) -> Plan[OneKind]:

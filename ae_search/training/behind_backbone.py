@@ -21,7 +21,9 @@ from ae_search.model.backbone.encoder import (
     reconstructed_shape,
 )
 from ae_search.model.backbone.looks import COLOUR_FLOATS
-from ae_search.model.heads import COLOURS, FEATURES
+from ae_search.model.heads import COLOURS, FEATURES, GRADIENTS
+from ae_search.model.histograms import GRADIENT_FLOATS
+from ae_search.model.parts import COPIES, KINDS, floats_of_kinds
 from ae_search.principal import Components
 from ae_search.training.batches import Batches
 from ae_search.training.config import TrainingConfig
@@ -29,7 +31,7 @@ from ae_search.training.neighbour_components import weighed_components
 from ae_search.training.observations import Progress, observe
 from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import partners_by
-from ae_search.training.starting import STARTED_BY, begin_as
+from ae_search.training.starting import STARTED_BY, begin_as, tell_copies
 
 log = logging.getLogger(__name__)
 
@@ -88,24 +90,33 @@ def behind_backbone(
     measured = Measured(observe(images, backbone, observed, progress=progress))
     kept, held_out = (np.intersect1d(part, measured.observations.positions) for part in parts)
     chosen = np.sort(np.random.default_rng(config.seed).permutation(kept)[:STARTED_BY])
-    components = weighed_components(measured.rows(chosen), backbone.floats, config.latent_dim)
+    rows, divided = measured.rows(chosen), config.recipe.copies_part
+    components = weighed_components(
+        rows[:, :-GRADIENT_FLOATS],
+        backbone.floats,
+        floats_of_kinds(config.latent_dim) if divided else config.latent_dim,
+    )
     partners = _partners(measured, components, [kept, held_out], config)
     if config.frozen:
-        encoder = build_measured_encoder(measured.combine.output_shape[1], config.latent_dim)
+        encoder = build_measured_encoder(measured.combine.output_shape[1], config.latent_dim, parts=divided)
         batches: Batches | ObservedBatches = ObservedBatches(measured, config.recipe, partners, classes)
     else:
         _thaw(backbone, config.backbone.finetune)
-        encoder = build_whole_encoder(measuring_model(backbone.model, config.image_shape), config.latent_dim)
+        encoder = build_whole_encoder(
+            measuring_model(backbone.model, config.image_shape), config.latent_dim, parts=divided
+        )
         batches = Batches(images, config.recipe, partners, classes, measured.given_back(config.recipe))
     if config.recipe.from_components:
-        begin_as(encoder.get_layer("latents"), components, alone=True)
+        begin_as(encoder.get_layer(KINDS if divided else "latents"), components, alone=True)
+    if divided:
+        tell_copies(encoder.get_layer(COPIES), rows[:, -GRADIENT_FLOATS:], seed=config.seed)
     return Behind(
         kept,
         held_out,
         batches,
         encoder,
         conv.decoder(reconstructed_shape(config.image_shape), config.latent_dim),
-        {COLOURS: COLOUR_FLOATS, FEATURES: backbone.floats},
+        {COLOURS: COLOUR_FLOATS, GRADIENTS: GRADIENT_FLOATS, FEATURES: backbone.floats},
         measured if config.frozen else images,
         lambda autoencoder: join(measuring_model(backbone.model, config.image_shape), autoencoder),
     )
@@ -119,7 +130,7 @@ def _partners(
         return None
 
     def rows(part: Positions) -> npt.NDArray[np.float32]:
-        return np.concatenate([components.of(block) for block in measured.blocks(part)])
+        return np.concatenate([components.of(block[:, :-GRADIENT_FLOATS]) for block in measured.blocks(part)])
 
     return partners_by(rows, len(measured.source), groups, seed=config.seed)
 

@@ -8,6 +8,7 @@ from ae_search.contract import FITS, Fit
 from ae_search.data.pipeline import CACHES, Cache
 from ae_search.errors import ConfigurationError
 from ae_search.model import ARCHITECTURES, Architecture
+from ae_search.model.parts import FEWEST_FLOATS
 from ae_search.training.backbone_config import BackboneConfig
 from ae_search.training.recipe import (
     PARTNERS,
@@ -122,6 +123,12 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
             "kept needs from_components, which is what is kept, and no backbone",
             recipe.kept,
             not recipe.kept or (recipe.from_components and not behind),
+        ),
+        (
+            f"--copies-part needs --from-components, at least {FEWEST_FLOATS} floats, and no --scaled",
+            {"from_components": recipe.from_components, "latent_dim": config.latent_dim, "scaled": recipe.scaled},
+            not recipe.copies_part
+            or (recipe.from_components and config.latent_dim >= FEWEST_FLOATS and not recipe.scaled),
         ),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
         ("features to reconstruct need a backbone", recipe.features, behind or not recipe.features),

@@ -11,6 +11,7 @@ from ae_search.model import ARCHITECTURES, Architecture, latent_dim_of
 from ae_search.model.autoencoder import DEFAULT_LATENT_DIM
 from ae_search.model.backbone import Backbone
 from ae_search.model.backbone.looks import size_for
+from ae_search.model.parts import FEWEST_FLOATS
 from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
@@ -139,14 +140,22 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
     """Return the recipe of the architecture for these images, with what was asked for instead."""
     recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
-        recipe = replace(recipe, from_components=False, kept=0.0, scaled=options.architecture == "conv")
+        scaled = options.architecture == "conv"
+        recipe = replace(recipe, from_components=False, kept=0.0, copies_part=False, scaled=scaled)
     elif options.from_components is False:
-        recipe = replace(recipe, kept=0.0, scaled=True)
+        recipe = replace(recipe, kept=0.0, copies_part=False, scaled=True)
+    elif options.copies_part:
+        recipe = replace(recipe, scaled=False)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)
 
 
 def _asked(recipe: Recipe, options: TrainingOptions) -> Recipe:
+    undivided = (
+        options.scaled or options.from_components is False or (options.latent_dim or FEWEST_FLOATS) < FEWEST_FLOATS
+    )
+    if undivided:
+        recipe = replace(recipe, copies_part=False)
     asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
     return replace(recipe, **{name: value for name, value in asked.items() if value is not None})

@@ -4,6 +4,7 @@ RUN/observed/
   progress.json     what the rows depend on, as one digest, and how many are finished
   features.npy      float32 [images, looks, f]
   colours.npy       float32 [images, floats]
+  gradients.npy     float32 [images, floats]
   pixels.npy        uint8 [images, h, w, 3], small
   there.npy         uint8 [images], 0 where a file had vanished by then
 
@@ -40,7 +41,7 @@ from ae_search.training.epoch_lines import duration
 log = logging.getLogger(__name__)
 
 FOLDER = "observed"
-FORMAT = 1
+FORMAT = 2
 MAX_PROGRESS_BYTES = 2**16
 # Shows how far something is: what it is, and of how many; what comes is called with how many more are done.
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -60,7 +61,7 @@ class Observations:
     Attributes:
         source: Where the images come from.
         positions: Positions of the images that were observed.
-        files: "features", "colours", "pixels" and "there", each `[rows, ...]`.
+        files: "features", "colours", "gradients", "pixels" and "there", each `[rows, ...]`.
         row: Row of each position of the source, -1 where it was not observed.
     """
 
@@ -115,7 +116,7 @@ def _observed(model: Any, images: Images, start: int) -> Iterator[Rows]:
             name: np.zeros((len(positions), *shape), dtype) for name, (shape, dtype) in _layout(model).items()
         }
         for at, batch in images.batches(positions, block).as_numpy_iterator():
-            features, colours, pixels = (part.numpy() for part in look(batch))
+            features, colours, gradients, pixels = (part.numpy() for part in look(batch))
             if not np.isfinite(features).all():
                 raise ConfigurationError(
                     "The backbone returns numbers that are not finite; check its weights, and what it is fed "
@@ -123,16 +124,18 @@ def _observed(model: Any, images: Images, start: int) -> Iterator[Rows]:
                 )
             there = np.searchsorted(positions, at)
             rows["features"][there], rows["colours"][there], rows["there"][there] = features, colours, 1
+            rows["gradients"][there] = gradients
             rows["pixels"][there] = np.rint(255.0 * np.clip(pixels, 0.0, 1.0))
         yield rows
 
 
 def _layout(model: Any) -> dict[str, tuple[tuple[int, ...], type]]:
     """Return shape and dtype of a row of each file."""
-    features, colours, pixels = (tuple(shape[1:]) for shape in model.output_shape)
+    features, colours, gradients, pixels = (tuple(shape[1:]) for shape in model.output_shape)
     return {
         "features": (features, np.float32),
         "colours": (colours, np.float32),
+        "gradients": (gradients, np.float32),
         "pixels": (pixels, np.uint8),
         "there": ((), np.uint8),
     }

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ae_search.data import Source
 from ae_search.data.pipeline import Positions
 from ae_search.model.backbone.encoder import combining_model
-from ae_search.model.heads import CLASSES, COLOURS, FEATURES, IMAGE, PARTNER, PARTNERS, PIXELS
+from ae_search.model.heads import CLASSES, COLOURS, FEATURES, GRADIENTS, IMAGE, PARTNER, PARTNERS, PIXELS
 from ae_search.training.batches import PREFETCHED
 from ae_search.training.observations import Observations
 from ae_search.training.recipe import Recipe
@@ -21,8 +21,9 @@ from ae_search.training.recipe import Recipe
 Dataset = Any
 Rows = npt.NDArray[np.float32]
 ROWS_AT_ONCE = 1024
-# What is read of each image, see `Observations`.
-READ = (FEATURES, COLOURS, PIXELS)
+# What the latents are made of, and what is read of each image, see `Observations`.
+COMBINED = (FEATURES, COLOURS, GRADIENTS)
+READ = (*COMBINED, PIXELS)
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ class Measured:
 
     @cached_property
     def combine(self) -> Any:
-        """The way from features `[n, looks, f]` and colours to what was measured `[n, m]`, as in the encoder."""
-        features, colours = (self.observations.files[name].shape[1:] for name in (FEATURES, COLOURS))
-        return combining_model(features[-1], colours[-1])
+        """The way from features `[n, looks, f]` and histograms to what was measured `[n, m]`, as in the encoder."""
+        features, *histograms = (self.observations.files[name].shape[-1] for name in COMBINED)
+        return combining_model(features, histograms)
 
     def blocks(self, positions: Positions) -> Iterator[Rows]:
         """Yield what was measured of the images at some positions, in their order, `[some, m]` at a time."""
         for first in range(0, len(positions), ROWS_AT_ONCE):
             part = positions[first : first + ROWS_AT_ONCE]
-            yield self.combine.predict_on_batch([self.observations.at(part, name) for name in (FEATURES, COLOURS)])
+            yield self.combine.predict_on_batch([self.observations.at(part, name) for name in COMBINED])
 
     def rows(self, positions: Positions) -> Rows:
         """Return what was measured of the images at some positions: `[n, m]`."""
@@ -61,7 +62,7 @@ class Measured:
         return np.concatenate([encoder.predict_on_batch(block) for block in self.blocks(positions)])
 
     def read(self, at: Any) -> list[Any]:
-        """Return, within a graph, features, colours and pixels of a batch of positions."""
+        """Return, within a graph, features, histograms and pixels of a batch of positions."""
         files = [self.observations.files[name] for name in READ]
         read = tf.numpy_function(self._read, [at], [one.dtype for one in files], stateful=False)
         return [tf.ensure_shape(part, (None, *one.shape[1:])) for part, one in zip(read, files, strict=True)]
@@ -82,16 +83,18 @@ def targets_of(read: list[Any], recipe: Recipe) -> dict[str, Any]:
     """Return what the decoders are to give back: small pixels, and what else the recipe names.
 
     Args:
-        read: Features, colours and pixels.
+        read: Features, colours, gradients and pixels.
         recipe: The recipe.
     """
-    features, colours, pixels = read
+    features, colours, gradients, pixels = read
     targets = {PIXELS: tf.cast(pixels, tf.float32) / 255.0}
     if recipe.features:
         # Their root mean square is 1, like that of histograms.
         targets[FEATURES] = tf.math.l2_normalize(features[:, 0], axis=1) * math.sqrt(features.shape[2])
     if recipe.colours:
         targets[COLOURS] = colours
+    if recipe.gradients:
+        targets[GRADIENTS] = gradients
     return targets
 
 
@@ -127,7 +130,7 @@ class ObservedBatches:
 
     def _example(self, at: Any, *, drawn: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         read = self.measured.read(at)
-        inputs, targets = {IMAGE: self.measured.combine(read[:2])}, targets_of(read, self.recipe)
+        inputs, targets = {IMAGE: self.measured.combine(read[:-1])}, targets_of(read, self.recipe)
         if self.recipe.contrast:
             inputs[PARTNER], targets[PARTNERS] = self._partner(at, read, drawn=drawn), tf.range(tf.shape(at)[0])
         if self.recipe.labels:
@@ -136,12 +139,12 @@ class ObservedBatches:
 
     def _partner(self, at: Any, read: list[Any], *, drawn: bool) -> Any:
         """Return what was measured of the partner of each image, or of one look at it alone."""
-        features, colours, _ = read
+        features, *histograms, _ = read
         choices = features.shape[1] if self.partners is None else self.partners.shape[1]
         which = tf.random.uniform(tf.shape(at), 0, choices, tf.int32) if drawn else tf.zeros_like(at, tf.int32)
         if self.partners is None:
             look = tf.gather(features, which, batch_dims=1)
-            return self.measured.combine([tf.repeat(look[:, None], choices, axis=1), colours])
+            return self.measured.combine([tf.repeat(look[:, None], choices, axis=1), *histograms])
         table = tf.constant(self.partners)
         partner = tf.gather(tf.gather(table, at), which, batch_dims=1)
-        return self.measured.combine(self.measured.read(tf.cast(partner, tf.int64))[:2])
+        return self.measured.combine(self.measured.read(tf.cast(partner, tf.int64))[:-1])

@@ -42,6 +42,7 @@ class TrainingOptions:
         moved: How far partners are moved, in [0, 1].
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
         from_components: Whether latents begin as principal components.
+        copies_part: Whether some floats of the latents tell copies, and are not trained.
         schedule: "cosine" or "constant".
         scaled: Whether latents are centred and scaled after the training.
     """
@@ -73,5 +74,6 @@ class TrainingOptions:
     moved: float | None = None
     spoiled: float | None = None
     from_components: bool | None = None
+    copies_part: bool | None = None
     schedule: Schedule | None = None
     scaled: bool | None = None

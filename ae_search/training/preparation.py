@@ -156,7 +156,7 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     """Build the autoencoder and the trainer, which holds it and what only the training needs."""
     shape, dim, architecture = config.image_shape, config.latent_dim, config.architecture
     assert architecture != "backbone"
-    encoder = build_encoder(shape, architecture=architecture, latent_dim=dim)
+    encoder = build_encoder(shape, architecture=architecture, latent_dim=dim, parts=config.recipe.copies_part)
     decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
     floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}
     trainer = _trainer(encoder, decoder, floats, config)

@@ -35,6 +35,8 @@ class Recipe:
             are to give back what was there before.
         from_components: Whether the linear part of the latents begins, before the training, as the principal components
             of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
+        copies_part: Whether some floats of the latents are components of gradients, which no training changes and by
+            which altered copies are found, see `model.parts`; needs `from_components`, and goes without `scaled`.
         schedule: Schedule of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
@@ -51,6 +53,7 @@ class Recipe:
     moved: float = 0.0
     spoiled: float = 0.0
     from_components: bool = False
+    copies_part: bool = False
     schedule: Schedule = "constant"
     scaled: bool = False
 
@@ -71,6 +74,7 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
         moved=0.2 if images >= MANY else 0.3,
         spoiled=0.3,
         from_components=True,
+        copies_part=colour,
         schedule="cosine",
         scaled=not colour,
     )
@@ -85,6 +89,7 @@ def backbone_recipe(*, frozen: bool) -> Recipe:
         moved=0.0 if frozen else 0.3,
         spoiled=0.0 if frozen else 0.3,
         from_components=True,
+        copies_part=True,
         schedule="cosine",
         scaled=False,
     )

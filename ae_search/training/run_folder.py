@@ -206,6 +206,7 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         moved=number_of(raw, "moved"),
         spoiled=number_of(raw, "spoiled"),
         from_components=value_of(raw, "from_components", bool),
+        copies_part=value_of(raw, "copies_part", bool),
         schedule=one_of(raw, "schedule", SCHEDULES),
         scaled=value_of(raw, "scaled", bool),
     )

@@ -8,6 +8,7 @@ import numpy as np
 from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
 from ae_search.model.gradients import CELLS, COLOURS, MEASURED, SHAPES, groups
+from ae_search.model.parts import COPIES, KINDS, copies_from
 from ae_search.principal import Components, fit_components, principal_axes
 from ae_search.training.neighbour_components import neighbour_components
 
@@ -38,11 +39,13 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
         return
     chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
     measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
-    last = encoder.get_layer("latents")
-    parts = groups(encoder)
+    parts, in_two = groups(encoder), copies_from(encoder) is not None
+    last = encoder.get_layer(KINDS if in_two else "latents")
     fit = _fit_in_colour if COLOURS in parts else _fit
     # What is to be kept must not have chance in it.
     begin_as(last, fit(measured, parts, last.units, seed), alone=COLOURS in parts)
+    if in_two:
+        tell_copies(encoder.get_layer(COPIES), measured[:, parts[SHAPES[0]]], seed=seed)
 
 
 def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
@@ -60,6 +63,16 @@ def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
         kernel[:-measured] = 0.0
     bias[:count] = -components.mean @ components.axes
     last.set_weights([kernel, bias])
+
+
+def tell_copies(layer: Any, gradients: Latents, *, seed: int) -> None:
+    """Let a dense layer give the principal components of gradients `[n, g]`, scaled by eigenvalue^-1/4."""
+    components = fit_components(lambda: iter([gradients]), layer.units, seed=seed)
+    kernel, bias = (np.zeros_like(weights) for weights in layer.get_weights())
+    count = components.axes.shape[1]
+    kernel[:, :count] = components.axes
+    bias[:count] = -components.mean @ components.axes
+    layer.set_weights([kernel, bias])
 
 
 def colour_weight(shapes: Latents, colours: Latents) -> float:

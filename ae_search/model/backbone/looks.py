@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from ae_search.model.histograms import OrientedGradients
 from ae_search.model.hsv_histogram import HsvHistogram, hsv_floats
 
 Size = tuple[int, int]
@@ -84,15 +85,16 @@ def features_of(image: Any, backbone: Any) -> list[Any]:
     return [backbone(look) for look in looks]
 
 
-def colours_of(image: Any) -> Any:
-    """Return the histogram of an image's hues, `[n, 512]`.
+def histograms_of(image: Any) -> list[Any]:
+    """Return the histograms of an image's hues, `[n, 512]`, and of its gradients, `[n, 392]`.
 
     Args:
         image: Symbolic, `[n, h, w, 3]` in [0, 1].
     """
     side = min(HISTOGRAM_SIDE_PX, *image.shape[1:3])
-    small = Look((side, side), dtype="float32", name="small_for_colours")(image)
-    return HsvHistogram(dtype="float32", name="colours")(small)
+    small = Look((side, side), dtype="float32", name="small_for_histograms")(image)
+    of = (HsvHistogram(dtype="float32", name="colours"), OrientedGradients(dtype="float32", name="gradients"))
+    return [histogram(small) for histogram in of]
 
 
 @keras.saving.register_keras_serializable(package="ae_search")
@@ -108,17 +110,17 @@ class SignedRoot(layers.Layer):
         return shape
 
 
-def combined(features: list[Any], colours: Any) -> Any:
-    """Return the vector that the latents are made of: the rooted sum of unit features, beside the histogram.
+def combined(features: list[Any], histograms: list[Any]) -> Any:
+    """Return the vector that the latents are made of: the rooted sum of unit features, beside the histograms.
 
-    Both have length 1. Roots keep the few strongest of the features, as those of a large background, from outweighing
+    Each has length 1. Roots keep the few strongest of the features, as those of a large background, from outweighing
     all others.
 
     Args:
         features: Those of each look, `[n, f]`.
-        colours: The histogram, `[n, 512]`.
+        histograms: Those of hues `[n, 512]` and of gradients `[n, 392]`.
     """
     unit = layers.UnitNormalization(dtype="float32", name="unit")
     seen = unit(layers.Add(dtype="float32", name="looks")([unit(one) for one in features]))
     rooted = unit(SignedRoot(dtype="float32", name="roots")(seen))
-    return layers.Concatenate(dtype="float32", name="together")([rooted, unit(colours)])
+    return layers.Concatenate(dtype="float32", name="together")([rooted, *(unit(one) for one in histograms)])

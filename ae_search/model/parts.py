@@ -1,0 +1,62 @@
+"""Latents of two parts: one says what an image shows, the other which image it is.
+
+What makes images of one kind alike is not what makes altered copies of one image alike. So one part is learned from
+neighbours. The other stays what it begins as: components of a histogram of gradients, which noise, JPEG, text or a lack
+of colour hardly change. Each part has a fixed length, so that a search can give them other weights: it multiplies one
+part of the query.
+"""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+KINDS = "kinds"
+COPIES = "copies"
+# Share of the floats that say what an image shows.
+KINDS_SHARE = 3 / 8
+# Length of the part that tells copies, where the other's is 1: it hardly changes what a plain search finds.
+COPIES_LENGTH = 0.3
+# Fewer floats are not worth dividing.
+FEWEST_FLOATS = 16
+
+
+def floats_of_kinds(latent_dim: int) -> int:
+    """Return how many floats of a latent say what an image shows; the others tell copies."""
+    return round(KINDS_SHARE * latent_dim)
+
+
+def in_parts(known: Any, gradients: Any, latent_dim: int) -> Any:
+    """Return latents of two parts.
+
+    Args:
+        known: What the first part is made of, `[n, a]`.
+        gradients: What the second is made of, `[n, b]`.
+        latent_dim: Floats of both, at least 16.
+    """
+    kinds = layers.Dense(floats_of_kinds(latent_dim), name=KINDS)(known)
+    copies = layers.Dense(latent_dim - kinds.shape[1], trainable=False, name=COPIES)(gradients)
+    return SideBySide(dtype="float32", name="latents")([kinds, copies])
+
+
+def copies_from(encoder: Any) -> int | None:
+    """Return from which float on the latents of an encoder tell copies; None where no part of them does."""
+    last = next((layer for layer in getattr(encoder, "layers", []) if isinstance(layer, SideBySide)), None)
+    return None if last is None else int(encoder.get_layer(KINDS).units)
+
+
+@keras.saving.register_keras_serializable(package="ae_search")
+class SideBySide(layers.Layer):
+    """Both parts, each of its length: `[n, a]` and `[n, b]` to `[n, a + b]`. Nothing is learned."""
+
+    def call(self, parts: list[Any]) -> Any:
+        """Return the latents, of length sqrt(a + b); a part of zeros stays one."""
+        kinds, copies = (tf.math.l2_normalize(part, axis=1) for part in parts)
+        length = math.sqrt((kinds.shape[1] + copies.shape[1]) / (1.0 + COPIES_LENGTH**2))
+        return tf.concat([length * kinds, (length * COPIES_LENGTH) * copies], axis=1)
+
+    def compute_output_shape(self, shapes: list[tuple[int | None, int]]) -> tuple[int | None, int]:
+        """Return `[n, a + b]`."""
+        return shapes[0][0], shapes[0][1] + shapes[1][1]
