@@ -16,7 +16,7 @@ from keras import layers
 KINDS = "kinds"
 COPIES = "copies"
 # Share of the floats that say what an image shows.
-KINDS_SHARE = 3 / 8
+KINDS_SHARE = 5 / 8
 # Length of the part that tells copies, where the other's is 1: it hardly changes what a plain search finds.
 COPIES_LENGTH = 0.3
 # Fewer floats are not worth dividing.
