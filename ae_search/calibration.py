@@ -4,14 +4,14 @@ import base64
 import binascii
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.checked_json import text_of, value_of, whole_of
+from ae_search.checked_json import object_of, text_of, value_of, whole_of
 from ae_search.contract import Index, Latents
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ PROBABLY, CERTAINLY = 0.85, 0.97
 # Where more items than these have copies in the index, that score is one of copies. So it is at most what the scores
 # below would let expect, which are those of a normal distribution, or nearly so: 0.97 is 1.88 of its deviations above
 # the median, 0.85 is 1.04.
-_EXPECTED = 1.88 / 1.04
+_DEVIATIONS = (1.04, 1.88)
+_EXPECTED = _DEVIATIONS[1] / _DEVIATIONS[0]
 FEWEST_ITEMS = 3
 
 _SAMPLE = 1000
@@ -40,6 +41,35 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class ViewsCalibration:
+    """From which scores on a search with altered views has found the original: each view finds wrong items as well.
+
+    Attributes:
+        probable: Score from which an item is probably the original of a query.
+        certain: Score from which it is the original, as good as certainly.
+    """
+
+    probable: float
+    certain: float
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Self:
+        """Tell it from the best scores of wrong items for some images, as if they were normally distributed."""
+        mean, deviation = float(np.mean(scores)), float(np.std(scores))
+        probable, certain = (min(mean + one * deviation, _MOST_LEVEL) for one in _DEVIATIONS)
+        return cls(probable, certain)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Read and check one that a stranger may have written.
+
+        Raises:
+            ValueError: It is malformed.
+        """
+        return cls(_score_of(raw, "probable"), _score_of(raw, "certain"))
+
+
+@dataclass(frozen=True)
 class Calibration:
     """How similar different items of an index are.
 
@@ -51,13 +81,13 @@ class Calibration:
         background: Latents of some items, of length 1, float32 `[b, d]`.
         probable: Score from which an item is probably the original of a query.
         certain: Score from which it is the original, as good as certainly.
-        views: What searching with altered views adds to the scores of items that are not the original, in [0, 2].
+        views: The same of a search with altered views; None where no images were at hand to tell.
     """
 
     background: Latents
     probable: float
     certain: float
-    views: float = 0.0
+    views: ViewsCalibration | None = None
 
     def levels(self, latents: Latents, factors: Floats | None = None) -> Floats:
         """Return the level of each query, float64 `[n]`.
@@ -82,22 +112,20 @@ class Calibration:
 
     def verdict(self, score: float, *, views: bool = False) -> Verdict:
         """Say what a score means, that of a search with altered views if `views`."""
-        added = self.views if views else 0.0
-        if score >= _raised(self.certain, added):
-            return "this is it"
-        return "probably" if score >= _raised(self.probable, added) else "not here"
+        least = self.views if views and self.views else self
+        return "this is it" if score >= least.certain else "probably" if score >= least.probable else "not here"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an index stores it."""
         rows = base64.b64encode(self.background.astype("<f2").tobytes()).decode("ascii")
-        return {
+        told: dict[str, Any] = {
             "format": 1,
             "items": len(self.background),
             "background": rows,
             "probable": self.probable,
             "certain": self.certain,
-            "views": self.views,
         }
+        return told | ({"views": asdict(self.views)} if self.views else {})
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], latent_dim: int) -> Self:
@@ -118,18 +146,13 @@ class Calibration:
         background = np.frombuffer(data, "<f2").reshape(items, latent_dim).astype(np.float32)
         if not np.isfinite(background).all():
             raise ValueError("'background' must be finite")
-        views = max(0.0, _score_of(raw, "views")) if "views" in raw else 0.0
+        views = ViewsCalibration.from_json(object_of(raw, "views")) if "views" in raw else None
         return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"), views)
 
 
-def score(similarity: float, level: float) -> float:
-    """Return how far a cosine similarity is on the way from a level to 1; at most 1, and at least -1."""
-    return max(-1.0, min(1.0, (similarity - level) / (1.0 - level)))
-
-
-def _raised(least: float, added: float) -> float:
-    """Return a threshold raised by what views add, but not so far that nothing reaches it."""
-    return least + min(added, (1.0 - least) / 2)
+def score(similarity: float, level: float, raised: float = 0.0) -> float:
+    """Return how far a cosine similarity is on the way from a level to 1, and more; at most 1, and at least -1."""
+    return max(-1.0, min(1.0, (similarity - level) / (1.0 - level) + raised))
 
 
 def measure(index: Index, *, seed: int = 0) -> Calibration | None:
@@ -163,12 +186,12 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
 
 
-def calibrate(index: Index, *, views: float | None = None, wait_s: float = 0.0) -> Calibration | None:
+def calibrate(index: Index, *, views: ViewsCalibration | None = None, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
 
     Args:
         index: The index.
-        views: What altered views add to scores; None keeps what was stored, since telling it takes images.
+        views: That of a search with altered views; None keeps what was stored, since telling it takes images.
         wait_s: How long to wait for another writer, in s.
 
     Returns:
@@ -181,7 +204,7 @@ def calibrate(index: Index, *, views: float | None = None, wait_s: float = 0.0) 
     if measured is not None:
         if views is None:
             before = stored(index)
-            views = before.views if before else 0.0
+            views = before.views if before else None
         measured = replace(measured, views=views)
         index.calibrate(NAME, measured.to_json(), wait_s=wait_s)
     return measured

@@ -70,6 +70,11 @@ def query_views(pixels: Pixels, fit: Fit = "crop") -> Pixels:
     return views.reshape(-1, *pixels.shape)
 
 
+def unmoved(views: int) -> npt.NDArray[np.intp]:
+    """Return which of so many views of an image show all of it, straight: turns by quarters, and mirror images."""
+    return np.concatenate([np.arange(2), np.arange(2 * len(MOVES), views)])
+
+
 def within_border(pixels: Pixels) -> Pixels:
     """Return what lies within a border, or bars at some sides, of one colour; all of it where there is none.
 

@@ -8,7 +8,7 @@ import pytest
 from build_options import build_options
 from pixel_encoder import CARD
 
-from ae_search.calibration import NAME, Calibration, calibrate, measure, score, stored
+from ae_search.calibration import NAME, Calibration, ViewsCalibration, calibrate, measure, score, stored
 from ae_search.index import IndexBuilder, LatentIndex
 
 DIM = 4
@@ -117,6 +117,9 @@ BAD = {
     "too many items": {"items": 10**12},
     "not a number": {"probable": "1"},
     "out of range": {"certain": 1e300},
+    "views that are no object": {"views": [0.5, 0.9]},
+    "views out of range": {"views": {"probable": 0.5, "certain": -7}},
+    "half of views": {"views": {"probable": 0.5}},
 }
 
 
@@ -134,20 +137,27 @@ def test_what_strangers_wrote_is_checked_and_left_alone(build, changed, caplog):
         assert stored(index).certain == 0.9
 
 
-def test_views_raise_what_is_asked_of_a_score_but_never_out_of_reach():
-    calibration = Calibration(units(40), 0.5, 0.9, views=0.2)
-    asked = (0.69, 0.7, 0.949, 0.95)  # 0.9 would be raised to 1.1: it goes half of the way to 1
+def test_a_search_with_views_has_thresholds_of_its_own():
+    calibration = Calibration(units(40), 0.5, 0.9, ViewsCalibration(0.7, 0.95))
     verdicts = ["not here", "probably", "probably", "this is it"]
-    assert [calibration.verdict(one, views=True) for one in asked] == verdicts
-    assert calibration.verdict(0.9) == "this is it"
-    assert Calibration.from_json(calibration.to_json(), DIM).views == 0.2
+    assert [calibration.verdict(one, views=True) for one in (0.69, 0.7, 0.94, 0.95)] == verdicts
+    assert calibration.verdict(0.9) == Calibration(units(40), 0.5, 0.9).verdict(0.9, views=True) == "this is it"
+    assert Calibration.from_json(calibration.to_json(), DIM).views == ViewsCalibration(0.7, 0.95)
 
 
-def test_what_views_add_outlives_a_calibration_without_images(build):
+def test_thresholds_of_views_are_those_of_a_normal_distribution_below_one():
+    scores = np.random.default_rng(0).normal(0.3, 0.1, 20_000)
+    found = ViewsCalibration.of(scores.tolist())
+    assert found.probable == pytest.approx(np.quantile(scores, 0.85), abs=0.005)
+    assert found.certain == pytest.approx(np.quantile(scores, 0.97), abs=0.005)
+    assert ViewsCalibration.of([1.0, 1.0]).certain < 1.0
+
+
+def test_what_views_need_outlives_a_calibration_without_images(build):
     with build(units(50)) as index:
-        calibrate(index, views=0.125)
-        assert calibrate(index).views == stored(index).views == 0.125
+        calibrate(index, views=ViewsCalibration(0.25, 0.5))
+        assert calibrate(index).views == stored(index).views == ViewsCalibration(0.25, 0.5)
         raw = index.calibration()[NAME]
         del raw["views"]  # as it was stored before views were measured
         index.calibrate(NAME, raw)
-        assert stored(index).views == 0.0
+        assert stored(index).views is None

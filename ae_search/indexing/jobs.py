@@ -17,7 +17,7 @@ from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.metadata_file import MetadataFile
 from ae_search.indexing.regions import Regions, mark, regions_of
-from ae_search.indexing.views_calibration import added_by_views
+from ae_search.indexing.views_calibration import views_calibration
 from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index, open_index
 
@@ -193,7 +193,7 @@ def calibrate_if_free(index: Index, source: Source, encoder: Encoder, *, wait_s:
     """Calibrate an index that was written a moment ago, unless somebody else writes it by now."""
     try:
         if calibrate(index, wait_s=wait_s) is not None:
-            calibrate(index, views=added_by_views(source, encoder, index), wait_s=wait_s)
+            calibrate(index, views=views_calibration(source, encoder, index), wait_s=wait_s)
     except IndexBusyError as error:
         log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)
 

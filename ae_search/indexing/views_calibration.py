@@ -1,9 +1,10 @@
-"""What searching with altered views adds to the scores of items that are not the original of a query."""
+"""What tells an original in a search with altered views, measured with some images of an index."""
 
 from typing import Any
 
 import numpy as np
 
+from ae_search.calibration import ViewsCalibration
 from ae_search.contract import Encoder, Index
 from ae_search.data import Source
 from ae_search.errors import ImageError
@@ -16,20 +17,17 @@ _SHARE = 64
 _FOUND = 3
 
 
-def added_by_views(source: Source, encoder: Encoder, index: Index, *, seed: int = 0) -> float:
-    """Measure it with some images of an index, each searched for with and without views.
-
-    An image is nearest to itself, so the best of the other items stands for an original that is not there. The index
-    must be calibrated without views.
+def views_calibration(source: Source, encoder: Encoder, index: Index, *, seed: int = 0) -> ViewsCalibration | None:
+    """Search with some images of an index, of which all other items are wrong answers.
 
     Args:
         source: The images of the index.
         encoder: An encoder of its model.
-        index: The index.
+        index: The index, calibrated without views.
         seed: Seed of the choice.
 
     Returns:
-        The mean difference of scores, at least 0; 0 where no image can be read.
+        None where no image can be read.
     """
     count = int(np.clip(len(source) // _SHARE, FEWEST, MOST))
     images: list[Any] = []
@@ -41,14 +39,8 @@ def added_by_views(source: Source, encoder: Encoder, index: Index, *, seed: int 
             except ImageError:
                 continue  # it has become unreadable since
             keys.append(key)
-    if not images:
-        return 0.0
-    search = ImageSearch(encoder, index)
-    plain, viewed = (
-        [
-            max((candidate.score for candidate in row if candidate.neighbour.key != key), default=-1.0)
-            for key, row in zip(keys, search.originals_batch(images, _FOUND, views=views), strict=True)
-        ]
-        for views in (False, True)
-    )
-    return max(0.0, float(np.mean(np.subtract(viewed, plain))))
+    best = [
+        max((one.score for one in row if one.neighbour.key != key), default=-1.0)
+        for key, row in zip(keys, ImageSearch(encoder, index).originals_batch(images, _FOUND), strict=True)
+    ]
+    return ViewsCalibration.of(best) if best else None

@@ -162,7 +162,7 @@ def _by_views(
 ) -> Plan[list[list[Scored]]]:
     # The image itself has gone the way of every query, so that one that is indexed still finds itself at distance 0.
     given, own = images
-    pixels = _pixels(given, match.card)
+    pixels = pixels_of(given, match.card)
     together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (MOST_VIEWS * prod(match.image_shape))))
     found: list[list[Scored]] = []
     for start in range(0, len(own), together):
@@ -170,21 +170,14 @@ def _by_views(
         encoded: Latents = yield Question(partial(match.encoder.encode, np.concatenate(others)))
         counts = [1 + len(views) for views in others]
         latents = _side_by_side(own[start : start + together], encoded, counts)
-        read = readings(latents, match.card)
-        answers: list[tuple[list[list[Neighbour]], Sequence[float]]] = []
-        for reading in read:
-            rows = yield Blocking(partial(query.search_reading, index, reading, match))
-            answers.append((rows, _levels(reading.latents, match.calibration, reading.factors)))
-        end = 0
-        for count in counts:
-            part, end = slice(end, end + count), end + count
-            found.append(
-                _best(
-                    [row for rows, _ in answers for row in rows[part]],
-                    [level for _, levels in answers for level in levels[part]],
-                    query.k,
-                )
-            )
+        answers: list[list[Scored]] = [[] for _ in counts]
+        asked = np.repeat(np.arange(len(counts)), counts)
+        for reading in readings(latents, counts, match.card):
+            rows: list[list[Neighbour]] = yield Blocking(partial(query.search_reading, index, reading, match))
+            levels = _levels(reading.latents, match.calibration, reading.factors)
+            for image, row, level in zip(asked[reading.rows].tolist(), rows, levels, strict=True):
+                answers[image] += [(score(one.similarity, level, reading.raised), one) for one in row]
+        found += [_best(answer, query.k, calibrated=match.calibration is not None) for answer in answers]
     return found
 
 
@@ -232,7 +225,7 @@ def _side_by_side(own: Latents, others: Latents, counts: Sequence[int]) -> Laten
     return latents
 
 
-def _pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
+def pixels_of(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
     """Yield images in the model's shape, uint8 `[h, w, c]`."""
     read = partial(image_pixels, image_shape=card.image_shape, fit=card.fit, version=card.preprocessing_version)
     for at, image in enumerate(images):
@@ -254,18 +247,17 @@ def looks_plain(image: ImageInput) -> bool:
     return is_plain(image_pixels(data, "image" if file is data else str(file), PLAIN_SHAPE))
 
 
-def _best(views: list[list[Neighbour]], levels: Sequence[float], k: int) -> list[Scored]:
+def _best(found: list[Scored], k: int, *, calibrated: bool) -> list[Scored]:
     """Return the `k` best of what the views of one query found, each item once.
 
-    Without a calibration all levels are 0, and they are the nearest ones, equal distances by id.
+    Without a calibration they are the nearest ones, equal distances by id.
     """
-    found = [(one, score(one.similarity, level)) for row, level in zip(views, levels, strict=True) for one in row]
-    if any(levels):
+    if calibrated:
         # What is the query itself comes first, whatever else is more similar to a view than is usual for that one.
-        found.sort(key=lambda pair: (pair[0].similarity < _SAME, -pair[1], pair[0].distance, pair[0].id))
+        found.sort(key=lambda pair: (pair[1].similarity < _SAME, -pair[0], pair[1].distance, pair[1].id))
     else:
-        found.sort(key=lambda pair: (pair[0].distance, pair[0].id))
+        found.sort(key=lambda pair: (pair[1].distance, pair[1].id))
     best: dict[int, Scored] = {}
-    for neighbour, its_score in found:
-        best.setdefault(neighbour.id, (its_score, neighbour))
+    for reached, neighbour in found:
+        best.setdefault(neighbour.id, (reached, neighbour))
     return [(reached, one._replace(rank=rank)) for rank, (reached, one) in enumerate(list(best.values())[:k], start=1)]
