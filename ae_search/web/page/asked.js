@@ -1,6 +1,7 @@
 // The query as the page shows it: its picture and name, crop, upload, doubts, marks and switches.
 import { thumbnailOf, uploadOf } from "./api.js";
-import { at, bdi, element, icon, plural } from "./dom.js";
+import { at, bdi, element, icon, plural, visible } from "./dom.js";
+import { ofImageAlone } from "./finding.js";
 import { marked } from "./query.js";
 import { picture } from "./tile.js";
 
@@ -35,7 +36,10 @@ export class Asked {
     this.name(this.nameOf(query, file), query.key && item?.label ? item.label : noteOf(query));
     at("crop-open").hidden = !(query.image || query.key);
     at("crop-undo").hidden = !query.whole;
-    for (const box of document.querySelectorAll(".switch input")) box.checked = query[box.name];
+    for (const box of document.querySelectorAll(".switch input")) {
+      box.checked = query[box.name];
+      box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
+    }
     this.doubt(null);
   }
 
@@ -67,6 +71,7 @@ export class Asked {
   }
 
   sending(file, address, onCancel) {
+    this.query = null;
     this.showPicture(address);
     this.name(file.name ?? "An image", "");
     this.doubt(null);
@@ -105,7 +110,7 @@ export class Asked {
     const same = JSON.stringify([marks.like, marks.unlike]) === JSON.stringify([query.like, query.unlike]);
     at("marks-search").disabled = same;
     const item = (key, sign, words) => {
-      const button = element("button", { type: "button", title: `${words} ${key}: remove`.slice(0, 300), "aria-label": `${words} ${key}, remove` },
+      const button = element("button", { type: "button", title: visible(`${words} ${key}: remove`.slice(0, 300)), "aria-label": `${words} ${key.slice(0, 300)}, remove` },
         picture(thumbnailOf(key)), element("span", { class: "sign" }, icon(sign)));
       button.markedKey = key;
       return element("li", { class: sign === "plus" ? "like" : "unlike" }, button);

@@ -1,11 +1,13 @@
 // Searching by an image that the user brings, and by a part of the query.
-import { address, fetchFile, send, thumbnailOf, uploadOf } from "./api.js";
+import { address, fetchFile, Problem, send, thumbnailOf, uploadOf } from "./api.js";
 import { chooseCrop, cutOut } from "./crop.js";
 import { at, counted } from "./dom.js";
 import { Finding } from "./finding.js";
 import { logIn } from "./login.js";
 import { notify, passes, persist, sayOf } from "./notices.js";
 import { byItem } from "./results.js";
+
+export const UNSEEN = "This browser cannot show the image, so it cannot be cropped here.";
 
 /** Search by a file; `cut` holds `whole` and `crop` where it was cut out of another image. */
 export async function searchByFile(page, file, cut = {}) {
@@ -50,7 +52,7 @@ export async function searchByPart(page) {
     const part = crop && (await cutOut(source.file, crop));
     if (part) await searchByFile(page, part, { whole: source.digest ?? (await send("/v1/uploads", source.file)).image, crop });
   } catch (problem) {
-    const text = problem.code ? sayOf(problem, query) : "This browser cannot show the image, so it cannot be cropped here.";
+    const text = problem instanceof Problem ? sayOf(problem, query) : UNSEEN;
     notify(text, { wrong: true });
   } finally {
     URL.revokeObjectURL(local);

@@ -25,8 +25,9 @@ async function shoot(stream) {
   video.srcObject = stream;
   dialog.returnValue = "";
   dialog.showModal();
-  await video.play().catch(() => {});
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  video.play().catch(() => {});
+  await closed;
   const picture = dialog.returnValue === "take" && video.videoWidth ? await still(video) : null;
   video.srcObject = null;
   return picture;

@@ -34,16 +34,17 @@ function listenToDrops(onImage, onNone) {
     depth = Math.max(0, depth + change);
     document.body.classList.toggle("dropping", depth > 0);
   };
-  const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  addEventListener("dragenter", (event) => carriesFiles(event) && mark(1));
-  addEventListener("dragleave", (event) => carriesFiles(event) && mark(-1));
-  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  const carries = (event, kind) => [...(event.dataTransfer?.types ?? [])].includes(kind);
+  const isOurs = (event) => carries(event, "Files") || carries(event, "text/uri-list");
+  addEventListener("dragenter", (event) => isOurs(event) && mark(1));
+  addEventListener("dragleave", (event) => isOurs(event) && mark(-1));
+  addEventListener("dragover", (event) => isOurs(event) && event.preventDefault());
   addEventListener("drop", (event) => {
     mark(-depth);
-    if (!carriesFiles(event)) return;
+    if (!isOurs(event)) return;
     event.preventDefault();
     const [file] = event.dataTransfer.files;
     if (file) onImage(file);
-    else onNone("What was dropped is no file.");
+    else onNone("Addresses are not opened. Save the image, and drop the file.");
   });
 }

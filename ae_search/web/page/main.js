@@ -1,6 +1,6 @@
 // Begins: listens to what the whole page reacts to, and shows what the address says.
 import { get } from "./api.js";
-import { searchByFile, searchByPart } from "./bringing.js";
+import { searchByFile, searchByPart, UNSEEN } from "./bringing.js";
 import { asCommand, asCsv, asJson, copyText } from "./copying.js";
 import { at } from "./dom.js";
 import { takeImages } from "./intake.js";
@@ -32,7 +32,10 @@ addEventListener("popstate", () => page.showAddress());
 at("more-button").addEventListener("click", () => page.more());
 new IntersectionObserver(([end]) => end.isIntersecting && page.more(), { rootMargin: "900px" }).observe(at("more"));
 at("help-open").addEventListener("click", () => at("help").showModal());
-at("crop-image").addEventListener("error", () => at("crop").close(""));
+at("crop-image").addEventListener("error", () => {
+  at("crop").close("");
+  notify(UNSEEN, { wrong: true });
+});
 
 listenToKeys();
 listenToCopy();

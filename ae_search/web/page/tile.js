@@ -1,5 +1,5 @@
 // One result as the grid shows it.
-import { bdi, element, icon } from "./dom.js";
+import { bdi, element, icon, visible } from "./dom.js";
 
 // Pictures of fewer pixels are shown with sharp edges: they are what the model sees, 28 × 28 px for instance.
 const TINY_PX = 40;
@@ -34,7 +34,7 @@ function act(name, words, sign) {
 /** Return a result as a list item with a link that searches by it; `canExplain` adds the way to "why similar". */
 export function tile(item, href, { canExplain = false, plain = false } = {}) {
   const link = element("a", { class: "open", href, draggable: "false" }, element("span", { class: "frame" }, picture(item.thumbnail)), ...words(item));
-  const node = element("li", { class: "tile", title: item.key.slice(0, 300) }, link);
+  const node = element("li", { class: "tile", title: visible(item.key.slice(0, 300)) }, link);
   node.item = item;
   if (plain) return node;
   if (item.verdict) {
