@@ -1,0 +1,122 @@
+"""The service as an ASGI application."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from ae_search.errors import AeSearchError
+from ae_search.web.admission import Admission
+from ae_search.web.answers import ProblemAnswer
+from ae_search.web.gate import Gate
+from ae_search.web.options import Doors, ServiceOptions
+from ae_search.web.parameters import SearchBody
+from ae_search.web.problems import OWN, Problem, problem_of
+from ae_search.web.responses import problem_response
+from ae_search.web.routes import about, changes, items, search
+from ae_search.web.routes.page import page_router
+from ae_search.web.routes.shared import malformed
+from ae_search.web.service import Service
+
+_OF_STATUS = {status: code for code, (status, _) in OWN.items() if code not in ("InternalError", "ShuttingDown")}
+_DESCRIPTION = (
+    "Reverse image search: the items of an index that are most similar to an image. Keys of items are parameters, never "
+    "parts of a path. Errors are application/problem+json; programs decide by their `code`."
+)
+
+
+def create_app(options: ServiceOptions) -> Any:
+    """Return the ASGI application of one process.
+
+    Raises:
+        ConfigurationError: There is no index.
+    """
+    service = Service(options)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        await service.open()
+        yield
+        await service.close()
+
+    app = FastAPI(
+        title="ae-search",
+        version=metadata.version("ae-search"),
+        description=_DESCRIPTION,
+        lifespan=running,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for router in (search.router, items.router, changes.router, about.router, page_router()):
+        app.include_router(router)
+    _map_errors(app, options.place)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    admitted = Admission(app, options.limits, service.metrics)
+    return _with_origins(Gate(admitted, options.doors, service.metrics), options.doors)
+
+
+def _map_errors(app: FastAPI, place: str) -> None:
+    @app.exception_handler(Problem)
+    async def of_problem(_: Request, problem: Problem) -> Response:
+        if problem.closes:
+            raise problem  # answered further out, where what is left of the body is known
+        return problem_response(problem)
+
+    @app.exception_handler(AeSearchError)
+    async def of_error(_: Request, error: AeSearchError) -> Response:
+        return problem_response(problem_of(error, place))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_parameters(_: Request, error: RequestValidationError) -> Response:
+        return problem_response(malformed(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def of_framework(_: Request, error: HTTPException) -> Response:
+        code = next((code for status, code in _OF_STATUS.items() if status == error.status_code), "BadRequest")
+        return problem_response(Problem(code, None if code in ("NotFound", "MethodNotAllowed") else str(error.detail)))
+
+
+def _with_origins(app: Any, doors: Doors) -> Any:
+    if not doors.origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=doors.origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["authorization", "content-type"],
+        expose_headers=["retry-after"],
+    )
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document: what FastAPI makes of the routes, with our problems in place of its own."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for kind in (ProblemAnswer, SearchBody):
+        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[kind.__name__] = schema
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _without_own_problems(operation["responses"])
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"key": []}]
+    app.openapi_schema = document
+    return document
+
+
+def _without_own_problems(responses: dict[str, Mapping[str, Any]]) -> None:
+    if "HTTPValidationError" in str(responses.get("422", "")):
+        del responses["422"]

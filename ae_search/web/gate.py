@@ -1,0 +1,147 @@
+"""The gate: who may come in, under which name, from which page; and the headers that every answer carries."""
+
+import http.cookies
+import logging
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ae_search.web.access_keys import COOKIE, Role
+from ae_search.web.bodies import Message, Receive, Send
+from ae_search.web.metrics import Metrics
+from ae_search.web.options import Doors
+from ae_search.web.problems import Problem
+from ae_search.web.responses import send_problem
+
+log = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        b"font-src 'self'; manifest-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; "
+        b"frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), geolocation=(), microphone=()"),
+)
+_READING = ("GET", "HEAD", "OPTIONS")
+# POST that changes nothing but what is kept for a while.
+_ASKING = ("/v1/search", "/v1/uploads", "/v1/explain")
+_FOR_ALL = ("/v1/session",)
+_FOR_READERS = ("/v1/", "/metrics", "/openapi.json")
+
+
+class Gate:
+    """Checks the head of a request, before anything of its body is read."""
+
+    def __init__(self, app: Any, doors: Doors, metrics: Metrics) -> None:
+        """Take the application, whom it lets in, and what counts."""
+        self._app, self._doors, self._metrics = app, doors, metrics
+        self._names = doors.answered_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status, begun = time.perf_counter(), 500, False
+
+        async def sent(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                message = {**message, "headers": _complete(list(message["headers"]))}
+            await send(message)
+
+        self._metrics.begin()
+        try:
+            scope.setdefault("state", {})["role"] = self._checked(scope)
+            await self._app(scope, receive, sent)
+        except Problem as problem:
+            await send_problem(problem, receive, sent)
+        except Exception:
+            if begun:
+                raise  # the server cuts the connection
+            log.exception("a request failed")
+            await send_problem(Problem("InternalError", closes=True), receive, sent)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.end(route, scope["method"], status, time.perf_counter() - began)
+
+    def _checked(self, scope: Scope) -> Role:
+        """Return what the caller may do.
+
+        Raises:
+            Problem: It must not do what it asks for.
+        """
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_host(headers.get("host", ""))
+        self._check_site(scope["method"], scope["path"], headers)
+        role, needed = self._role(headers), needed_role(scope["method"], scope["path"])
+        if role < needed:
+            self._metrics.refused("key")
+            raise self._denied(needed, role, headers, closes=scope["method"] not in _READING)
+        return role
+
+    def _denied(self, needed: Role, role: Role, headers: dict[str, str], *, closes: bool) -> Problem:
+        if needed is Role.WRITER and not self._doors.keys.writers:
+            told = "This service only reads: it was started without --write-key-file."
+            return Problem("Forbidden", told, closes=closes)
+        if "authorization" not in headers and COOKIE not in headers.get("cookie", ""):
+            return Problem("LoginNeeded", closes=closes)
+        if role is Role.NOBODY:
+            told = "This key is none of this service's, or its session has ended."
+            return Problem("LoginNeeded", told, closes=closes)
+        return Problem("Forbidden", "This key reads; a write key changes the index.", closes=closes)
+
+    def _check_host(self, host: str) -> None:
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if self._names is not None and name.lower() not in self._names:
+            self._metrics.refused("host")
+            raise Problem("WrongHost", closes=True)
+
+    def _check_site(self, method: str, path: str, headers: dict[str, str]) -> None:
+        """Refuse what pages of other sites let a browser send: it would send the cookie, or reach this machine."""
+        origin = headers.get("origin")
+        if origin is not None and origin in self._doors.origins:
+            return
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and path.startswith(_FOR_READERS)
+        if origin is not None and method not in ("GET", "HEAD"):
+            is_foreign |= urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        if is_foreign:
+            self._metrics.refused("site")
+            raise Problem("Forbidden", "This request comes from a page of another site.", closes=True)
+
+    def _role(self, headers: dict[str, str]) -> Role:
+        keys = self._doors.keys
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return keys.of_key(key.strip())
+        return max(keys.anybody, self._role_of_cookie(headers.get("cookie", "")))
+
+    def _role_of_cookie(self, text: str) -> Role:
+        cookies: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
+        try:
+            cookies.load(text)
+            return self._doors.keys.of_session(cookies[COOKIE].value) if COOKIE in cookies else Role.NOBODY
+        except (http.cookies.CookieError, ValueError):
+            return Role.NOBODY
+
+
+def needed_role(method: str, path: str) -> Role:
+    """Return what a caller must be allowed to do for a request; what is new and changes something needs a write key."""
+    if path in _FOR_ALL or not path.startswith(_FOR_READERS):
+        return Role.NOBODY
+    return Role.READER if method in _READING or path in _ASKING else Role.WRITER
+
+
+def _complete(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    there = {name for name, _ in headers}
+    usual = (*SECURITY_HEADERS, (b"cache-control", b"no-store"))
+    return headers + [(name, value) for name, value in usual if name not in there]

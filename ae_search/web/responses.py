@@ -1,0 +1,42 @@
+"""Answers that are made without a framework: problems, where no route is reached, and JSON, where it is to be fast."""
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from ae_search.web.bodies import Receive, Send, linger
+from ae_search.web.problems import Problem
+
+
+class Json(Response):
+    """JSON as it is, without a look at a schema."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the text as UTF-8; half a surrogate pair becomes a question mark."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return a problem as a response."""
+    return Response(problem.body(), int(problem.status), problem.headers())
+
+
+async def send_problem(problem: Problem, receive: Receive, send: Send, *, is_read: bool = False) -> None:
+    """Answer with a problem.
+
+    Args:
+        problem: The problem.
+        receive: Of the request.
+        send: Of the request.
+        is_read: Whether all of the request's body was received.
+    """
+    response = problem_response(problem)
+    stays = problem.closes and not is_read
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": stays})
+    if stays:
+        await linger(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
