@@ -36,7 +36,7 @@ class Admission:
         is_free = scope["path"] in _ALWAYS or not scope["path"].startswith("/v1/")
         if not is_free and self._under_way >= self._limits.requests:
             self._metrics.refused("busy")
-            await send_problem(Problem("Busy", closes=scope["method"] in _WITH_BODY), receive, send)
+            await send_problem(Problem("Busy", closes=scope["method"] in _WITH_BODY), send)
             return
         self._under_way += not is_free
         try:
@@ -65,7 +65,7 @@ class Admission:
             if begun:
                 raise  # the server cuts the connection
             problem = error if isinstance(error, Problem) else self._late(body.is_complete or not has_body)
-            await send_problem(problem, receive, send, is_read=body.is_complete)
+            await send_problem(problem, send)
         finally:
             body.close()
 

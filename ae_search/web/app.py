@@ -27,8 +27,8 @@ from ae_search.web.service import Service
 
 _OF_STATUS = {status: code for code, (status, _) in OWN.items() if code not in ("InternalError", "ShuttingDown")}
 _DESCRIPTION = (
-    "Reverse image search: the items of an index that are most similar to an image. Keys of items are parameters, never "
-    "parts of a path. Errors are application/problem+json; programs decide by their `code`."
+    "Reverse image search: the items of an index that are most similar to an image. Keys of items are parameters, "
+    "never parts of a path. Errors are application/problem+json; programs decide by their `code`."
 )
 
 
@@ -66,8 +66,6 @@ def create_app(options: ServiceOptions) -> Any:
 def _map_errors(app: FastAPI, place: str) -> None:
     @app.exception_handler(Problem)
     async def of_problem(_: Request, problem: Problem) -> Response:
-        if problem.closes:
-            raise problem  # answered further out, where what is left of the body is known
         return problem_response(problem)
 
     @app.exception_handler(AeSearchError)
@@ -80,6 +78,8 @@ def _map_errors(app: FastAPI, place: str) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_framework(_: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, Problem):  # FastAPI takes what ends the body for a malformed one
+            return problem_response(error.__cause__)
         code = next((code for status, code in _OF_STATUS.items() if status == error.status_code), "BadRequest")
         return problem_response(Problem(code, None if code in ("NotFound", "MethodNotAllowed") else str(error.detail)))
 

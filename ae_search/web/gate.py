@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ae_search.web.access_keys import COOKIE, Role
-from ae_search.web.bodies import Message, Receive, Send
+from ae_search.web.bodies import Message, Receive, Send, linger
 from ae_search.web.metrics import Metrics
 from ae_search.web.options import Doors
 from ae_search.web.problems import Problem
@@ -30,6 +30,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(self), geolocation=(), microphone=()"),
 )
+_USUAL = (*SECURITY_HEADERS, (b"cache-control", b"no-store"))
 _READING = ("GET", "HEAD", "OPTIONS")
 # POST that changes nothing but what is kept for a while.
 _ASKING = ("/v1/search", "/v1/uploads", "/v1/explain")
@@ -50,29 +51,21 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, begun = time.perf_counter(), 500, False
-
-        async def sent(message: Message) -> None:
-            nonlocal status, begun
-            if message["type"] == "http.response.start":
-                status, begun = message["status"], True
-                message = {**message, "headers": _complete(list(message["headers"]))}
-            await send(message)
-
+        began, exchange = time.perf_counter(), _Exchange(receive, send)
         self._metrics.begin()
         try:
             scope.setdefault("state", {})["role"] = self._checked(scope)
-            await self._app(scope, receive, sent)
+            await self._app(scope, exchange.receive, exchange.send)
         except Problem as problem:
-            await send_problem(problem, receive, sent)
+            await send_problem(problem, exchange.send)
         except Exception:
-            if begun:
+            if exchange.status:
                 raise  # the server cuts the connection
             log.exception("a request failed")
-            await send_problem(Problem("InternalError", closes=True), receive, sent)
+            await send_problem(Problem("InternalError", closes=True), exchange.send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.end(route, scope["method"], status, time.perf_counter() - began)
+            self._metrics.end(route, scope["method"], exchange.status, time.perf_counter() - began)
 
     def _checked(self, scope: Scope) -> Role:
         """Return what the caller may do.
@@ -141,7 +134,29 @@ def needed_role(method: str, path: str) -> Role:
     return Role.READER if method in _READING or path in _ASKING else Role.WRITER
 
 
-def _complete(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    there = {name for name, _ in headers}
-    usual = (*SECURITY_HEADERS, (b"cache-control", b"no-store"))
-    return headers + [(name, value) for name, value in usual if name not in there]
+class _Exchange:
+    """One request and its answer: adds the headers, and lets an answer arrive although a body is left unread."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._is_read = self._closes = False
+        self.status = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message["headers"])
+            self._closes = (b"connection", b"close") in headers
+            there = {name for name, _ in headers}
+            headers += [(name, value) for name, value in _USUAL if name not in there]
+            message = {**message, "headers": headers}
+        elif self._closes and not self._is_read and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await linger(self.receive)
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)

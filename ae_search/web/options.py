@@ -50,10 +50,10 @@ class UploadOptions:
     """How images are kept, so that the address of a search can be sent to somebody else.
 
     Attributes:
-        folder: Where; it is shared by all processes of the service. None keeps none.
+        folder: Where; all processes of the service share it. None for a folder of its own, while it runs.
         most: Images, at most; the oldest makes way.
         most_bytes: Their bytes, at most.
-        kept_s: Seconds since an image was last asked for, at most.
+        kept_s: Seconds since an image was last asked for, at most; 0 keeps none.
     """
 
     folder: Path | None = None
@@ -97,7 +97,7 @@ class Doors:
         if "*" in self.origins or any("//" not in origin or origin.endswith("/") for origin in self.origins):
             raise ConfigurationError(f"An origin is such as https://example.org. Received: {', '.join(self.origins)}.")
         if (self.certificate is None) != (self.key is None):
-            raise ConfigurationError("TLS needs both --tls-cert and --tls-key of the service.")
+            raise ConfigurationError("TLS needs both --web-cert and --web-key.")
         if self.certificate is not None and self.key is not None:
             _check_pair(self.certificate, self.key)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ae_search.web.bodies import Receive, Send, linger
+from ae_search.web.bodies import Send
 from ae_search.web.problems import Problem
 
 
@@ -24,19 +24,8 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem.body(), int(problem.status), problem.headers())
 
 
-async def send_problem(problem: Problem, receive: Receive, send: Send, *, is_read: bool = False) -> None:
-    """Answer with a problem.
-
-    Args:
-        problem: The problem.
-        receive: Of the request.
-        send: Of the request.
-        is_read: Whether all of the request's body was received.
-    """
+async def send_problem(problem: Problem, send: Send) -> None:
+    """Answer with a problem."""
     response = problem_response(problem)
-    stays = problem.closes and not is_read
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": stays})
-    if stays:
-        await linger(receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})

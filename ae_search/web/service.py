@@ -50,7 +50,7 @@ class Service:
         self.options = options
         self.index: Index = open_index(options.place)
         self.metrics = Metrics(self.index.__len__)
-        folder = options.uploads.folder
+        folder = options.uploads.folder if options.uploads.kept_s else None
         self.uploads = None if folder is None else Uploads(folder, options.uploads)
         self.listings = Listings()
         self._readers = ThreadPoolExecutor(max(4, cores()), thread_name_prefix="ae-search-web")
