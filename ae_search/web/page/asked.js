@@ -6,123 +6,123 @@ import { marked } from "./query.js";
 import { picture } from "./tile.js";
 
 export class Asked {
-  /** `on` has switches(changes), marks(query) and search(). */
-  constructor(on) {
-    this.on = on;
-    // Files of this visit by digest: shown, named and cropped without asking the service.
-    this.files = new Map();
-    at("marks-search").addEventListener("click", () => on.search());
-    at("marks-clear").addEventListener("click", () => on.marks({ like: [], unlike: [] }));
-    at("marked").addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (button) on.marks(marked(this.marks, button.markedKey, null));
-    });
-    for (const box of document.querySelectorAll(".switch input")) {
-      box.addEventListener("change", () => on.switches({ [box.name]: box.checked }));
-    }
-    at("options-open").addEventListener("click", () => {
-      const open = at("options").classList.toggle("open");
-      at("options-open").setAttribute("aria-expanded", String(open));
-    });
-    at("asked-image").addEventListener("error", () => this.failed());
-  }
+	/** `on` has switches(changes), marks(query) and search(). */
+	constructor(on) {
+		this.on = on;
+		// Files of this visit by digest: shown, named and cropped without asking the service.
+		this.files = new Map();
+		at("marks-search").addEventListener("click", () => on.search());
+		at("marks-clear").addEventListener("click", () => on.marks({ like: [], unlike: [] }));
+		at("marked").addEventListener("click", (event) => {
+			const button = event.target.closest("button");
+			if (button) on.marks(marked(this.marks, button.markedKey, null));
+		});
+		for (const box of document.querySelectorAll(".switch input")) {
+			box.addEventListener("change", () => on.switches({ [box.name]: box.checked }));
+		}
+		at("options-open").addEventListener("click", () => {
+			const open = at("options").classList.toggle("open");
+			at("options-open").setAttribute("aria-expanded", String(open));
+		});
+		at("asked-image").addEventListener("error", () => this.failed());
+	}
 
-  /** Show a query, and what is known about its item, if it is one. */
-  show(query, item = null) {
-    this.query = query;
-    const file = this.files.get(query.image);
-    const address = query.image ? file?.address ?? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
-    this.showPicture(address, query.key || query.image ? [] : query.like);
-    this.name(this.nameOf(query, file), query.key && item?.label ? item.label : noteOf(query));
-    at("crop-open").hidden = !(query.image || query.key);
-    at("crop-undo").hidden = !query.whole;
-    for (const box of document.querySelectorAll(".switch input")) {
-      box.checked = query[box.name];
-      box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
-    }
-    this.doubt(null);
-  }
+	/** Show a query, and what is known about its item, if it is one. */
+	show(query, item = null) {
+		this.query = query;
+		const file = this.files.get(query.image);
+		const address = query.image ? file?.address ?? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
+		this.showPicture(address, query.key || query.image ? [] : query.like);
+		this.name(this.nameOf(query, file), query.key && item?.label ? item.label : noteOf(query));
+		at("crop-open").hidden = !(query.image || query.key);
+		at("crop-undo").hidden = !query.whole;
+		for (const box of document.querySelectorAll(".switch input")) {
+			box.checked = query[box.name];
+			box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
+		}
+		this.doubt(null);
+	}
 
-  nameOf(query, file) {
-    if (query.key) return query.key;
-    if (!query.image) return `More like ${plural(query.like.length, "image")}`;
-    return query.whole ? "Part of an image" : file?.name ?? "An image";
-  }
+	nameOf(query, file) {
+		if (query.key) return query.key;
+		if (!query.image) return `More like ${plural(query.like.length, "image")}`;
+		return query.whole ? "Part of an image" : file?.name ?? "An image";
+	}
 
-  name(name, note) {
-    at("asked-name").replaceChildren(bdi(name));
-    at("asked-note").replaceChildren(note ? bdi(note) : " ");
-  }
+	name(name, note) {
+		at("asked-name").replaceChildren(bdi(name));
+		at("asked-note").replaceChildren(note ? bdi(note) : " ");
+	}
 
-  showPicture(address, keys = []) {
-    const image = at("asked-image");
-    image.hidden = !address;
-    if (address && image.getAttribute("src") !== address) image.src = address;
-    at("asked-none").replaceChildren(...keys.slice(0, 9).map((key) => picture(thumbnailOf(key))));
-  }
+	showPicture(address, keys = []) {
+		const image = at("asked-image");
+		image.hidden = !address;
+		if (address && image.getAttribute("src") !== address) image.src = address;
+		at("asked-none").replaceChildren(...keys.slice(0, 9).map((key) => picture(thumbnailOf(key))));
+	}
 
-  /** Browsers cannot show every image that the service can: it has one for them. */
-  failed() {
-    const digest = this.query?.image;
-    if (digest && this.files.get(digest)) {
-      this.files.get(digest).address = null;
-      at("asked-image").src = uploadOf(digest);
-    } else at("asked-image").hidden = true;
-  }
+	/** Browsers cannot show every image that the service can: it has one for them. */
+	failed() {
+		const digest = this.query?.image;
+		if (digest && this.files.get(digest)) {
+			this.files.get(digest).address = null;
+			at("asked-image").src = uploadOf(digest);
+		} else at("asked-image").hidden = true;
+	}
 
-  sending(file, address, onCancel) {
-    this.query = null;
-    this.showPicture(address);
-    this.name(file.name ?? "An image", "");
-    this.doubt(null);
-    at("crop-open").hidden = at("crop-undo").hidden = true;
-    at("sending").hidden = false;
-    at("cancel").onclick = onCancel;
-    this.sent(0);
-  }
+	sending(file, address, onCancel) {
+		this.query = null;
+		this.showPicture(address);
+		this.name(file.name ?? "An image", "");
+		this.doubt(null);
+		at("crop-open").hidden = at("crop-undo").hidden = true;
+		at("sending").hidden = false;
+		at("cancel").onclick = onCancel;
+		this.sent(0);
+	}
 
-  sent(share) {
-    const all = share >= 1;
-    if (all) at("sent").removeAttribute("value");
-    else at("sent").value = share;
-    at("sent-words").textContent = all ? "Searching…" : `Sending ${Math.round(100 * share)} %`;
-  }
+	sent(share) {
+		const all = share >= 1;
+		if (all) at("sent").removeAttribute("value");
+		else at("sent").value = share;
+		at("sent-words").textContent = all ? "Searching…" : `Sending ${Math.round(100 * share)} %`;
+	}
 
-  done() {
-    at("sending").hidden = true;
-  }
+	done() {
+		at("sending").hidden = true;
+	}
 
-  doubt(text) {
-    at("distrust").hidden = !text;
-    at("distrust-words").textContent = text ?? "";
-  }
+	doubt(text) {
+		at("distrust").hidden = !text;
+		at("distrust-words").textContent = text ?? "";
+	}
 
-  offer(features) {
-    for (const name of ["views", "originals"]) {
-      document.querySelector(`[data-switch="${name}"]`).hidden = !features[name];
-    }
-    document.querySelector('[data-switch="unfold"]').hidden = !features.fold;
-  }
+	offer(features) {
+		for (const name of ["views", "originals"]) {
+			document.querySelector(`[data-switch="${name}"]`).hidden = !features[name];
+		}
+		document.querySelector('[data-switch="unfold"]').hidden = !features.fold;
+	}
 
-  showMarks(marks, query) {
-    this.marks = marks;
-    at("marks").hidden = !marks.like.length && !marks.unlike.length;
-    const same = JSON.stringify([marks.like, marks.unlike]) === JSON.stringify([query.like, query.unlike]);
-    at("marks-search").disabled = same;
-    const item = (key, sign, words) => {
-      const button = element("button", { type: "button", title: visible(`${words} ${key}: remove`.slice(0, 300)), "aria-label": `${words} ${key.slice(0, 300)}, remove` },
-        picture(thumbnailOf(key)), element("span", { class: "sign" }, icon(sign)));
-      button.markedKey = key;
-      return element("li", { class: sign === "plus" ? "like" : "unlike" }, button);
-    };
-    at("marked").replaceChildren(
-      ...marks.like.map((key) => item(key, "plus", "More like")),
-      ...marks.unlike.map((key) => item(key, "minus", "Less like")),
-    );
-  }
+	showMarks(marks, query) {
+		this.marks = marks;
+		at("marks").hidden = !marks.like.length && !marks.unlike.length;
+		const same = JSON.stringify([marks.like, marks.unlike]) === JSON.stringify([query.like, query.unlike]);
+		at("marks-search").disabled = same;
+		const item = (key, sign, words) => {
+			const button = element("button", { type: "button", title: visible(`${words} ${key}: remove`.slice(0, 300)), "aria-label": `${words} ${key.slice(0, 300)}, remove` },
+				picture(thumbnailOf(key)), element("span", { class: "sign" }, icon(sign)));
+			button.markedKey = key;
+			return element("li", { class: sign === "plus" ? "like" : "unlike" }, button);
+		};
+		at("marked").replaceChildren(
+			...marks.like.map((key) => item(key, "plus", "More like")),
+			...marks.unlike.map((key) => item(key, "minus", "Less like")),
+		);
+	}
 }
 
 function noteOf({ crop }) {
-  if (!crop) return "";
-  return `${Math.round(100 * crop.width)} × ${Math.round(100 * crop.height)} % of it`;
+	if (!crop) return "";
+	return `${Math.round(100 * crop.width)} × ${Math.round(100 * crop.height)} % of it`;
 }

@@ -8,49 +8,49 @@ const PAGE = 60;
 export const ofImageAlone = ({ image, like, unlike }) => Boolean(image) && !like.length && !unlike.length;
 
 export class Finding {
-  constructor(query, info) {
-    Object.assign(this, { query, features: info.features, k: Math.min(PAGE, info.limits.k) });
-    this.neighbours = [];
-    this.loading = false;
-    this.scroll = 0;
-  }
+	constructor(query, info) {
+		Object.assign(this, { query, features: info.features, k: Math.min(PAGE, info.limits.k) });
+		this.neighbours = [];
+		this.loading = false;
+		this.scroll = 0;
+	}
 
-  /** What the service is asked, without the image itself. */
-  get parameters() {
-    const { key, like, unlike, conditions, exact } = this.query;
-    const alone = ofImageAlone({ ...this.query, image: true });
-    return {
-      key, like, unlike, exact, where: conditions.length ? JSON.stringify(whereOf(conditions)) : null, k: this.k, thumbnails: true,
-      fold: this.features.fold, plain: !key,
-      views: !key && alone && this.query.views, originals: !key && alone && this.query.originals && this.features.originals,
-      check_reconstruction: !key && Boolean(this.features.distrust && this.features.explain),
-    };
-  }
+	/** What the service is asked, without the image itself. */
+	get parameters() {
+		const { key, like, unlike, conditions, exact } = this.query;
+		const alone = ofImageAlone({ ...this.query, image: true });
+		return {
+			key, like, unlike, exact, where: conditions.length ? JSON.stringify(whereOf(conditions)) : null, k: this.k, thumbnails: true,
+			fold: this.features.fold, plain: !key,
+			views: !key && alone && this.query.views, originals: !key && alone && this.query.originals && this.features.originals,
+			check_reconstruction: !key && Boolean(this.features.distrust && this.features.explain),
+		};
+	}
 
-  /** Ask for the next page, and return the neighbours on it. */
-  async more(signal) {
-    const { image } = this.query;
-    const parameters = { ...this.parameters, image, cursor: this.next };
-    if (!image) parameters.plain = parameters.views = parameters.originals = parameters.check_reconstruction = false;
-    return this.take(await get("/v1/search", parameters, signal));
-  }
+	/** Ask for the next page, and return the neighbours on it. */
+	async more(signal) {
+		const { image } = this.query;
+		const parameters = { ...this.parameters, image, cursor: this.next };
+		if (!image) parameters.plain = parameters.views = parameters.originals = parameters.check_reconstruction = false;
+		return this.take(await get("/v1/search", parameters, signal));
+	}
 
-  take(answer) {
-    const first = this.next === undefined;
-    this.next = answer.next;
-    // Nothing follows although there is more: the search ends at a certain depth.
-    this.cut = answer.next === null && answer.more;
-    this.model = answer.model;
-    this.took_ms = answer.took_ms;
-    if (first) Object.assign(this, { plain: answer.plain, verdict: answer.verdict, trust: answer.trust ?? null });
-    this.neighbours.push(...answer.neighbours);
-    return answer.neighbours;
-  }
+	take(answer) {
+		const first = this.next === undefined;
+		this.next = answer.next;
+		// Nothing follows although there is more: the search ends at a certain depth.
+		this.cut = answer.next === null && answer.more;
+		this.model = answer.model;
+		this.took_ms = answer.took_ms;
+		if (first) Object.assign(this, { plain: answer.plain, verdict: answer.verdict, trust: answer.trust ?? null });
+		this.neighbours.push(...answer.neighbours);
+		return answer.neighbours;
+	}
 
-  /** What makes the results doubtful, in a sentence; null where nothing does. */
-  get doubt() {
-    if (this.plain) return "This image is of one colour: images like that have no meaningful neighbours.";
-    if (this.trust?.familiar !== false) return null;
-    return "This image is unlike what the model was trained on, so similarities may mean little here.";
-  }
+	/** What makes the results doubtful, in a sentence; null where nothing does. */
+	get doubt() {
+		if (this.plain) return "This image is of one colour: images like that have no meaningful neighbours.";
+		if (this.trust?.familiar !== false) return null;
+		return "This image is unlike what the model was trained on, so similarities may mean little here.";
+	}
 }

@@ -16,25 +16,25 @@ takeImages((file) => searchByFile(page, file), (text) => notify(text, { wrong: t
 at("crop-open").addEventListener("click", () => searchByPart(page));
 at("crop-undo").addEventListener("click", () => page.go({ ...page.query, image: page.query.whole, whole: null, crop: null }));
 at("by-key").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const key = at("key").value;
-  if (!key) return;
-  at("key").blur();
-  page.go(byItem(page.query, key));
+	event.preventDefault();
+	const key = at("key").value;
+	if (!key) return;
+	at("key").blur();
+	page.go(byItem(page.query, key));
 });
 document.addEventListener("click", (event) => {
-  const link = event.target.closest?.("[data-home], .examples .open");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  page.go(link.matches("[data-home]") ? EMPTY : { ...EMPTY, key: link.closest(".tile").item.key });
+	const link = event.target.closest?.("[data-home], .examples .open");
+	if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+	event.preventDefault();
+	page.go(link.matches("[data-home]") ? EMPTY : { ...EMPTY, key: link.closest(".tile").item.key });
 });
 addEventListener("popstate", () => page.showAddress());
 at("more-button").addEventListener("click", () => page.more());
 new IntersectionObserver(([end]) => end.isIntersecting && page.more(), { rootMargin: "900px" }).observe(at("more"));
 at("help-open").addEventListener("click", () => at("help").showModal());
 at("crop-image").addEventListener("error", () => {
-  at("crop").close("");
-  notify(UNSEEN, { wrong: true });
+	at("crop").close("");
+	notify(UNSEEN, { wrong: true });
 });
 
 listenToKeys();
@@ -44,50 +44,50 @@ get("/v1/session").then(offerLogOut).catch(() => {});
 page.showAddress();
 
 function listenToKeys() {
-  addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input:not([type='checkbox']), textarea, select, dialog");
-    if (event.key === "Escape") leave(event.target);
-    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    at("key").focus();
-    at("key").select();
-  });
+	addEventListener("keydown", (event) => {
+		const typing = event.target.closest?.("input:not([type='checkbox']), textarea, select, dialog");
+		if (event.key === "Escape") leave(event.target);
+		if (event.key !== "/" || typing || event.ctrlKey || event.metaKey) return;
+		event.preventDefault();
+		at("key").focus();
+		at("key").select();
+	});
 }
 
 /** Leave what Esc leaves; the browser closes dialogs by itself. */
 function leave(target) {
-  if (!at("copy-menu").hidden) {
-    showCopy(false);
-    at("copy-open").focus();
-  } else if (target.closest?.("dialog")) return;
-  else if (!at("sending").hidden) at("cancel").click();
-  else target.blur?.();
+	if (!at("copy-menu").hidden) {
+		showCopy(false);
+		at("copy-open").focus();
+	} else if (target.closest?.("dialog")) return;
+	else if (!at("sending").hidden) at("cancel").click();
+	else target.blur?.();
 }
 
 function showCopy(open) {
-  at("copy-menu").hidden = !open;
-  at("copy-open").setAttribute("aria-expanded", String(open));
-  if (open) at("copy-menu").querySelector("button").focus();
+	at("copy-menu").hidden = !open;
+	at("copy-open").setAttribute("aria-expanded", String(open));
+	if (open) at("copy-menu").querySelector("button").focus();
 }
 
 function listenToCopy() {
-  at("copy-open").addEventListener("click", () => showCopy(at("copy-menu").hidden));
-  document.addEventListener("click", (event) => !event.target.closest?.(".copy") && showCopy(false));
-  at("copy-menu").addEventListener("click", async (event) => {
-    const kind = event.target.closest("[data-copy]")?.dataset.copy;
-    if (!kind) return;
-    showCopy(false);
-    const copied = await copyText(await textOf(kind));
-    notify(copied ? "Copied." : "The browser does not let this page use the clipboard.", { wrong: !copied, name: "copy" });
-  });
+	at("copy-open").addEventListener("click", () => showCopy(at("copy-menu").hidden));
+	document.addEventListener("click", (event) => !event.target.closest?.(".copy") && showCopy(false));
+	at("copy-menu").addEventListener("click", async (event) => {
+		const kind = event.target.closest("[data-copy]")?.dataset.copy;
+		if (!kind) return;
+		showCopy(false);
+		const copied = await copyText(await textOf(kind));
+		notify(copied ? "Copied." : "The browser does not let this page use the clipboard.", { wrong: !copied, name: "copy" });
+	});
 }
 
 async function textOf(kind) {
-  const { neighbours } = page.finding ?? { neighbours: [] };
-  if (kind === "address") return location.href;
-  if (kind === "json") return asJson(neighbours);
-  if (kind === "csv") return asCsv(neighbours);
-  const { command } = await page.info;
-  const file = page.query.whole ? null : page.asked.files.get(page.query.image);
-  return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name ?? null, told: command ?? {} });
+	const { neighbours } = page.finding ?? { neighbours: [] };
+	if (kind === "address") return location.href;
+	if (kind === "json") return asJson(neighbours);
+	if (kind === "csv") return asCsv(neighbours);
+	const { command } = await page.info;
+	const file = page.query.whole ? null : page.asked.files.get(page.query.image);
+	return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name ?? null, told: command ?? {} });
 }

@@ -5,8 +5,8 @@ const SECONDS_SHOWN = 9;
 
 // These pass by themselves: the page asks again.
 const PASSING = new Set([
-  "Away", "Busy", "ServerUnavailableError", "ServerTimeoutError", "ModelNotServedError", "ModelMismatchError", "IndexBusyError",
-  "ShuttingDown", "DeadlineExceeded", "ImageRefusedError",
+	"Away", "Busy", "ServerUnavailableError", "ServerTimeoutError", "ModelNotServedError", "ModelMismatchError", "IndexBusyError",
+	"ShuttingDown", "DeadlineExceeded", "ImageRefusedError",
 ]);
 
 export const passes = (problem) => PASSING.has(problem.code) && problem.status !== 409;
@@ -14,70 +14,70 @@ export const passes = (problem) => PASSING.has(problem.code) && problem.status !
 const AGAIN = "This page tries again by itself.";
 
 const SENTENCES = {
-  Away: () => `The search service does not answer. ${AGAIN}`,
-  Busy: () => `Many people search at this moment. ${AGAIN}`,
-  ServerUnavailableError: () => `The model server cannot be reached, so new images have to wait; searches by key still work. ${AGAIN}`,
-  ServerTimeoutError: () => `The model server takes too long. ${AGAIN}`,
-  DeadlineExceeded: () => `The search takes too long. ${AGAIN}`,
-  ModelNotServedError: () => `The model of this index is not served at this moment. ${AGAIN}`,
-  ModelMismatchError: () => `The index and the served model do not belong together at this moment: a new model is on its way. ${AGAIN}`,
-  IndexBusyError: () => `The index is being written. ${AGAIN}`,
-  ShuttingDown: () => `The search service is being restarted. ${AGAIN}`,
-  ImageRefusedError: () => `The model server refused this image. ${AGAIN}`,
-  ImageError: (problem) => `This image cannot be searched by. ${sentence(problem.detail)}`,
-  UnsupportedMediaType: () => "This file is no image that the search can read.",
-  LoginNeeded: () => "This search asks for a key.",
-  TooLarge: (problem) => `This file is too large. ${sentence(problem.detail)}`,
-  SlowRequest: () => "The upload was too slow and was given up.",
+	Away: () => `The search service does not answer. ${AGAIN}`,
+	Busy: () => `Many people search at this moment. ${AGAIN}`,
+	ServerUnavailableError: () => `The model server cannot be reached, so new images have to wait; searches by key still work. ${AGAIN}`,
+	ServerTimeoutError: () => `The model server takes too long. ${AGAIN}`,
+	DeadlineExceeded: () => `The search takes too long. ${AGAIN}`,
+	ModelNotServedError: () => `The model of this index is not served at this moment. ${AGAIN}`,
+	ModelMismatchError: () => `The index and the served model do not belong together at this moment: a new model is on its way. ${AGAIN}`,
+	IndexBusyError: () => `The index is being written. ${AGAIN}`,
+	ShuttingDown: () => `The search service is being restarted. ${AGAIN}`,
+	ImageRefusedError: () => `The model server refused this image. ${AGAIN}`,
+	ImageError: (problem) => `This image cannot be searched by. ${sentence(problem.detail)}`,
+	UnsupportedMediaType: () => "This file is no image that the search can read.",
+	LoginNeeded: () => "This search asks for a key.",
+	TooLarge: (problem) => `This file is too large. ${sentence(problem.detail)}`,
+	SlowRequest: () => "The upload was too slow and was given up.",
 };
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Return what to say about a problem with a query. */
 export function sayOf(problem, query = null) {
-  if (problem.code === "NotFound" && query) {
-    if (query.image) return "This image is no longer kept by the search service. Bring it again to search by it.";
-    if (query.key && !query.like.length) return `The index has no item with the key “${query.key}”.`;
-  }
-  return (SENTENCES[problem.code] ?? ((one) => sentence(one.detail)))(problem);
+	if (problem.code === "NotFound" && query) {
+		if (query.image) return "This image is no longer kept by the search service. Bring it again to search by it.";
+		if (query.key && !query.like.length) return `The index has no item with the key “${query.key}”.`;
+	}
+	return (SENTENCES[problem.code] ?? ((one) => sentence(one.detail)))(problem);
 }
 
 /** Show a message; it stays while `lasting`, and one of the same `name` takes its place. */
 export function notify(text, { wrong = false, lasting = false, name = text, action = null } = {}) {
-  dismiss(name);
-  const close = element("button", { type: "button", class: "round", "aria-label": "Close this message" }, icon("close"));
-  const words = element("div", {}, visible(text));
-  const notice = element("div", { class: `notice${wrong ? " wrong" : ""}`, role: wrong ? "alert" : "status" });
-  notice.dataset.name = name;
-  if (action) words.append(" ", element("button", { type: "button", class: "small", onclick: () => { notice.remove(); action.run(); } }, action.words));
-  notice.append(icon(wrong ? "warning" : "mark"), words, close);
-  close.addEventListener("click", () => notice.remove());
-  at("notices").append(notice);
-  if (!lasting) setTimeout(() => notice.remove(), 1000 * SECONDS_SHOWN);
+	dismiss(name);
+	const close = element("button", { type: "button", class: "round", "aria-label": "Close this message" }, icon("close"));
+	const words = element("div", {}, visible(text));
+	const notice = element("div", { class: `notice${wrong ? " wrong" : ""}`, role: wrong ? "alert" : "status" });
+	notice.dataset.name = name;
+	if (action) words.append(" ", element("button", { type: "button", class: "small", onclick: () => { notice.remove(); action.run(); } }, action.words));
+	notice.append(icon(wrong ? "warning" : "mark"), words, close);
+	close.addEventListener("click", () => notice.remove());
+	at("notices").append(notice);
+	if (!lasting) setTimeout(() => notice.remove(), 1000 * SECONDS_SHOWN);
 }
 
 export function dismiss(name) {
-  for (const notice of [...at("notices").children]) if (notice.dataset.name === name) notice.remove();
+	for (const notice of [...at("notices").children]) if (notice.dataset.name === name) notice.remove();
 }
 
 const pause = (seconds, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, 1000 * seconds);
-  signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+	const timer = setTimeout(resolve, 1000 * seconds);
+	signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
 });
 
 /** Run until it works, for problems that pass by themselves; `logIn` is asked where a key is needed. */
 export async function persist(run, signal, logIn) {
-  for (let wait_s = 1; ; wait_s = Math.min(2 * wait_s, 8)) {
-    try {
-      const result = await run();
-      dismiss("passing");
-      return result;
-    } catch (problem) {
-      if (problem.code === "LoginNeeded" && (await logIn())) continue;
-      if (!passes(problem) || signal.aborted) throw problem;
-      notify(sayOf(problem), { wrong: true, lasting: true, name: "passing" });
-      await pause(problem.wait_s ?? wait_s, signal);
-      if (signal.aborted) throw problem;
-    }
-  }
+	for (let wait_s = 1; ; wait_s = Math.min(2 * wait_s, 8)) {
+		try {
+			const result = await run();
+			dismiss("passing");
+			return result;
+		} catch (problem) {
+			if (problem.code === "LoginNeeded" && (await logIn())) continue;
+			if (!passes(problem) || signal.aborted) throw problem;
+			notify(sayOf(problem), { wrong: true, lasting: true, name: "passing" });
+			await pause(problem.wait_s ?? wait_s, signal);
+			if (signal.aborted) throw problem;
+		}
+	}
 }
