@@ -1,5 +1,6 @@
 """The page when things go wrong: a service that dies, a model that moves, an empty index, a key, hostile items."""
 
+import numpy as np
 import pytest
 from build_options import build_options
 from grid_model import CARD, CARDS, GridModel, latents_of, seen
@@ -102,7 +103,7 @@ HOSTILE = [
     "javascript:document.title='taken'",
     "../../etc/passwd",
     "a&key=b#c?d=e%20f+g",
-    "=HYPERLINK(\"https://evil.example\")",
+    '=HYPERLINK("https://evil.example")',
     "right-to-left \u202egnp.exe",
     "nothing\u200bto\u2066see\ufeff",
     "line\nbreak\ttab",
@@ -114,8 +115,6 @@ HOSTILE = [
 
 def test_labels_and_keys_of_strangers_are_text(start_service, open_face, tmp_path, model):
     pictures = [encoded(coloured_picture(seed, (60, 40))) for seed in range(len(HOSTILE))]
-    import numpy as np
-
     with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=3)) as builder:
         builder.add(
             latents_of(np.stack([seen(data) for data in pictures])),
@@ -127,13 +126,9 @@ def test_labels_and_keys_of_strangers_are_text(start_service, open_face, tmp_pat
     face = open_face(start_service(tmp_path / "index").address).open()
     face.choose(pictures[0]).shown()
     assert sorted(face.keys) == sorted(HOSTILE)
-    for text in HOSTILE:
-        face.open().page.locator("#key").fill(text.replace("\n", "").replace("\t", "\t"))
-        tile = face.page.evaluate_handle(
-            "(key) => [...document.querySelectorAll('#examples .tile')].find((tile) => tile.item?.key === key)", text
-        )
-        assert tile
-    face.choose(pictures[0]).shown()
+    examples = open_face(face.address).open().page
+    examples.wait_for_function("() => !document.querySelector('#examples .coming')")
+    assert len(examples.query_selector_all("#examples .tile")) == len(HOSTILE)
     for text in HOSTILE:
         face.page.evaluate(
             "(key) => [...document.querySelectorAll('#grid .tile')].find((tile) => tile.item.key === key)"

@@ -1,7 +1,11 @@
 """The page by keyboard alone, for screen readers, dark and light, narrow and wide, and without anything that jumps."""
 
+from pathlib import Path
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+
+import ae_search.web
 
 NARROW = {"width": 320, "height": 640}
 
@@ -40,7 +44,14 @@ def test_by_keyboard_alone(face, shop):
     columns = face.page.evaluate(
         "() => getComputedStyle(document.getElementById('grid')).gridTemplateColumns.split(' ').length"
     )
-    for press, at in (("ArrowRight", 1), ("ArrowDown", 1 + columns), ("ArrowLeft", columns), ("ArrowUp", 0), ("End", -1), ("Home", 0)):
+    for press, at in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 1 + columns),
+        ("ArrowLeft", columns),
+        ("ArrowUp", 0),
+        ("End", -1),
+        ("Home", 0),
+    ):
         face.page.keyboard.press(press)
         assert focused(face) == keys[at], press
     ring = face.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
@@ -116,7 +127,9 @@ def test_dark_and_light_follow_the_system(open_face, service):
 def test_nothing_is_wider_than_the_page(open_face, service, shop, width):
     face = open_face(service.address, viewport={"width": width, "height": 900}).open(f"?key={shop.keys[0]}").shown()
     assert face.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    tiles = face.page.evaluate("() => getComputedStyle(document.getElementById('grid')).gridTemplateColumns.split(' ').length")
+    tiles = face.page.evaluate(
+        "() => getComputedStyle(document.getElementById('grid')).gridTemplateColumns.split(' ').length"
+    )
     assert tiles in {320: range(2, 4), 768: range(4, 9), 3840: range(10, 30)}[width]
 
 
@@ -134,7 +147,9 @@ SHIFTS = """() => {
 
 
 @pytest.mark.parametrize("query", ["", "?key=bag/000.png"], ids=["start", "search"])
-@pytest.mark.parametrize("viewport", [{"width": 390, "height": 844}, {"width": 1280, "height": 800}], ids=["phone", "desk"])
+@pytest.mark.parametrize(
+    "viewport", [{"width": 390, "height": 844}, {"width": 1280, "height": 800}], ids=["phone", "desk"]
+)
 def test_the_first_paint_does_not_shift(open_face, service, query, viewport):
     face = open_face(service.address, viewport=viewport).open(query)
     if query:
@@ -147,9 +162,5 @@ def test_the_first_paint_does_not_shift(open_face, service, query, viewport):
 
 
 def test_the_page_is_small():
-    from pathlib import Path
-
-    import ae_search.web
-
     files = [file for file in (Path(ae_search.web.__file__).parent / "page").iterdir() if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 100_000
+    assert sum(file.stat().st_size for file in files) <= 100 * 1024

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from build_options import build_options
 from grid_model import CARD
@@ -142,6 +143,7 @@ def test_what_can_be_copied(open_face, service, shop):
         face.page.get_by_role("button", name="Copy", exact=True).click()
         face.page.get_by_role("button", name=words).click()
         face.wait_for_notice("Copied.")
+        face.page.locator(".notice button").click()
         return face.page.evaluate("() => navigator.clipboard.readText()")
 
     found = json.loads(copied("as JSON"))
@@ -158,8 +160,6 @@ def test_what_can_be_copied(open_face, service, shop):
 
 @pytest.mark.slow
 def test_ten_thousand_results_are_scrolled(start_service, open_face, tmp_path):
-    import numpy as np
-
     latents = np.random.default_rng(1).normal(size=(10_001, CARD.latent_dim)).astype(np.float32)
     keys = [f"item-{number:05}" for number in range(len(latents))]
     with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=5)) as builder:

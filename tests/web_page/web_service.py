@@ -23,7 +23,17 @@ class WebService:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        words = ["--index", str(index), "--server", model.address, "--model-name", "grid", "--port", str(port), *options]
+        words = [
+            "--index",
+            str(index),
+            "--server",
+            model.address,
+            "--model-name",
+            "grid",
+            "--port",
+            str(port),
+            *options,
+        ]
         self._command = [sys.executable, "-m", "ae_search", "web", *words]
         self._log = folder / "service.log"
         # Uploads are kept below the folder for temporary files.

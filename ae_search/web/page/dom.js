@@ -43,12 +43,3 @@ export const plural = (number, one, many = `${one}s`) => `${counted(number)} ${n
 export function announce(text) {
 	at("spoken").textContent = text;
 }
-
-/** Return a function that runs once things have been quiet for so long. */
-export function settled(run, quiet_ms) {
-	let timer = 0;
-	return (...values) => {
-		clearTimeout(timer);
-		timer = setTimeout(() => run(...values), quiet_ms);
-	};
-}

@@ -5,7 +5,7 @@ import { coming, tile } from "./tile.js";
 const KEYS = { "+": "like", "=": "like", "-": "unlike", "−": "unlike", w: "why", W: "why" };
 
 export class Grid {
-	/** `on` has open(key), act(name, item), end() and one function for each other key, by its name. */
+	/** `on` has open(key), act(name, item), end(), and `keys`: what else a letter does. */
 	constructor(root, on) {
 		Object.assign(this, { root, on });
 		this.clear();
@@ -100,7 +100,7 @@ export class Grid {
 			this.enter(to);
 			to.querySelector(".open").focus();
 		} else if (act) this.on.act(act, node.item);
-		else if (this.on[event.key.toLowerCase()]) this.on[event.key.toLowerCase()]();
+		else if (this.on.keys[event.key.toLowerCase()]) this.on.keys[event.key.toLowerCase()]();
 		else if (event.key !== "ArrowDown" || !this.on.end()) return;
 		event.preventDefault();
 	}

@@ -32,7 +32,7 @@ export class Page {
 			open: (key) => this.go(byItem(this.query, key)),
 			act: (name, item) => this.act(name, item),
 			end: () => this.more(),
-			s: () => this.searchMarked(),
+			keys: { s: () => this.searchMarked() },
 		});
 		this.load();
 	}

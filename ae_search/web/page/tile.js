@@ -48,4 +48,4 @@ export function tile(item, href, { canExplain = false, plain = false } = {}) {
 
 /** Return a place for a result that is on its way. */
 export const coming = () => element("li", { class: "tile coming", "aria-hidden": "true" },
-	element("span", { class: "frame" }), element("span", { class: "first" }), element("span", { class: "second" }));
+	element("span", { class: "frame" }), element("span", { class: "first" }, " "), element("span", { class: "second" }, " "));

@@ -27,7 +27,7 @@ export async function explain(query, item) {
 
 function told(answer, query, item) {
 	const asked = query.image ? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
-	const row = element("div", { class: "why-row" },
+	const row = element("ul", { class: "grid" },
 		shown("The query", asked ? picture(asked) : null),
 		shown("as the model sees it", still(answer.query)),
 		shown("Where they agree", heat(answer.agreement)),
@@ -42,7 +42,7 @@ function told(answer, query, item) {
 	];
 }
 
-const shown = (words, image) => element("figure", {}, element("span", { class: "frame" }, image ?? element("span", { class: "none" }, "several")), element("figcaption", {}, bdi(words)));
+const shown = (words, image) => element("li", { class: "tile" }, element("span", { class: "frame" }, image ?? element("span", { class: "none" }, "several")), element("span", { class: "second" }, bdi(words)));
 
 const addressOf = (png) => `data:image/png;base64,${png}`;
 
