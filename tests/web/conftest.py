@@ -6,7 +6,7 @@ import pytest
 from build_options import build_options
 from live import options_of, running
 from pictures import coloured_picture, encoded
-from web_items import COUNT, key, picture
+from web_items import COUNT, key, label, metadata, picture
 
 from ae_search.calibration import calibrate
 from ae_search.client import LatentClient
