@@ -27,7 +27,7 @@ class DocumentClient:
         for parameter, value in parameters.items():
             self.check(value, known[parameter]["schema"])
             if known[parameter]["in"] == "path":
-                path = path.replace("{%s}" % parameter, quote(value, safe=""))
+                path = path.replace(f"{{{parameter}}}", quote(value, safe=""))
             else:
                 query[parameter] = value
         headers, content = {}, None

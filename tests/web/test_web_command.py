@@ -33,6 +33,10 @@ def command(*options):
                 process.kill()
 
 
+def over(index, server):
+    return "--index", index, "--server", server, "--model-name", "tiny"
+
+
 def until_ready(http):
     for _ in range(600):
         try:
@@ -64,7 +68,7 @@ def test_several_processes_share_uploads_and_figures_and_drain(web_index, model_
 
 def test_requests_under_way_are_answered_before_it_stops(web_index, model_address):
     """A body is half there when the service is told to stop; the other half comes later."""
-    with command("--index", web_index, "--server", model_address, "--model-name", "tiny") as (process, at):
+    with command(*over(web_index, model_address)) as (process, at):
         with httpx.Client(base_url=at, timeout=60) as http:
             until_ready(http)
         image, stopped = picture(5), threading.Event()

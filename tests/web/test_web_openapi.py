@@ -1,14 +1,19 @@
 """The OpenAPI document tells the truth: a client that has nothing else works, and nobody finds a 500."""
 
+import shutil
+
 import pytest
 import schemathesis
 from document_client import DocumentClient
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from live import options_of, running
+from schemathesis import checks
 from schemathesis.checks import load_all_checks
 from web_items import key, picture
 
 from ae_search.web import AccessKeys, Doors, Limits
+
+CHECKS = ["not_a_server_error", "content_type_conformance", "response_schema_conformance"]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +27,6 @@ def documented(own_place, served, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_place(web_index, tmp_path_factory):
-    import shutil
-
     return shutil.copytree(web_index, tmp_path_factory.mktemp("documented") / "index")
 
 
@@ -62,14 +65,14 @@ def test_every_operation_works_for_a_client_of_the_document(documented):
 
 def test_problems_are_in_the_document(documented):
     client = DocumentClient(documented)
-    for name, given in (
+    for name, parameters in (
         ("search", {"key": "none"}),
         ("search", {}),
         ("search_by_body", {"body": b"x", "media_type": "image/png"}),
         ("get_item", {"key": "none"}),
         ("remove_item", {"key": "none"}),
     ):
-        assert client.call(name, **given)["code"]
+        assert client.call(name, **parameters)["code"]
 
 
 def test_examples_of_the_document_fit_its_schemas(documented):
@@ -91,8 +94,6 @@ def test_examples_of_the_document_fit_its_schemas(documented):
 
 def test_strangers_find_no_500(documented):
     load_all_checks()
-    from schemathesis import checks
-
     schema = schemathesis.openapi.from_url(f"{documented.base_url}/openapi.json")
     wanted = checks.CHECKS.get_by_names(
         ["not_a_server_error", "content_type_conformance", "response_schema_conformance"]
@@ -123,6 +124,4 @@ def test_strangers_find_no_500(documented):
 
 def schemathesis_cases(operation):
     """Return the decorator that gives a function requests for an operation."""
-    from hypothesis import given
-
     return given(operation.as_strategy())

@@ -3,13 +3,17 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from live import options_of, running
+from pixel_encoder import CARD
 from web_items import PNG, key, picture
 
 from ae_search import errors
+from ae_search.index import LatentIndex
 from ae_search.web import Served
+from ae_search.web.app import create_app
 from ae_search.web.problems import OWN, STATUSES, Problem, problem_of
 
 
@@ -52,11 +56,6 @@ def test_a_model_server_that_is_away(web_index, tmp_path):
 
 
 def test_a_model_of_another_fingerprint(own_index, served, tmp_path):
-    from dataclasses import replace
-
-    from pixel_encoder import CARD
-
-    from ae_search.index import LatentIndex
 
     with LatentIndex.open(own_index) as index:
         index.rebuild(replace(CARD, latent_dim=8), index.latents)
@@ -66,11 +65,6 @@ def test_a_model_of_another_fingerprint(own_index, served, tmp_path):
 
 
 def test_a_cursor_ends_with_the_model_that_it_began_with(own_index, served, tmp_path):
-    from dataclasses import replace
-
-    from pixel_encoder import CARD
-
-    from ae_search.index import LatentIndex
 
     with running(options_of(own_index, served, tmp_path / "uploads")) as client:
         cursor = client.get("/v1/search", params={"key": key(1)}).json()["next"]
@@ -83,8 +77,6 @@ def test_a_cursor_ends_with_the_model_that_it_began_with(own_index, served, tmp_
 
 def test_our_own_mistake_is_logged_and_told_as_one(web_options, caplog):
     """A service whose index is closed under it."""
-    from ae_search.web.app import create_app
-
     app = create_app(web_options)
     sent = []
 
