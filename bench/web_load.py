@@ -170,7 +170,7 @@ def _ask(
     connection: http.client.HTTPConnection, method: str, path: str, file: bytes | None = None
 ) -> tuple[int, bytes]:
     connection.request(method, path, body=file, headers={"Content-Type": "application/octet-stream"} if file else {})
-    answer = connection.getresponse()
+    answer = line.getresponse()
     return answer.status, answer.read()
 
 
