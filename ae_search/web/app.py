@@ -53,6 +53,7 @@ def create_app(options: ServiceOptions) -> Any:
         lifespan=running,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     for router in (search.router, items.router, changes.router, about.router, page_router()):

@@ -32,6 +32,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 _USUAL = (*SECURITY_HEADERS, (b"cache-control", b"no-store"))
 _READING = ("GET", "HEAD", "OPTIONS")
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 # POST that changes nothing but what is kept for a while.
 _ASKING = ("/v1/search", "/v1/uploads", "/v1/explain")
 _FOR_ALL = ("/v1/session",)
@@ -65,7 +66,8 @@ class Gate:
             await send_problem(Problem("InternalError", closes=True), exchange.send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.end(route, scope["method"], exchange.status, time.perf_counter() - began)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.end(route, method, exchange.status, time.perf_counter() - began)
 
     def _checked(self, scope: Scope) -> Role:
         """Return what the caller may do.

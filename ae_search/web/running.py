@@ -73,7 +73,7 @@ def _config(options: ServiceOptions) -> ServerConfig:
         workers=options.workers,
         http=BoundedConnection,
         ws="none",
-        loop="asyncio",  # gRPC has its own, which does not get on with uvloop
+        loop="asyncio",
         lifespan="on",
         log_config=None,
         access_log=False,
