@@ -12,7 +12,10 @@ export class Asked {
 		// Files of this visit by digest: shown, named and cropped without asking the service.
 		this.files = new Map();
 		at("marks-search").addEventListener("click", () => on.search());
-		at("marks-clear").addEventListener("click", () => on.marks({ like: [], unlike: [] }));
+		at("marks-clear").addEventListener("click", () => {
+			on.marks({ like: [], unlike: [] });
+			on.search();
+		});
 		at("marked").addEventListener("click", (event) => {
 			const button = event.target.closest("button");
 			if (button) on.marks(marked(this.marks, button.markedKey, null));
@@ -25,17 +28,21 @@ export class Asked {
 			at("options-open").setAttribute("aria-expanded", String(open));
 		});
 		at("asked-image").addEventListener("error", () => this.failed());
+		at("asked-image").addEventListener("load", ({ target }) => {
+			if (!this.query?.key) this.measure(target);
+		});
 	}
 
-	/** Show a query, and what is known about its item, if it is one. */
-	show(query, item = null) {
+	/** Show a query. */
+	show(query) {
 		this.query = query;
 		const file = this.files.get(query.image);
 		const address = query.image ? file?.address ?? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
 		this.showPicture(address, query.key || query.image ? [] : query.like);
-		this.name(this.nameOf(query, file), query.key && item?.label ? item.label : noteOf(query));
+		this.name(this.nameOf(query, file), "");
 		at("crop-open").hidden = !(query.image || query.key);
 		at("crop-undo").hidden = !query.whole;
+		if (query.image && at("asked-image").complete) this.measure(at("asked-image"));
 		for (const box of document.querySelectorAll(".switch input")) {
 			box.checked = query[box.name];
 			box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
@@ -54,6 +61,13 @@ export class Asked {
 		at("asked-note").replaceChildren(note ? bdi(note) : " ");
 	}
 
+	/** Tell how large the image is that was searched by, and which part of another it is. */
+	measure({ naturalWidth, naturalHeight }) {
+		const crop = this.query?.crop;
+		const part = crop ? `${Math.round(100 * crop.width)} × ${Math.round(100 * crop.height)} % of it, ` : "";
+		if (naturalWidth) at("asked-note").textContent = `${part}${naturalWidth} × ${naturalHeight} px`;
+	}
+
 	showPicture(address, keys = []) {
 		const image = at("asked-image");
 		image.hidden = !address;
@@ -67,7 +81,7 @@ export class Asked {
 		if (digest && this.files.get(digest)) {
 			this.files.get(digest).address = null;
 			at("asked-image").src = uploadOf(digest);
-		} else at("asked-image").hidden = true;
+		} else at("asked-image").hidden = at("crop-open").hidden = true;
 	}
 
 	sending(file, address, onCancel) {
@@ -106,7 +120,7 @@ export class Asked {
 
 	showMarks(marks, query) {
 		this.marks = marks;
-		at("marks").hidden = !marks.like.length && !marks.unlike.length;
+		at("marks").hidden = ![marks.like, marks.unlike, query.like, query.unlike].some((keys) => keys.length);
 		const same = JSON.stringify([marks.like, marks.unlike]) === JSON.stringify([query.like, query.unlike]);
 		at("marks-search").disabled = same;
 		const item = (key, sign, words) => {
@@ -120,9 +134,4 @@ export class Asked {
 			...marks.unlike.map((key) => item(key, "minus", "Less like")),
 		);
 	}
-}
-
-function noteOf({ crop }) {
-	if (!crop) return "";
-	return `${Math.round(100 * crop.width)} × ${Math.round(100 * crop.height)} % of it`;
 }

@@ -4,6 +4,8 @@ import { announce, at } from "./dom.js";
 // Shares of the sides; nothing smaller can be drawn by accident.
 const LEAST = 0.04;
 const STEP = 0.02;
+// Of the image, in hundredths of the window's.
+const HEIGHT = 56;
 // A crop of more pixels is sent as JPEG: as PNG it would be larger than what servers accept.
 const PNG_PIXELS = 4e6;
 const JPEG_QUALITY = 0.95;
@@ -46,6 +48,9 @@ export async function cutOut(file, crop) {
 export function chooseCrop(address, crop) {
 	const dialog = at("crop");
 	const drawing = new Drawing(crop ?? { left: 0.15, top: 0.15, width: 0.7, height: 0.7 });
+	at("crop-image").onload = ({ target }) => {
+		at("crop-stage").style.width = `min(100%, ${(HEIGHT * target.naturalWidth) / target.naturalHeight}dvh)`;
+	};
 	at("crop-image").src = address;
 	dialog.returnValue = "";
 	dialog.showModal();

@@ -31,7 +31,8 @@ const SENTENCES = {
 	SlowRequest: () => "The upload was too slow and was given up.",
 };
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+// The service calls what was sent "image".
+const sentence = (text) => text.replace(/^image( 0)?: /, "").replace(/^./u, (first) => first.toUpperCase());
 
 /** Return what to say about a problem with a query. */
 export function sayOf(problem, query = null) {

@@ -19,7 +19,9 @@ export const figure = (similarity) => similarity.toFixed(3);
 function words(item) {
 	const similarity = item.similarity === undefined ? null
 		: element("span", { class: "figure", title: "Cosine similarity" }, figure(item.similarity));
-	const [first, second] = item.label === null ? [item.key, null] : [item.label, item.key];
+	// Folders are labels mostly; once is enough.
+	const rest = item.key.startsWith(`${item.label}/`) ? item.key.slice(item.label.length + 1) : item.key;
+	const [first, second] = item.label === null ? [item.key, null] : [item.label, rest];
 	return [
 		element("span", { class: "first" }, bdi(first), similarity),
 		element("span", { class: "second" }, second === null ? " " : bdi(second)),
