@@ -80,7 +80,10 @@ def test_metadata_filter_as_chips(face, shop):
     assert json.loads(face.page.evaluate("() => new URLSearchParams(location.search).get('where')")) == {
         "price": {"gte": 20, "lt": 40}
     }
-    assert [face.text(f"#chips li:nth-child({at})").split(",")[0] for at in (1, 2)] == ["price ≥ 20", "price < 40"]
+    assert [face.text(f"#chips li:nth-child({at}) button > span:first-child") for at in (1, 2)] == [
+        "price ≥ 20",
+        "price < 40",
+    ]
     face.page.locator("#field-test").select_option("gt")
     face.page.locator("#field-value").fill("999")
     face.page.keyboard.press("Enter")
