@@ -124,7 +124,7 @@ export class Asked {
 		const same = JSON.stringify([marks.like, marks.unlike]) === JSON.stringify([query.like, query.unlike]);
 		at("marks-search").disabled = same;
 		const item = (key, sign, words) => {
-			const button = element("button", { type: "button", title: visible(`${words} ${key}: remove`.slice(0, 300)), "aria-label": `${words} ${key.slice(0, 300)}, remove` },
+			const button = element("button", { title: visible(`${words} ${key}: remove`.slice(0, 300)), "aria-label": `${words} ${key.slice(0, 300)}, remove` },
 				picture(thumbnailOf(key)), element("span", { class: "sign" }, icon(sign)));
 			button.markedKey = key;
 			return element("li", { class: sign === "plus" ? "like" : "unlike" }, button);

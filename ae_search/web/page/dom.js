@@ -17,7 +17,6 @@ export function element(name, properties = {}, ...children) {
 /** Return one of the pictures that index.html defines as symbols. */
 export function icon(name) {
 	const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-	svg.setAttribute("class", "icon");
 	svg.setAttribute("aria-hidden", "true");
 	const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
 	use.setAttribute("href", `#i-${name}`);

@@ -107,7 +107,7 @@ function chip(condition) {
 	const { field, test, value } = condition;
 	const text = Array.isArray(value) ? value.map(textOf).join(", ") : textOf(value);
 	const words = element("span", {}, bdi(field), ` ${SIGNS[test] ?? test} `, element("b", {}, bdi(text)));
-	const button = element("button", { type: "button", title: "Remove this filter" }, words, element("span", { class: "unseen" }, ", remove this filter"), icon("close"));
+	const button = element("button", { title: "Remove this filter" }, words, element("span", { class: "unseen" }, ", remove this filter"), icon("close"));
 	button.condition = condition;
 	return element("li", {}, button);
 }

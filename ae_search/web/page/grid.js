@@ -47,7 +47,7 @@ export class Grid {
 		head.folded ??= [];
 		head.folded.push(node);
 		if (!head.badge) {
-			head.badge = element("button", { type: "button", class: "fold", "aria-expanded": "false", "data-act": "unfold" });
+			head.badge = element("button", { class: "fold", "aria-expanded": "false", "data-act": "unfold" });
 			head.over.append(head.badge);
 		}
 		if (head.badge.getAttribute("aria-expanded") === "true") head.folded.at(-2).after(node);

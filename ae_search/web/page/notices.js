@@ -4,32 +4,27 @@ import { at, element, icon, visible } from "./dom.js";
 const SECONDS_SHOWN = 9;
 
 // These pass by themselves: the page asks again.
-const PASSING = new Set([
-	"Away", "Busy", "ServerUnavailableError", "ServerTimeoutError", "ModelNotServedError", "ModelMismatchError", "IndexBusyError",
-	"ShuttingDown", "DeadlineExceeded", "ImageRefusedError",
-]);
-
-export const passes = (problem) => PASSING.has(problem.code) && problem.status !== 409;
-
-const AGAIN = "This page tries again by itself.";
-
-const SENTENCES = {
-	Away: () => `The search service does not answer. ${AGAIN}`,
-	Busy: () => `Many people search at this moment. ${AGAIN}`,
-	ServerUnavailableError: () => `The model server cannot be reached, so new images have to wait; searches by key still work. ${AGAIN}`,
-	ServerTimeoutError: () => `The model server takes too long. ${AGAIN}`,
-	DeadlineExceeded: () => `The search takes too long. ${AGAIN}`,
-	ModelNotServedError: () => `The model of this index is not served at this moment. ${AGAIN}`,
-	ModelMismatchError: () => `The index and the served model do not belong together at this moment: a new model is on its way. ${AGAIN}`,
-	IndexBusyError: () => `The index is being written. ${AGAIN}`,
-	ShuttingDown: () => `The search service is being restarted. ${AGAIN}`,
-	ImageRefusedError: () => `The model server refused this image. ${AGAIN}`,
-	ImageError: (problem) => `This image cannot be searched by. ${sentence(problem.detail)}`,
-	UnsupportedMediaType: () => "This file is no image that the search can read.",
-	LoginNeeded: () => "This search asks for a key.",
-	TooLarge: (problem) => `This file is too large. ${sentence(problem.detail)}`,
-	SlowRequest: () => "The upload was too slow and was given up.",
+const PASSING = {
+	Away: "The search service does not answer.",
+	Busy: "Many people search at this moment.",
+	ServerUnavailableError: "The model server cannot be reached, so new images have to wait; searches by key still work.",
+	ServerTimeoutError: "The model server takes too long.",
+	DeadlineExceeded: "The search takes too long.",
+	ModelNotServedError: "The model of this index is not served at this moment.",
+	ModelMismatchError: "The index and the served model do not belong together at this moment: a new model is on its way.",
+	IndexBusyError: "The index is being written.",
+	ShuttingDown: "The search service is being restarted.",
+	ImageRefusedError: "The model server refused this image.",
 };
+
+const FINAL = {
+	ImageError: "This image cannot be searched by.",
+	TooLarge: "This file is too large.",
+	UnsupportedMediaType: "This file is no image that the search can read.",
+	LoginNeeded: "This search asks for a key.",
+};
+
+export const passes = (problem) => problem.code in PASSING && problem.status !== 409;
 
 // The service calls what was sent "image".
 const sentence = (text) => text.replace(/^image( 0)?: /, "").replace(/^./u, (first) => first.toUpperCase());
@@ -40,17 +35,19 @@ export function sayOf(problem, query = null) {
 		if (query.image) return "This image is no longer kept by the search service. Bring it again to search by it.";
 		if (query.key && !query.like.length) return `The index has no item with the key “${query.key}”.`;
 	}
-	return (SENTENCES[problem.code] ?? ((one) => sentence(one.detail)))(problem);
+	if (passes(problem)) return `${PASSING[problem.code]} This page tries again by itself.`;
+	const detail = problem.code === "LoginNeeded" ? "" : sentence(problem.detail);
+	return `${FINAL[problem.code] ?? ""} ${detail}`.trim();
 }
 
 /** Show a message; it stays while `lasting`, and one of the same `name` takes its place. */
 export function notify(text, { wrong = false, lasting = false, name = text, action = null } = {}) {
 	dismiss(name);
-	const close = element("button", { type: "button", class: "round", "aria-label": "Close this message" }, icon("close"));
+	const close = element("button", { class: "round", "aria-label": "Close this message" }, icon("close"));
 	const words = element("div", {}, visible(text));
 	const notice = element("div", { class: `notice${wrong ? " wrong" : ""}`, role: wrong ? "alert" : "status" });
 	notice.dataset.name = name;
-	if (action) words.append(" ", element("button", { type: "button", class: "small", onclick: () => { notice.remove(); action.run(); } }, action.words));
+	if (action) words.append(" ", element("button", { class: "small", onclick: () => { notice.remove(); action.run(); } }, action.words));
 	notice.append(icon(wrong ? "warning" : "mark"), words, close);
 	close.addEventListener("click", () => notice.remove());
 	at("notices").append(notice);

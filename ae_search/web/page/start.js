@@ -13,7 +13,7 @@ export function awaitExamples() {
 export function tell(info) {
 	const { items, model, recall } = info;
 	at("about").textContent = items
-		? `Finds what looks alike among ${plural(items, "image")}.`
+		? `Looks through ${plural(items, "image")}.`
 		: "This index is empty. Add images by POST /v1/items or by “ae-search index add”, then search.";
 	const figures = [plural(items, "image"), `model ${model.name}, version ${model.version}`];
 	if (recall) figures.push(`recall ${recall.toFixed(3)}`);

@@ -30,7 +30,7 @@ function words(item) {
 
 function act(name, words, sign) {
 	const pressed = name === "why" ? {} : { "aria-pressed": "false" };
-	return element("button", { type: "button", class: `is-${name}`, "data-act": name, "aria-label": words, title: words, ...pressed }, icon(sign));
+	return element("button", { class: `is-${name}`, "data-act": name, title: words, ...pressed }, icon(sign));
 }
 
 /** Return a result as a list item with a link that searches by it; `canExplain` adds the way to "why similar". */
