@@ -60,10 +60,11 @@ class Gate:
         except Problem as problem:
             await send_problem(problem, exchange.send)
         except Exception:
-            if exchange.status:
+            if exchange.status and not exchange.is_over:
                 raise  # the server cuts the connection
             log.exception("a request failed")
-            await send_problem(Problem("InternalError"), exchange.send)
+            if not exchange.is_over:
+                await send_problem(Problem("InternalError"), exchange.send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -143,7 +144,7 @@ class _Exchange:
         self._receive, self._send = receive, send
         told = dict(scope["headers"])
         self._is_read = b"transfer-encoding" not in told and told.get(b"content-length", b"0") == b"0"
-        self._lingers = False
+        self._lingers = self.is_over = False
         self.status = 0
 
     async def receive(self) -> Message:
@@ -166,3 +167,4 @@ class _Exchange:
             await linger(self.receive)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+        self.is_over = message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -89,10 +89,11 @@ def test_examples_of_the_document_fit_its_schemas(documented):
             for example in schema.get("examples", []):
                 client.check(example, schema)
                 examples += 1
-    assert examples > 5
+    assert examples > 15
 
 
-def test_strangers_find_no_500(documented):
+@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.slow)])
+def test_strangers_find_no_500(documented, examples):
     load_all_checks()
     schema = schemathesis.openapi.from_url(f"{documented.base_url}/openapi.json")
     wanted = checks.CHECKS.get_by_names(
@@ -105,7 +106,7 @@ def test_strangers_find_no_500(documented):
             continue
 
         @settings(
-            max_examples=12,
+            max_examples=examples,
             deadline=None,
             database=None,
             derandomize=True,
@@ -119,7 +120,7 @@ def test_strangers_find_no_500(documented):
             case.call_and_validate(checks=wanted, base_url=str(documented.base_url))
 
         attack()
-    assert tried > 100
+    assert tried > 50
 
 
 def schemathesis_cases(operation):
