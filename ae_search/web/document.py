@@ -32,19 +32,10 @@ _ITEM = {"key": "test/7.png", "label": "Bag", "metadata": {"price": 12.5}, "thum
 _EXAMPLES: dict[str, Any] = {
     "search": _SEARCH,
     "search_by_body": _SEARCH | {"query": {"key": None, "image": None, "like": [], "unlike": [], "where": None}},
-    "keep_image": {
-        "image": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "width": 4000,
-        "height": 3000,
-        "bytes": 5200000,
-    },
+    "keep_image": {"image": 64 * "0", "width": 4000, "height": 3000, "bytes": 5_200_000},
     "list_items": {"items": [_ITEM], "next": None},
     "get_item": _ITEM,
-    "list_labels": {
-        "labels": [{"label": "Bag", "count": 6000}, {"label": None, "count": 3}],
-        "items": 6003,
-        "more": False,
-    },
+    "list_labels": {"labels": [{"label": "Bag", "count": 60}, {"label": None, "count": 3}], "items": 63, "more": False},
     "add_items": {"added": 1},
     "describe_items": {"updated": 2},
     "replace_image": {"updated": 1},

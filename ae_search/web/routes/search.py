@@ -121,7 +121,7 @@ async def _of_image(service: Service, parameters: SearchParameters, image: bytes
     return Asked.of(parameters, file=image, image=digest)
 
 
-async def _with_kept(service: Service, parameters: SearchParameters) -> Asked:
+async def _with_kept(service: Service, parameters: SearchParameters | SearchBody) -> Asked:
     asked = Asked.of(parameters)
     return asked if asked.image is None else asked.with_file(await _kept(service, asked.image))
 
