@@ -166,10 +166,8 @@ def _request(where: str, file: bytes) -> bytes:
     return f"{head}Content-Length: {len(file)}\r\n\r\n".encode() + file
 
 
-def _ask(
-    connection: http.client.HTTPConnection, method: str, path: str, file: bytes | None = None
-) -> tuple[int, bytes]:
-    connection.request(method, path, body=file, headers={"Content-Type": "application/octet-stream"} if file else {})
+def _ask(line: http.client.HTTPConnection, method: str, path: str, file: bytes | None = None) -> tuple[int, bytes]:
+    line.request(method, path, body=file, headers={"Content-Type": "application/octet-stream"} if file else {})
     answer = line.getresponse()
     return answer.status, answer.read()
 

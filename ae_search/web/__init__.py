@@ -5,8 +5,8 @@ from ae_search.extras import needs
 with needs("The service needs fastapi and uvicorn", "web"):
     import fastapi as _fastapi  # noqa: F401
     import httptools as _httptools  # noqa: F401
-    import multipart as _multipart  # noqa: F401
     import prometheus_client as _prometheus_client  # noqa: F401
+    import python_multipart as _python_multipart  # noqa: F401
     import uvicorn as _uvicorn  # noqa: F401
 
 from ae_search.web.access_keys import AccessKeys

@@ -36,7 +36,7 @@ class Admission:
         is_free = scope["path"] in _ALWAYS or not scope["path"].startswith("/v1/")
         if not is_free and self._under_way >= self._limits.requests:
             self._metrics.refused("busy")
-            await send_problem(Problem("Busy", closes=scope["method"] in _WITH_BODY), send)
+            await send_problem(Problem("Busy"), send)
             return
         self._under_way += not is_free
         try:
@@ -72,8 +72,8 @@ class Admission:
     def _late(self, is_complete: bool) -> Problem:
         self._metrics.refused("deadline" if is_complete else "slow")
         if is_complete:
-            return Problem("DeadlineExceeded", closes=True)
-        return Problem("SlowRequest", f"A body has {self._limits.body_s:g} s to arrive.", closes=True)
+            return Problem("DeadlineExceeded")
+        return Problem("SlowRequest", f"A body has {self._limits.body_s:g} s to arrive.")
 
 
 def _length(scope: Scope) -> int:

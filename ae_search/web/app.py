@@ -1,23 +1,21 @@
 """The service as an ASGI application."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from ae_search.errors import AeSearchError
 from ae_search.web.admission import Admission
-from ae_search.web.answers import ProblemAnswer
+from ae_search.web.document import document_of
 from ae_search.web.gate import Gate
 from ae_search.web.options import Doors, ServiceOptions
-from ae_search.web.parameters import SearchBody
 from ae_search.web.problems import OWN, Problem, problem_of
 from ae_search.web.responses import problem_response
 from ae_search.web.routes import about, changes, items, search
@@ -59,7 +57,7 @@ def create_app(options: ServiceOptions) -> Any:
     for router in (search.router, items.router, changes.router, about.router, page_router()):
         app.include_router(router)
     _map_errors(app, options.place)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document_of(app)  # type: ignore[method-assign]
     admitted = Admission(app, options.limits, service.metrics)
     return _with_origins(Gate(admitted, options.doors, service.metrics), options.doors)
 
@@ -72,6 +70,10 @@ def _map_errors(app: FastAPI, place: str) -> None:
     @app.exception_handler(AeSearchError)
     async def of_error(_: Request, error: AeSearchError) -> Response:
         return problem_response(problem_of(error, place))
+
+    @app.exception_handler(Exception)
+    async def of_mistake(_: Request, error: Exception) -> Response:
+        return problem_response(Problem("InternalError"))  # the gate logs it
 
     @app.exception_handler(RequestValidationError)
     async def of_parameters(_: Request, error: RequestValidationError) -> Response:
@@ -95,29 +97,3 @@ def _with_origins(app: Any, doors: Doors) -> Any:
         allow_headers=["authorization", "content-type"],
         expose_headers=["retry-after"],
     )
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document: what FastAPI makes of the routes, with our problems in place of its own."""
-    if app.openapi_schema:
-        return app.openapi_schema
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schemas: dict[str, Any] = document["components"]["schemas"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for kind in (ProblemAnswer, SearchBody):
-        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
-        schemas[kind.__name__] = schema
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            _without_own_problems(operation["responses"])
-    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{}, {"key": []}]
-    app.openapi_schema = document
-    return document
-
-
-def _without_own_problems(responses: dict[str, Mapping[str, Any]]) -> None:
-    if "HTTPValidationError" in str(responses.get("422", "")):
-        del responses["422"]

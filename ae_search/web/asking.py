@@ -6,7 +6,7 @@ from typing import Any, Self
 from ae_search.checked_json import parsed_object
 from ae_search.contract import Where, parse_where
 from ae_search.web.cursors import asked_digest
-from ae_search.web.parameters import SearchBody, SearchParameters
+from ae_search.web.parameters import SearchBody, SearchOptions, SearchParameters
 from ae_search.web.problems import Problem
 
 _WHERE_BYTES = 65536
@@ -25,7 +25,7 @@ class Asked:
         fingerprint: Fingerprint of the latent's model, where it was told.
     """
 
-    parameters: SearchParameters
+    parameters: SearchOptions
     where: Where | None
     file: bytes | None = field(default=None, repr=False)
     image: str | None = None
@@ -33,7 +33,9 @@ class Asked:
     fingerprint: str | None = None
 
     @classmethod
-    def of(cls, parameters: SearchParameters, *, file: bytes | None = None, image: str | None = None) -> Self:
+    def of(
+        cls, parameters: SearchParameters | SearchBody, *, file: bytes | None = None, image: str | None = None
+    ) -> Self:
         """Check what came.
 
         Raises:

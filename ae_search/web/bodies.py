@@ -30,7 +30,7 @@ class Held:
             Problem: Others hold too many.
         """
         if self._held + more > self._most and self._held > own:
-            raise Problem("Busy", "Other requests have large bodies now; try again.", closes=True)
+            raise Problem("Busy", "Other requests have large bodies now; try again.")
         self._held += more
 
     def give_back(self, own: int) -> None:
@@ -91,7 +91,7 @@ class Body:
         self._reserved += more
 
     def _too_large(self) -> Problem:
-        return Problem("TooLarge", f"A body may have {self._most} bytes here.", closes=True)
+        return Problem("TooLarge", f"A body may have {self._most} bytes here.")
 
 
 async def linger(receive: Receive) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ae_search.contract import Encoder, Index
+import numpy as np
+
+from ae_search.contract import Encoder, Index, no_progress
 from ae_search.data.sources.source import SourceDefaults
 from ae_search.errors import ConfigurationError
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
@@ -14,6 +16,7 @@ from ae_search.web.problems import Problem
 # How long a change waits for another writer, in s.
 WAIT_S = 5.0
 _NAME = "web"
+_LISTS = ("keys", "labels", "thumbnails", "digests", "metadata")
 
 
 class SentImages(SourceDefaults):
@@ -62,25 +65,21 @@ def add(index: Index, encoder: Encoder, items: Sequence[NewItem], images: Sequen
     _check_once(keys)
     if there := index.known(keys):
         raise _conflict(sorted(there))
-    blocks = _encoded(index, encoder, SentImages(items, images))
-    for at, block in enumerate(blocks):
-        try:
-            index.add(
-                block.latents,
-                block.keys,
-                block.labels,
-                metadata=block.metadata,
-                thumbnails=block.thumbnails,
-                digests=block.digests,
-                wait_s=WAIT_S,
-            )
-        except ConfigurationError:
-            done = [key for one in blocks[:at] for key in one.keys]
-            if done:
-                index.remove(done, wait_s=WAIT_S)
-            if there := index.known(keys):  # somebody else added it meanwhile
-                raise _conflict(sorted(there)) from None
-            raise
+    block = _encoded(index, encoder, SentImages(items, images))
+    try:
+        index.add(
+            block.latents,
+            block.keys,
+            block.labels,
+            metadata=block.metadata,
+            thumbnails=block.thumbnails,
+            digests=block.digests,
+            wait_s=WAIT_S,
+        )
+    except ConfigurationError:
+        if there := index.known(keys):  # somebody else added it meanwhile
+            raise _conflict(sorted(there)) from None
+        raise
     return len(keys)
 
 
@@ -92,7 +91,7 @@ def replace_image(index: Index, encoder: Encoder, key: str, image: bytes) -> Non
         AeSearchError: The encoder or the index does not take it.
     """
     _check_there(index, [key])
-    (block,) = _encoded(index, encoder, SentImages([NewItem(key=key)], [image]))
+    block = _encoded(index, encoder, SentImages([NewItem(key=key)], [image]))
     index.update([key], latents=block.latents, thumbnails=block.thumbnails, digests=block.digests, wait_s=WAIT_S)
 
 
@@ -131,14 +130,18 @@ def remove(index: Index, keys: Sequence[str]) -> int:
     return len(keys)
 
 
-def _encoded(index: Index, encoder: Encoder, source: SentImages) -> list[EncodedBlock]:
+def _encoded(index: Index, encoder: Encoder, source: SentImages) -> EncodedBlock:
+    """Return all images of a request as one block, so that they are one change."""
     encoding: SourceEncoder = encoder_of(source, encoder, index)
-    blocks = list(encoding.blocks(range(len(source)), lambda _: None))
+    blocks = list(encoding.blocks(range(len(source)), no_progress))
     codes = [("ImageError", encoding.damaged), ("ImageRefusedError", encoding.refused)]
     faults = [{"key": key, "code": code, "detail": detail} for code, bad in codes for key, detail in bad.items()]
     if faults:
         raise Problem(faults[0]["code"], f"{len(faults)} images were not taken; nothing was changed.", faults=faults)
-    return blocks
+    return EncodedBlock(
+        np.concatenate([block.latents for block in blocks]),
+        *([one for block in blocks for one in getattr(block, name)] for name in _LISTS),
+    )
 
 
 def _check_once(keys: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Connections of strangers, bounded in number and in time: what uvicorn leaves open."""
 
 import asyncio
+import math
 from typing import Any
 
 import uvicorn
@@ -40,8 +41,12 @@ class BoundedConnection(HttpToolsProtocol):
         self._wait()
         self._limit_time()
         if len(self.connections) > self.config.most_connections:
-            waiting = [one for one in self.connections if getattr(one, "waits_since", None) is not None]
-            min(waiting, key=lambda one: one.waits_since).transport.abort()  # type: ignore[attr-defined]
+            waiting = [one for one in self.connections if isinstance(one, BoundedConnection)]
+            min(waiting, key=BoundedConnection.since).transport.abort()
+
+    def since(self) -> float:
+        """Return since when it waits for a request; one that does not is to be kept."""
+        return math.inf if self.waits_since is None else self.waits_since
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a connection go."""

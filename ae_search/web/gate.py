@@ -52,7 +52,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, exchange = time.perf_counter(), _Exchange(receive, send)
+        began, exchange = time.perf_counter(), _Exchange(scope, receive, send)
         self._metrics.begin()
         try:
             scope.setdefault("state", {})["role"] = self._checked(scope)
@@ -60,10 +60,11 @@ class Gate:
         except Problem as problem:
             await send_problem(problem, exchange.send)
         except Exception:
-            if exchange.status:
+            if exchange.status and not exchange.is_over:
                 raise  # the server cuts the connection
             log.exception("a request failed")
-            await send_problem(Problem("InternalError", closes=True), exchange.send)
+            if not exchange.is_over:
+                await send_problem(Problem("InternalError"), exchange.send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -81,25 +82,25 @@ class Gate:
         role, needed = self._role(headers), needed_role(scope["method"], scope["path"])
         if role < needed:
             self._metrics.refused("key")
-            raise self._denied(needed, role, headers, closes=scope["method"] not in _READING)
+            raise self._denied(needed, role, headers)
         return role
 
-    def _denied(self, needed: Role, role: Role, headers: dict[str, str], *, closes: bool) -> Problem:
+    def _denied(self, needed: Role, role: Role, headers: dict[str, str]) -> Problem:
         if needed is Role.WRITER and not self._doors.keys.writers:
             told = "This service only reads: it was started without --write-key-file."
-            return Problem("Forbidden", told, closes=closes)
+            return Problem("Forbidden", told)
         if "authorization" not in headers and COOKIE not in headers.get("cookie", ""):
-            return Problem("LoginNeeded", closes=closes)
+            return Problem("LoginNeeded")
         if role is Role.NOBODY:
             told = "This key is none of this service's, or its session has ended."
-            return Problem("LoginNeeded", told, closes=closes)
-        return Problem("Forbidden", "This key reads; a write key changes the index.", closes=closes)
+            return Problem("LoginNeeded", told)
+        return Problem("Forbidden", "This key reads; a write key changes the index.")
 
     def _check_host(self, host: str) -> None:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._names is not None and name.lower() not in self._names:
             self._metrics.refused("host")
-            raise Problem("WrongHost", closes=True)
+            raise Problem("WrongHost")
 
     def _check_site(self, method: str, path: str, headers: dict[str, str]) -> None:
         """Refuse what pages of other sites let a browser send: it would send the cookie, or reach this machine."""
@@ -111,7 +112,7 @@ class Gate:
             is_foreign |= urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
         if is_foreign:
             self._metrics.refused("site")
-            raise Problem("Forbidden", "This request comes from a page of another site.", closes=True)
+            raise Problem("Forbidden", "This request comes from a page of another site.")
 
     def _role(self, headers: dict[str, str]) -> Role:
         keys = self._doors.keys
@@ -139,9 +140,11 @@ def needed_role(method: str, path: str) -> Role:
 class _Exchange:
     """One request and its answer: adds the headers, and lets an answer arrive although a body is left unread."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._is_read = self._closes = False
+        told = dict(scope["headers"])
+        self._is_read = b"transfer-encoding" not in told and told.get(b"content-length", b"0") == b"0"
+        self._lingers = self.is_over = False
         self.status = 0
 
     async def receive(self) -> Message:
@@ -153,12 +156,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = list(message["headers"])
-            self._closes = (b"connection", b"close") in headers
             there = {name for name, _ in headers}
             headers += [(name, value) for name, value in _USUAL if name not in there]
+            if not self._is_read:
+                self._lingers = True
+                headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
-        elif self._closes and not self._is_read and not message.get("more_body", False):
+        elif self._lingers and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             await linger(self.receive)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+        self.is_over = message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -11,6 +11,8 @@ from ae_search.web.service import Service
 
 # Beyond so many items, their keys are asked for again for each page.
 _KEPT_KEYS = 200_000
+# In place of a model: a list of items compares no latents.
+_ITEMS = "items"
 
 
 async def page_of_items(service: Service, parameters: ItemParameters) -> dict[str, Any]:
@@ -20,14 +22,14 @@ async def page_of_items(service: Service, parameters: ItemParameters) -> dict[st
         Problem: The filter or the cursor is none.
     """
     where = where_of(parameters.where, parameters.label)
-    asked, offset = asked_digest("items", where), 0
+    asked, offset = asked_digest(_ITEMS, where), 0
     if parameters.cursor is not None:
-        offset = Cursor.parse(parameters.cursor, asked, "").offset
+        offset = Cursor.parse(parameters.cursor, asked, _ITEMS).offset
     keys = await _keys(service, where, asked)
     page = keys[offset : offset + parameters.limit]
     items = await service.in_thread(_told, service.index, page, parameters.thumbnails)
     end = offset + len(page)
-    return {"items": items, "next": str(Cursor(end, asked, "")) if end < len(keys) else None}
+    return {"items": items, "next": str(Cursor(end, asked, _ITEMS)) if end < len(keys) else None}
 
 
 async def _keys(service: Service, where: Where | None, asked: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ae_search.extras import needs
@@ -98,6 +99,17 @@ class Metrics:
         if SHARED in os.environ:
             from prometheus_client.multiprocess import MultiProcessCollector
 
+            _forget_dead()
             registry = self._client.CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return self._client.generate_latest(registry), {"content-type": self._client.CONTENT_TYPE_LATEST}
+
+
+def _forget_dead() -> None:
+    """Leave out what processes that are gone had under way."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for path in Path(os.environ[SHARED]).glob("gauge_live*_*.db"):
+        number = path.stem.rpartition("_")[2]
+        if number.isdigit() and not Path("/proc", number).exists():
+            mark_process_dead(int(number))  # type: ignore[no-untyped-call]

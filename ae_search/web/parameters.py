@@ -22,8 +22,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SearchParameters(Strict):
-    """What to search for, as parameters of an address."""
+class SearchOptions(Strict):
+    """What to search for, however it is asked."""
 
     key: Annotated[Key | None, Field(description="An item to search by; itself is left out.")] = None
     image: Digest | None = None
@@ -31,7 +31,6 @@ class SearchParameters(Strict):
     unlike: Annotated[list[Key], Field(max_length=MAX_EXAMPLES, description="Items to be far from.")] = []
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Neighbours in one answer.")] = 10
     cursor: Annotated[str | None, Field(max_length=512, description="The `next` of the answer before.")] = None
-    where: Annotated[str | None, Field(max_length=65536, description="Conditions as JSON.", examples=[WHERE])] = None
     label: Annotated[list[Label], Field(max_length=1000, description="Only items with one of these labels.")] = []
     exact: Annotated[bool, Field(description="Compare with every item.")] = False
     views: Annotated[bool, Field(description="Search with altered views of the image as well.")] = False
@@ -43,12 +42,16 @@ class SearchParameters(Strict):
     keep: Annotated[bool, Field(description="Keep the image of the body for a while.")] = False
 
 
-class SearchBody(SearchParameters):
+class SearchParameters(SearchOptions):
+    """What to search for, as parameters of an address."""
+
+    where: Annotated[str | None, Field(max_length=65536, description="Conditions as JSON.", examples=[WHERE])] = None
+
+
+class SearchBody(SearchOptions):
     """What to search for, as JSON."""
 
-    where: Annotated[  # type: ignore[assignment]
-        dict[str, JsonValue] | None, Field(description="Conditions.", examples=[{"label": "Bag"}])
-    ] = None
+    where: Annotated[dict[str, JsonValue] | None, Field(description="Conditions.", examples=[{"label": "Bag"}])] = None
     latent: Annotated[
         list[float] | None, Field(min_length=1, max_length=MAX_LATENT_DIM, description="A latent to search by.")
     ] = None

@@ -59,7 +59,6 @@ class Problem(Exception):
         detail: A sentence for a person; by default the title.
         status: HTTP status, where it is not that of the code.
         faults: What is wrong with each of several things, one object each.
-        closes: Whether the connection is of no further use, as a body is left unread.
     """
 
     def __init__(
@@ -69,11 +68,10 @@ class Problem(Exception):
         *,
         status: HTTPStatus | None = None,
         faults: Sequence[Mapping[str, Any]] = (),
-        closes: bool = False,
     ) -> None:
         usual, self.title = OWN[code] if code in OWN else _of_class(getattr(errors, code))
         self.code, self.detail, self.status = code, detail or self.title, status or usual
-        self.faults, self.closes = faults, closes
+        self.faults = faults
         super().__init__(self.detail)
 
     def body(self) -> bytes:
@@ -96,8 +94,6 @@ class Problem(Exception):
             headers["retry-after"] = str(RETRY_AFTER_S)
         if self.status is HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = "Bearer"
-        if self.closes:
-            headers["connection"] = "close"
         return headers
 
 

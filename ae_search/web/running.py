@@ -76,6 +76,7 @@ def _config(options: ServiceOptions) -> ServerConfig:
         loop="asyncio",
         lifespan="on",
         log_config=None,
+        log_level="error",  # what strangers send that is no HTTP is no warning
         access_log=False,
         server_header=False,
         timeout_keep_alive=max(1, round(limits.idle_s)),

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from ae_search.calibration import Calibration, stored
-from ae_search.contract import Encoder, Index, ModelRef
+from ae_search.client import AsyncLatentClient, LatentClient
+from ae_search.contract import AsyncEncoder, Encoder, Index, ModelRef
 from ae_search.cores import cores
 from ae_search.errors import ModelMismatchError
 from ae_search.open_index import open_index
@@ -55,7 +56,7 @@ class Service:
         self.listings = Listings()
         self._readers = ThreadPoolExecutor(max(4, cores()), thread_name_prefix="ae-search-web")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ae-search-write")
-        self._encoder: Any = None
+        self._encoder: AsyncEncoder | None = None
         self._counted: dict[str, tuple[float, Any]] = {}
 
     async def open(self) -> None:
@@ -66,10 +67,12 @@ class Service:
     async def close(self) -> None:
         """Let go of everything."""
         await self.search.close()
-        if (close := getattr(self._encoder, "close", None)) is not None:
-            await close()
+        if isinstance(self._encoder, AsyncLatentClient):
+            await self._encoder.close()
         for pool in (self._readers, self._writer):
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        if isinstance(made := vars(self).get("blocking_encoder"), LatentClient):
+            made.close()
         self.index.close()
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
@@ -88,8 +91,9 @@ class Service:
         self._counted.clear()
         self.listings.clear()
 
-    def encoder_for_threads(self) -> Encoder:
-        """Return an encoder that blocks, for a change of the index."""
+    @cached_property
+    def blocking_encoder(self) -> Encoder:
+        """An encoder for changes of the index, which are made in a thread."""
         return self.options.encoder.blocking()
 
     async def counted(self, name: str, count: Callable[[Index], T]) -> T:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,10 +13,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import trustme
+from live import options_of, running
 from typer.testing import CliRunner
 from web_items import PNG, key, picture
 
 from ae_search.cli import app
+from ae_search.web import AccessKeys, Doors
 
 
 @contextmanager
@@ -96,10 +99,6 @@ def test_requests_under_way_are_answered_before_it_stops(web_index, model_addres
 
 
 def test_https_by_certificate_files(web_index, served, tmp_path):
-    from live import options_of, running
-
-    from ae_search.web import AccessKeys, Doors
-
     authority = trustme.CA()
     own = authority.issue_cert("127.0.0.1")
     own.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
@@ -111,7 +110,7 @@ def test_https_by_certificate_files(web_index, served, tmp_path):
     keys = AccessKeys.from_files(tmp_path / "read", None)
     doors = Doors(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem", keys=keys)
     options = options_of(web_index, served, tmp_path / "uploads", doors=doors)
-    with running(options, verify=str(tmp_path / "ca.pem")) as http:
+    with running(options, verify=ssl.create_default_context(cafile=tmp_path / "ca.pem")) as http:
         assert http.get("/healthz").status_code == 200
         assert "; secure" in http.post("/v1/session", json={"key": "k" * 16}).headers["set-cookie"].lower()
 

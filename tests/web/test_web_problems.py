@@ -107,7 +107,7 @@ def test_our_own_mistake_is_logged_and_told_as_one(web_options, caplog):
     assert "a request failed" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "BREW"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PROPFIND"])
 def test_paths_and_methods_that_are_none(http, method):
     answer = http.request(method, "/nothing")
     assert answer.json()["code"] in ("NotFound", "MethodNotAllowed")

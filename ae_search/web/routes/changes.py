@@ -80,7 +80,7 @@ async def add_items(
         raise unsupported()
 
     def add(index: Index) -> int:
-        return changing.add(index, service.encoder_for_threads(), items, images)
+        return changing.add(index, service.blocking_encoder, items, images)
 
     return Json({"added": await service.write(add)}, status_code=201)
 
@@ -106,7 +106,7 @@ async def replace_image(request: Request, key: Annotated[Key, Query()]) -> Respo
     image = await image_of(request)
 
     def replace(index: Index) -> None:
-        changing.replace_image(index, service.encoder_for_threads(), key, image)
+        changing.replace_image(index, service.blocking_encoder, key, image)
 
     await service.write(replace)
     return Json({"updated": 1})

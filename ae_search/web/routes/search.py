@@ -41,23 +41,7 @@ _FORM = {
 # What browsers show, by what the head of a file says.
 _SHOWN = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "BMP": "image/bmp", "WEBP": "image/webp"}
 
-# How examples look in the document.
-_EXAMPLE = {
-    "query": {"key": "test/3.png", "image": None, "like": [], "unlike": [], "where": None},
-    "model": {"name": "fashion", "version": 1, "fingerprint": "9f86d081884c7d65"},
-    "plain": None,
-    "verdict": None,
-    "neighbours": [
-        {"rank": 1, "key": "test/7.png", "label": "Bag", "similarity": 0.98, "distance": 0.2, "metadata": {}}
-    ],
-    "next": None,
-    "more": False,
-    "took_ms": 2.5,
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": _EXAMPLE}}},
-    **problems(404, 409, 422, 502),
-}
+_ANSWERS = problems(404, 409, 422, 502)
 
 
 @router.get("/v1/search", response_model=SearchAnswer, responses=_ANSWERS, operation_id="search")
@@ -137,7 +121,7 @@ async def _of_image(service: Service, parameters: SearchParameters, image: bytes
     return Asked.of(parameters, file=image, image=digest)
 
 
-async def _with_kept(service: Service, parameters: SearchParameters) -> Asked:
+async def _with_kept(service: Service, parameters: SearchParameters | SearchBody) -> Asked:
     asked = Asked.of(parameters)
     return asked if asked.image is None else asked.with_file(await _kept(service, asked.image))
 
