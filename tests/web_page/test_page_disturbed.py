@@ -32,7 +32,7 @@ def test_a_service_that_is_killed_and_comes_back(start_service, open_face, own_s
 
 def test_a_model_server_that_is_away_leaves_searches_by_key(start_service, open_face, own_shop):
     model = GridModel()
-    service = start_service(own_shop.index, model=model)
+    service = start_service(own_shop.index, "--timeout", "2", model=model)
     face = open_face(service.address).open()
     face.choose(PHOTO).shown()
     model.stop()
@@ -81,7 +81,7 @@ def test_a_key_is_asked_for_and_kept_as_a_cookie(start_service, open_face, own_s
     keys.chmod(0o600)
     service = start_service(own_shop.index, "--read-key-file", str(keys))
     face = open_face(service.address).open(f"?key={own_shop.keys[0]}")
-    field = face.page.get_by_label("Key", exact=True)
+    field = face.page.get_by_placeholder("Key", exact=True)
     field.fill("wrong")
     field.press("Enter")
     face.page.get_by_text("This key is not accepted.").wait_for()

@@ -81,6 +81,7 @@ def test_escape_leaves_what_is_open(face, shop):
     face.page.keyboard.press("Escape")
     assert not face.page.locator("#copy-menu").is_visible()
     face.page.get_by_role("button", name="Crop").click()
+    face.page.locator("#crop-box:focus").wait_for()
     face.page.keyboard.press("Escape")
     assert not face.page.locator("#crop").is_visible()
     assert face.query == f"?key={shop.keys[0]}"
@@ -89,7 +90,7 @@ def test_escape_leaves_what_is_open(face, shop):
 def test_the_crop_by_keyboard(face, shop):
     face.open(f"?key={shop.keys[0]}").shown()
     face.page.get_by_role("button", name="Crop").click()
-    assert focused(face) == "crop-box"
+    face.page.locator("#crop-box:focus").wait_for()
     before = face.text("#crop-words")
     for press in ("ArrowRight", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowUp"):
         face.page.keyboard.press(press)
@@ -110,6 +111,7 @@ def test_axe_finds_nothing_serious(open_face, service, shop, scheme, viewport):
         face.page.locator("#options-open").click()
     assert serious(face.page) == []
     face.page.get_by_role("button", name="Crop").click()
+    face.page.locator("#crop-box:focus").wait_for()
     assert serious(face.page) == []
 
 

@@ -125,8 +125,12 @@ def test_a_part_is_cut_out_at_full_resolution_and_searched_by(face, shop):
     assert face.keys[0] == shop.keys[65]
     assert f"whole={digest}" in face.query
     cut = face.page.evaluate(
-        "async () => { const image = new Image(); image.src = `/v1/uploads/${new URLSearchParams(location.search).get('image')}`;"
-        " await image.decode(); return [image.naturalWidth, image.naturalHeight]; }"
+        """async () => {
+            const image = new Image();
+            image.src = `/v1/uploads/${new URLSearchParams(location.search).get("image")}`;
+            await image.decode();
+            return [image.naturalWidth, image.naturalHeight];
+        }"""
     )
     assert cut[0] in range(990, 1011)
     assert cut[1] in range(1480, 1501)

@@ -18,7 +18,7 @@ export function address(path, parameters = {}) {
 		for (const one of Array.isArray(value) ? value : [value]) values.append(name, one);
 	}
 	const text = values.toString();
-	return text ? `${path}?${text}` : path;
+	return text ? path + (path.includes("?") ? "&" : "?") + text : path;
 }
 
 export const thumbnailOf = (key) => address("/v1/thumbnail", { key });

@@ -1,5 +1,5 @@
 // What can be taken along: the address, the results as JSON or CSV, and the command line that finds the same.
-import { address, uploadOf } from "./api.js";
+import { uploadOf } from "./api.js";
 import { whereOf } from "./query.js";
 
 const COLUMNS = ["rank", "key", "label", "similarity", "distance", "metadata"];
@@ -23,9 +23,9 @@ export const asCsv = (neighbours) =>
 
 const quoted = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-/** Return the command that does the same search; `name` is the file of the query, where it is known. */
-export function asCommand(query, { k, name, told }) {
-	if (query.like.length || query.unlike.length) return asCurl(query, k);
+/** Return the command that does the same search: `name` is the query's file, if known, `service` the address asked of the service. */
+export function asCommand(query, { k, name, told, service }) {
+	if (query.like.length || query.unlike.length) return `curl ${quoted(location.origin + service)}`;
 	const words = ["ae-search query"];
 	const before = query.image && !name ? `curl -o query-image ${quoted(location.origin + uploadOf(query.image))} && ` : "";
 	if (query.image) words.push(quoted(name ?? "query-image").replace(/^-/, "./-"));
@@ -35,12 +35,6 @@ export function asCommand(query, { k, name, told }) {
 	if (query.conditions.length) words.push(`--where ${quoted(JSON.stringify(whereOf(query.conditions)))}`);
 	for (const flag of ["exact", "views", "originals"]) if (query[flag] && (flag === "exact" || query.image)) words.push(`--${flag}`);
 	return before + words.join(" ");
-}
-
-function asCurl(query, k) {
-	const { key, image, like, unlike, exact } = query;
-	const where = query.conditions.length ? JSON.stringify(whereOf(query.conditions)) : null;
-	return `curl ${quoted(location.origin + address("/v1/search", { key, image, like, unlike, where, exact, k }))}`;
 }
 
 /** Put a text on the clipboard; browsers lend it to pages of plain HTTP from other machines by the old way only. */

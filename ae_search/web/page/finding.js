@@ -1,5 +1,5 @@
 // What was found for one query, page by page.
-import { get } from "./api.js";
+import { address, get } from "./api.js";
 import { whereOf } from "./query.js";
 
 const PAGE = 60;
@@ -27,12 +27,16 @@ export class Finding {
 		};
 	}
 
+	/** Where the service answers the query. */
+	get address() {
+		const { image } = this.query;
+		const ofNone = { plain: false, views: false, originals: false, check_reconstruction: false };
+		return address("/v1/search", { ...this.parameters, image, ...(image ? {} : ofNone) });
+	}
+
 	/** Ask for the next page, and return the neighbours on it. */
 	async more(signal) {
-		const { image } = this.query;
-		const parameters = { ...this.parameters, image, cursor: this.next };
-		if (!image) parameters.plain = parameters.views = parameters.originals = parameters.check_reconstruction = false;
-		return this.take(await get("/v1/search", parameters, signal));
+		return this.take(await get(this.address, { cursor: this.next }, signal));
 	}
 
 	take(answer) {

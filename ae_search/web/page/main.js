@@ -84,11 +84,11 @@ function listenToCopy() {
 }
 
 async function textOf(kind) {
-	const { neighbours } = page.finding ?? { neighbours: [] };
+	const neighbours = page.finding?.neighbours ?? [];
 	if (kind === "address") return location.href;
 	if (kind === "json") return asJson(neighbours);
 	if (kind === "csv") return asCsv(neighbours);
 	const { command } = await page.info;
 	const file = page.query.whole ? null : page.asked.files.get(page.query.image);
-	return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name ?? null, told: command ?? {} });
+	return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name, told: command, service: page.finding?.address });
 }

@@ -41,14 +41,12 @@ export function sayOf(problem, query = null) {
 }
 
 /** Show a message; it stays while `lasting`, and one of the same `name` takes its place. */
-export function notify(text, { wrong = false, lasting = false, name = text, action = null } = {}) {
+export function notify(text, { wrong = false, lasting = false, name = text } = {}) {
 	dismiss(name);
 	const close = element("button", { class: "round", "aria-label": "Close this message" }, icon("close"));
-	const words = element("div", {}, visible(text));
 	const notice = element("div", { class: `notice${wrong ? " wrong" : ""}`, role: wrong ? "alert" : "status" });
 	notice.dataset.name = name;
-	if (action) words.append(" ", element("button", { class: "small", onclick: () => { notice.remove(); action.run(); } }, action.words));
-	notice.append(icon(wrong ? "warning" : "mark"), words, close);
+	notice.append(icon(wrong ? "warning" : "mark"), visible(text), close);
 	close.addEventListener("click", () => notice.remove());
 	at("notices").append(notice);
 	if (!lasting) setTimeout(() => notice.remove(), 1000 * SECONDS_SHOWN);

@@ -159,7 +159,7 @@ export class Page {
 			if (signal.aborted) return;
 			// Latents of two models cannot be compared, so the rest cannot follow what is shown.
 			if (problem.status === 409) this.again(finding);
-			else notify(sayOf(problem), { wrong: true, action: { words: "Try again", run: () => this.more() } });
+			else notify(sayOf(problem), { wrong: true });
 			return;
 		} finally {
 			finding.loading = false;
