@@ -8,7 +8,7 @@ const TINY_PX = 40;
 export function picture(address) {
 	const none = () => element("span", { class: "none" }, "no picture");
 	if (!address) return none();
-	const image = element("img", { src: address, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+	const image = element("img", { src: address, alt: "", loading: "lazy", draggable: "false" });
 	image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth <= TINY_PX));
 	image.addEventListener("error", () => image.replaceWith(none()));
 	return image;
