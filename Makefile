@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test slowtest crashtest fuzz lint format bench-index bench-client bench-images \
-	bench-latents bench-copies bench-train clean-demo docs check-wheel coverage
+	bench-latents bench-copies bench-train bench-web web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -47,6 +47,10 @@ licences: $(LICENSED:%=.venv/.installed-%)  ## write docs/licences.md anew
 
 demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; options in DEMO_ARGS
 	$(BIN)/ae-search demo $(DEMO_ARGS)
+
+# Another index or model: make web WEB_ARGS='--index DIR --server HOST:PORT'
+web: .venv/.installed  ## the page and the REST service on the demo's index and model; others in WEB_ARGS
+	$(BIN)/ae-search web $(or $(WEB_ARGS),--index demo/index --model $(firstword $(wildcard demo/export/*)))
 
 # Three, as many tests wait for servers: two cores are then busy.
 test: lint docs  ## everything that must pass: lint, types, documentation, tests
@@ -109,6 +113,9 @@ bench-latents: .venv/.installed-bench  ## measure what latents are worth: recipe
 
 bench-train: .venv/.installed-bench  ## measure the speed of training
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+bench-web: .venv/.installed-bench  ## measure the service against the search in process
+	$(BIN)/python -m bench.web $(BENCH_ARGS)
 
 # What builds the pages serves nothing else.
 .venv/.installed-docs: .venv/.installed

@@ -37,7 +37,8 @@ def test_it_ends_with_a_table_and_its_figures(first):
     assert f"{summary['precision_at_10']:.3f}" in result.stdout
     for name in ("reconstructions.png", "neighbours.png", "export/digits/1/saved_model.pb", "index/CURRENT"):
         assert (folder / name).is_file()
-    assert result.stdout.count("ae-search ") == 3
+    assert result.stdout.count("ae-search ") == 4
+    assert f" web --index {folder / 'index'} --model {folder / 'export'}" in result.stdout.splitlines()[-1]
 
 
 def test_a_second_time_it_reuses_what_is_there(first):

@@ -221,6 +221,8 @@ def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export:
         f"  {tool} serve {export} --port 8500",
         f"  {tool} query {example} --index {index} --server 127.0.0.1:8500 --plot neighbours.png",
         f"  {tool} train FOLDER_OF_PHOTOS --run runs/photos",
+        "Look at it on a page, in your browser (in a checkout: make web):",
+        f"  {tool} web --index {index} --model {export}",
     ):
         say(line)
 

@@ -1,7 +1,7 @@
 """Search by image, for programs on asyncio."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -12,6 +12,7 @@ from ae_search.cores import cores
 from ae_search.plan import carry_out_on_loop
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
+from ae_search.search.examples import by_example, check_examples
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 
 
@@ -93,16 +94,26 @@ class AsyncImageSearch:
 
     async def search(
         self,
-        image: ImageInput,
+        image: ImageInput | None = None,
         k: int = 10,
         *,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
         where: Where | None = None,
         effort: int | None = None,
         exact: bool = False,
         views: bool = False,
     ) -> list[Neighbour]:
         """Return the `k` most similar images, the most similar first; see `ImageSearch.search`."""
-        return (await self.search_batch([image], k, where=where, effort=effort, exact=exact, views=views))[0]
+        self._check_open()
+        examples = check_examples(like, unlike, has_image=image is not None, views=views)
+        if image is None:
+            found: list[Neighbour] = await self._in_thread(
+                partial(by_example, self.index, examples, k, where=where, effort=effort, exact=exact)
+            )
+            return found
+        query = QueryOptions(k, where, effort, exact, views, examples)
+        return (await carry_out_on_loop(answered(self._agree, self.index, [image], query), self._in_thread))[0]
 
     async def search_batch(
         self,

@@ -1,11 +1,13 @@
 """Search by image, blocking."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ae_search.contract import Encoder, Index, Neighbour, Where
 from ae_search.plan import carry_out
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
+from ae_search.search.examples import by_example, check_examples
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 
 
@@ -52,9 +54,11 @@ class ImageSearch:
 
     def search(
         self,
-        image: ImageInput,
+        image: ImageInput | None = None,
         k: int = 10,
         *,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
         where: Where | None = None,
         effort: int | None = None,
         exact: bool = False,
@@ -64,8 +68,12 @@ class ImageSearch:
 
         Args:
             image: A path, the bytes of an image file, a `PIL.Image`, or pixels `[h, w]` or `[h, w, c]`, uint8 or
-                in [0, 1]. Pixels of the model's shape go to it as they are; others it resizes as it does files.
+                in [0, 1]. Pixels of the model's shape go to it as they are; others it resizes as it does files. None
+                for a search by `like` alone, which asks no encoder.
             k: How many, at least 1; fewer come where the index holds fewer.
+            like: Keys of items to be near to as well, each as much as the image.
+            unlike: Keys of items to be far from. What is searched with is mean(like) + (mean(like) - mean(unlike)), the
+                image among the like; of the angular metric, directions count. Neither comes back as a neighbour.
             where: Conditions that an item must meet; see `contract.parse_where`.
             effort: Work to do for the query, in the index's own unit; None for what was tuned.
             exact: Whether to compare with every item.
@@ -76,11 +84,17 @@ class ImageSearch:
                 the answers are not quite in the order of their distances.
 
         Raises:
+            ConfigurationError: The index lacks a key, or `like` and `unlike` cancel each other out.
             ImageError: The image cannot be decoded or has the wrong shape.
             ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
             ServerError: The encoder does not answer.
+            ValueError: There is neither image nor `like`, or `views` beside `like`.
         """
-        return self.search_batch([image], k, where=where, effort=effort, exact=exact, views=views)[0]
+        examples = check_examples(like, unlike, has_image=image is not None, views=views)
+        if image is None:
+            return by_example(self.index, examples, k, where=where, effort=effort, exact=exact)
+        query = QueryOptions(k, where, effort, exact, views, examples)
+        return carry_out(answered(self._agree, self.index, [image], query))[0]
 
     def search_batch(
         self,

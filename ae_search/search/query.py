@@ -19,6 +19,7 @@ from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput, as_file
 from ae_search.search.candidates import Candidate, Scored, calibration_of, candidates
+from ae_search.search.examples import Examples
 from ae_search.search.readings import Reading, readings
 from ae_search.views import MOST_VIEWS, Pixels, query_views
 
@@ -67,17 +68,20 @@ class QueryOptions:
     effort: int | None = None
     exact: bool = False
     views: bool = False
+    examples: Examples = Examples()
 
     def search(self, index: Index, latents: Latents, match: Match) -> list[list[Neighbour]]:
-        """Return what the index finds for latents `[n, d]`."""
-        return index.search(
-            latents,
-            self.k,
+        """Return what the index finds for latents `[n, d]`; with examples, for one image."""
+        shown = self.examples.keys
+        found = index.search(
+            self.examples.latent(index, latents) if shown else latents,
+            self.k + len(shown),
             where=self.where,
             effort=self.effort,
             exact=self.exact,
             fingerprint=match.model.fingerprint,
         )
+        return [self.examples.without(row, self.k) for row in found] if shown else found
 
     def search_reading(self, index: Index, reading: Reading, match: Match) -> list[list[Neighbour]]:
         """Return what the index finds for queries whose parts may have been weighed anew."""

@@ -1,0 +1,31 @@
+"""The page."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ae_search.web.pages import FIRST, PageFile, page_files
+from ae_search.web.problems import Problem
+
+
+def page_router() -> APIRouter:
+    """Return the routes of the page, whose files are read now."""
+    router, files = APIRouter(include_in_schema=False), page_files()
+
+    @router.get("/")
+    async def first(request: Request) -> Response:
+        return _answer(request, files.get(FIRST))
+
+    @router.get("/page/{name}")
+    async def other(request: Request, name: str) -> Response:
+        return _answer(request, files.get(name))
+
+    return router
+
+
+def _answer(request: Request, file: PageFile | None) -> Response:
+    if file is None:
+        raise Problem("NotFound")
+    headers = {"etag": file.etag, "cache-control": "no-cache"}
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
