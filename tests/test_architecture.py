@@ -41,6 +41,8 @@ ROOMS = {
     "plan": Room(0, TF | KERAS | GRPC | ANNOY),
     "version_folders": Room(0, TF | KERAS | GRPC | ANNOY),
     "calibration": Room(1, TF | KERAS | GRPC | ANNOY),
+    "explaining": Room(1, TF | KERAS | GRPC | ANNOY),
+    "trust": Room(1, TF | KERAS | GRPC | ANNOY),
     "nearest": Room(1, TF | KERAS | GRPC | ANNOY),
     "precision": Room(1, TF | KERAS | GRPC | ANNOY),
     "principal": Room(1, TF | KERAS | GRPC | ANNOY),

@@ -196,24 +196,6 @@ def _say_unknown_fields(index: Index, where: dict[str, Any]) -> None:
             say(f"{some} has a field {field!r}; there are: {told}", err=True)
 
 
-def _draw(path: Path, answers: Sequence[Answer], index: Index) -> None:
-    from ae_search.plots import Picture, picture_of, picture_of_file, plot_neighbours
-
-    def asked(answer: Answer) -> Picture:
-        name = Path(answer.query).name
-        if answer.file is None:
-            return picture_of(index.thumbnail(answer.query), name)
-        return picture_of_file(read_image_file(answer.file), name)
-
-    shown = [answer for answer in answers if answer.error is None]
-    rows = [
-        [picture_of(index.thumbnail(n.key), n.label or n.key, f"{n.similarity:.4f}") for n in answer.neighbours]
-        for answer in shown
-    ]
-    plot_neighbours([asked(answer) for answer in shown], rows, path)
-    say(f"wrote {path}", err=True)
-
-
 def _end(answers: Sequence[Answer]) -> None:
     """Tell of the images that could not be searched with, and end with the exit code for them."""
     bad = [answer for answer in answers if answer.error is not None]
