@@ -1,4 +1,4 @@
-"""Pictures: samples of a source, reconstructions of a run, neighbours of queries and why they are similar."""
+"""Pictures: samples of a source, reconstructions of a run, neighbours of queries and why they are similar, drift."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts, read_file
+from ae_search.drift import Drift, Logged
+from ae_search.drift.comparing import figures
 from ae_search.errors import ConfigurationError, ImageError
 from ae_search.explaining import Explanation
 from ae_search.extras import needs
 from ae_search.files import trouble_in_words, write_atomically
 from ae_search.image_file import small_picture, stored_thumbnail
 from ae_search.printable import printable
+from ae_search.trust import Usual
 
 CELL_INCHES = 1.1
 CELL_PX = 256
@@ -111,6 +114,36 @@ def plot_explanations(explained: Sequence[tuple[Picture, Explanation, Picture]],
         parts = [Picture(part.where, f"float {part.dimension}", f"{part.contribution:+.4f}") for part in why.parts]
         rows += [[query, first, between, last, item], [*walk, Picture(why.walk[-1], "to there")], parts]
     _write_grid([row for row in rows if row], path, "why a query and its neighbour are similar")
+
+
+def plot_drift(logged: Logged, usual: Usual, drift: Drift, path: Path) -> None:
+    """Write each figure of queries beside that of held-out items, and how they moved over time.
+
+    Args:
+        logged: The queries.
+        usual: The held-out items.
+        drift: What comparing them has found.
+        path: The PNG file.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    with needs("Pictures need matplotlib", "plots"):
+        from matplotlib.figure import Figure
+    canvas = Figure(figsize=(4.2 * (len(drift.measures) + 1), 3.2), layout="constrained")
+    *axes, last = canvas.subplots(1, len(drift.measures) + 1)
+    found = figures(logged, usual)
+    for axis, measure in zip(axes, drift.measures, strict=True):
+        seen, kept = found[measure.name]
+        edges = np.histogram_bin_edges(np.concatenate([seen, kept]), bins=40)
+        for values, label in ((kept, "held-out items"), (seen, "queries")):
+            axis.hist(values, bins=edges, density=True, alpha=0.5, label=label)
+        axis.set(yticks=[], title=f"{measure.name}: {measure.verdict}, PSI {measure.psi:.2f}")
+        axis.legend(fontsize=CAPTION_POINTS)
+    numbers = range(1, len(drift.windows) + 1)
+    last.plot(numbers, [100 * window.distrusted for window in drift.windows], marker="o")
+    last.set(xlabel="tenths of the log, by time", ylabel="%", ylim=(-2, 102), title="queries unlike the training data")
+    _save(canvas, path)
 
 
 def _agreement_colours(why: Explanation) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ import binascii
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,23 @@ class Trust:
     def to_json(self) -> dict[str, Any]:
         """Return all of it, and `familiar`."""
         return {"familiar": self.familiar, **asdict(self)}
+
+
+class Trusted(NamedTuple):
+    """What was found for a query, and whether to believe it.
+
+    Attributes:
+        neighbours: The most similar images, the most similar first.
+        trust: How usual the query is for the index; where `trust.familiar` is False, it is unlike what the model was
+            trained on.
+        latent: The query's latent, float32 `[d]`.
+        fingerprint: That of the model, hex sha256.
+    """
+
+    neighbours: list[Neighbour]
+    trust: Trust
+    latent: Latents
+    fingerprint: str
 
 
 @dataclass(frozen=True)

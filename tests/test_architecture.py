@@ -54,6 +54,7 @@ ROOMS = {
     "client": Room(2, TF | KERAS | ANNOY),
     "model_server": Room(2, ANNOY),
     "open_index": Room(3, TF | KERAS | GRPC),
+    "drift": Room(3, TF | KERAS | GRPC | ANNOY),
     "training": Room(4, GRPC | ANNOY),
     "export": Room(4, GRPC | ANNOY),
     "search": Room(4, TF | KERAS),

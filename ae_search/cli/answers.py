@@ -8,11 +8,11 @@ from typing import Any
 
 from ae_search.calibration import Verdict
 from ae_search.cli.terminal import show_table
-from ae_search.contract import Latents, Neighbour
+from ae_search.contract import Neighbour
 from ae_search.errors import ImageError
 from ae_search.explaining import Explanation
 from ae_search.search import Candidate
-from ae_search.trust import Trust
+from ae_search.trust import Trusted
 
 _FIELDS = ("rank", "key", "label", "similarity", "distance", "metadata")
 
@@ -28,8 +28,7 @@ class Answer:
         plain: Whether it is of one colour, so that its neighbours mean nothing.
         candidates: For its original, the best first; None where it was not asked for.
         error: Why it could not be searched with, None where it could.
-        trust: Whether it is like what the model was trained on; None where that was not looked at.
-        latent: Float32 `[d]`, None where it was not looked at either.
+        trusted: Whether it is like what the model was trained on; None where that was not looked at.
         why: Why it and its first neighbour are similar; None where that was not asked for.
     """
 
@@ -39,8 +38,7 @@ class Answer:
     plain: bool = False
     candidates: list[Candidate] | None = None
     error: ImageError | None = None
-    trust: Trust | None = None
-    latent: Latents | None = None
+    trusted: Trusted | None = None
     why: Explanation | None = None
 
 
@@ -86,8 +84,8 @@ def to_json(answers: Sequence[Answer], sources: Sequence[str]) -> str:
             told["verdict"] = verdict_of(answer.candidates)
             for row, candidate in zip(found, answer.candidates, strict=True):
                 row |= {"verdict": candidate.verdict, "score": candidate.score}
-        if answer.trust is not None:
-            told["trust"] = answer.trust.to_json()
+        if answer.trusted is not None:
+            told["trust"] = answer.trusted.trust.to_json()
         if answer.why is not None:
             told["why"] = _why_of(answer.why)
         rows.append(told if answer.error is None else told | {"error": str(answer.error)})

@@ -22,6 +22,7 @@ from ae_search.search import ImageSearch
 from ae_search.trust import UNLIKE
 
 LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
+_ALTERS, _TAKES = "alters a PHOTO", {"--check-reconstruction": "looks at a PHOTO"}
 # Items whose fields are looked at to say which there are.
 _SAMPLED = 10_000
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -77,6 +78,12 @@ def query(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each query beside its neighbours.")] = None,
+    query_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--query-log", metavar="DIR", help="Folder of Parquet files to note each PHOTO's figures in; see `drift`."
+        ),
+    ] = None,
     why: Annotated[
         Path | None,
         typer.Option(
@@ -89,8 +96,8 @@ def query(
 
     An image that cannot be read is told, and the others are answered: the exit code is then 3, or 1 where none can be
     or where the server refused one that can be decoded here. With --json, its object has "error". A neighbour's "path"
-    is that of its file, where it still lies in the folder that it was indexed from. "trust" says whether a PHOTO is like
-    what the model was trained on; where it is not, a line on standard error says so.
+    is that of its file, where it still lies in the folder that it was indexed from. "trust" says whether a PHOTO is
+    like what the model was trained on; where it is not, a line on standard error says so.
     """
     _check(
         photos, keys, k, {"--views": views, "--originals": originals, "--check-reconstruction": check_reconstruction}
@@ -113,6 +120,8 @@ def query(
         ]
         if all(answer.error for answer in answers):
             raise ImageError(str(answers[0].error))
+        if query_log is not None:
+            _note(query_log, answers)
         if why is not None and search is not None:
             explain(answers, search)
         if where is not None and not any(answer.neighbours for answer in answers):
@@ -124,7 +133,7 @@ def query(
         for answer in answers:
             if answer.plain:
                 say(f"{answer.query} is of one colour: images like that have no meaningful neighbours", err=True)
-            if answer.trust is not None and answer.trust.familiar is False:
+            if answer.trusted is not None and answer.trusted.trust.familiar is False:
                 say(f"{answer.query} is {UNLIKE}: do not rely on what was found for it", err=True)
         if plot is not None:
             draw_neighbours(plot, answers, opened)
@@ -140,7 +149,7 @@ def _check(photos: list[str] | None, keys: list[str] | None, k: int, altering: d
         raise ConfigurationError("Give at least one PHOTO or --key KEY.")
     for flag, given in altering.items():
         if given and (keys if flag == "--originals" else not photos):
-            raise ConfigurationError(f"{flag} alters a PHOTO; of a --key there is the latent only.")
+            raise ConfigurationError(f"{flag} {_TAKES.get(flag, _ALTERS)}; of a --key there is the latent only.")
 
 
 def _files(photo: str) -> list[Path]:
@@ -179,7 +188,7 @@ def _search(search: ImageSearch, answers: Sequence[Answer], k: int, **options: A
         files = [answer.file for answer in some if answer.file is not None]
         found = search.search_with_trust_batch(files, k, **options)
         for answer, trusted in zip(some, found, strict=True):
-            answer.neighbours, answer.trust, answer.latent = trusted
+            answer.neighbours, answer.trusted = trusted.neighbours, trusted
             answer.plain = answer.file is not None and search.plain(answer.file)
 
     _together(ask, answers)
@@ -195,6 +204,16 @@ def _judge(search: ImageSearch, answers: Sequence[Answer], k: int, **options: An
             answer.plain = answer.file is not None and search.plain(answer.file)
 
     _together(ask, answers)
+
+
+def _note(folder: Path, answers: Sequence[Answer]) -> None:
+    """Write the figures of those queries that were asked whether they can be trusted into a query log."""
+    from ae_search.drift import QueryLog
+
+    with QueryLog(folder) as log:
+        for answer in answers:
+            if answer.trusted is not None:
+                log.add(answer.trusted)
 
 
 def _together(ask: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:

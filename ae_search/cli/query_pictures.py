@@ -36,7 +36,8 @@ def explain(answers: Sequence[Answer], search: ImageSearch) -> None:
     """
     for answer in answers:
         if answer.error is None and answer.neighbours:
-            latent = search.index.latents([answer.query])[0] if answer.latent is None else answer.latent
+            found = answer.trusted
+            latent = search.index.latents([answer.query])[0] if found is None else found.latent
             answer.why = search.explain_latent(latent, answer.neighbours[0].key)
 
 

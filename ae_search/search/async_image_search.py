@@ -17,7 +17,8 @@ from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
 from ae_search.search.explained import LatentOf, explained, latent_itself, latent_of_image
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
-from ae_search.search.trusting import Trusted, TrustOptions, trusted
+from ae_search.search.trusting import TrustOptions, trusted
+from ae_search.trust import Trusted
 
 
 class AsyncImageSearch:

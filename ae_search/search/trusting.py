@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
-from ae_search.contract import Index, Latents, Neighbour, Pictures
+from ae_search.contract import Index, Neighbour, Pictures
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.query import (
     Agree,
@@ -22,25 +21,10 @@ from ae_search.search.query import (
     model_pixels,
     while_models_move,
 )
-from ae_search.trust import NEIGHBOUR, Trust, Usual, reconstruction_errors, tenth_distance
+from ae_search.trust import NEIGHBOUR, Trusted, Usual, reconstruction_errors, tenth_distance
 
 # Of decoded images, at once.
 _DECODED_BYTES = 64 * 2**20
-
-
-class Trusted(NamedTuple):
-    """What was found for a query, and whether to believe it.
-
-    Attributes:
-        neighbours: The most similar images, the most similar first.
-        trust: How usual the query is for the index; where `trust.familiar` is False, it is unlike what the model was
-            trained on.
-        latent: The query's latent, float32 `[d]`.
-    """
-
-    neighbours: list[Neighbour]
-    trust: Trust
-    latent: Latents
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,7 @@ def _searched(match: Match, index: Index, images: Images, options: TrustOptions)
         errors = yield from _errors(match, asked)
     usual = match.usual or Usual(np.zeros(0, np.float32), np.zeros(0, np.float32))
     return [
-        Trusted(row[: query.k], usual.of(distance, error), latent)
+        Trusted(row[: query.k], usual.of(distance, error), latent, match.model.fingerprint)
         for row, distance, error, latent in zip(rows, distances, errors, asked.latents, strict=True)
     ]
 
