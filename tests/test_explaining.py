@@ -1,6 +1,8 @@
 """Why two images are similar: contributions, the walk, the heat map, and where parts of a latent show."""
 
 import asyncio
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from build_options import build_options
 from shapes_encoder import BASIS, SHAPE, AsyncShapes, Shapes, gratings
 
 from ae_search import AsyncImageSearch, ImageSearch
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.explaining import Pair, agreement
 from ae_search.image_file import pixels_to_png
 from ae_search.index import IndexBuilder, LatentIndex
@@ -148,6 +150,18 @@ def test_the_asynchronous_twin_says_the_same(index):
     for found in asyncio.run(ask()):
         np.testing.assert_allclose(found.walk, expected.walk, atol=1e-6)
         assert [part[:2] for part in found.parts] == [part[:2] for part in expected.parts]
+
+
+def test_latents_of_another_model_are_never_decoded(place, tmp_path):
+    shutil.copytree(place, tmp_path / "index")
+    encoder, query = Shapes(), gratings(1)[0]
+    with LatentIndex.open(tmp_path / "index") as index, LatentIndex.open(tmp_path / "index") as writer:
+        search = ImageSearch(encoder, index)
+        with writer.rebuilding(replace(encoder.describe(), fingerprint="cd" * 32)) as again:
+            for latents, items in writer.blocks():
+                again.add_items(latents, items)
+        with pytest.raises(ModelMismatchError):
+            search.explain(query, "grating 3")
 
 
 def test_what_cannot_be_explained(index):

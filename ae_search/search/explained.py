@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.contract import Index, Latents, Pictures
+from ae_search.errors import ModelMismatchError
 from ae_search.explaining import Explanation, Pair
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput
@@ -55,11 +56,19 @@ def latent_itself(latent: npt.ArrayLike) -> LatentOf:
 
 def _explained(match: Match, index: Index, query: LatentOf, key: str, *, steps: int, parts: int) -> Plan[Explanation]:
     latent = yield from query(match)
-    items: list[Latents] = yield Blocking(partial(index.all_latents, [key]))
-    pair = Pair(latent, _nearest(latent, items[0]), match.card.metric, steps, parts)
+    items: Latents = yield Blocking(partial(_latents_of, match, index, key))
+    pair = Pair(latent, _nearest(latent, items), match.card.metric, steps, parts)
     images: Pictures = yield Question(partial(match.encoder.decode, pair.latents()))
     result: Explanation = yield Blocking(partial(pair.explain, key, images))
     return result
+
+
+def _latents_of(match: Match, index: Index, key: str) -> Latents:
+    """Return the latents `[r, d]` of an item, unless they are those of another model by now."""
+    (latents,) = index.all_latents([key])
+    if (model := index.model).fingerprint != match.model.fingerprint:
+        raise ModelMismatchError(f"{index.place} holds latents of {model.name} version {model.version} by now.")
+    return latents
 
 
 def _nearest(latent: Latents, items: Latents) -> Latents:
