@@ -22,7 +22,7 @@ from ae_search.search import ImageSearch
 from ae_search.trust import UNLIKE
 
 LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
-_ALTERS, _TAKES = "alters a PHOTO", {"--check-reconstruction": "looks at a PHOTO"}
+_ALTERS, _TAKES = "alters a PHOTO", {"--check-reconstruction": "looks at a PHOTO", "--query-log": "notes a PHOTO"}
 # Items whose fields are looked at to say which there are.
 _SAMPLED = 10_000
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -99,11 +99,11 @@ def query(
     is that of its file, where it still lies in the folder that it was indexed from. "trust" says whether a PHOTO is
     like what the model was trained on; where it is not, a line on standard error says so.
     """
-    _check(
-        photos, keys, k, {"--views": views, "--originals": originals, "--check-reconstruction": check_reconstruction}
-    )
-    if originals and check_reconstruction:
-        raise ConfigurationError("--originals has a verdict of its own; leave --check-reconstruction out.")
+    of_photos = {"--views": views, "--originals": originals, "--query-log": query_log is not None}
+    _check(photos, keys, k, of_photos | {"--check-reconstruction": check_reconstruction})
+    if originals and (check_reconstruction or query_log):
+        flag = "--check-reconstruction" if check_reconstruction else "--query-log"
+        raise ConfigurationError(f"--originals has a verdict of its own; leave {flag} out.")
     options: dict[str, Any] = {"where": parsed_where(where), "effort": effort, "exact": exact}
     files = [file for photo in photos or [] for file in _files(photo)]
     answers = [_unread(file) for file in files]

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Each is read a second time.
 _MOST_FILES = 300
+# Records can be read from the beginning only: images behind so many are left out.
+_MOST_RECORDS = 20_000
 _PIXEL_BYTES = 64 * 2**20
 
 
@@ -54,6 +56,8 @@ def _images(
     for source in sources:
         at = sorted((position, key) for key in keys if (position := source.position(key)) is not None)
         for position, key in at:
+            if not source.any_order and position >= _MOST_RECORDS:
+                break
             try:
                 yield key, _pixels(source.read(position), source.place(position), card)
             except ImageError as error:

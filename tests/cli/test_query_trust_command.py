@@ -109,6 +109,8 @@ def test_why_is_drawn_and_told(place, address, tmp_path):
 def test_what_does_not_go_together_is_told(place, address):
     told = query(place, address, "like.png", "--originals", "--check-reconstruction", code=1).stderr
     assert "--originals has a verdict of its own" in told
+    told = query(place, address, "--key", "003.png", "--query-log", "log", code=1).stderr
+    assert "--query-log notes a PHOTO" in told and not (place / "log").exists()
     told = query(place, address, "--key", "003.png", "--check-reconstruction", code=1).stderr
     assert "--check-reconstruction looks at a PHOTO" in told
 
