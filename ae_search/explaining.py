@@ -104,7 +104,7 @@ class Pair:
     def latents(self) -> Latents:
         """Return all that is to be decoded: the walk, then each end without each of the largest parts, `[n, d]`."""
         both = np.stack([self.query, self.item])
-        without = np.repeat(both, len(largest := self.largest()), axis=0).reshape(2, len(largest), -1)
+        without = np.repeat(both, len(largest := self.largest()), axis=0).reshape(2, len(largest), len(self.query))
         without[:, np.arange(len(largest)), largest] = 0.0
         return np.concatenate([self._walk(), without.reshape(-1, len(self.query))]).astype(np.float32)
 

@@ -37,7 +37,9 @@ class Shapes:
     def encode(self, images):
         images = np.asarray(images)
         pixels = images / np.float32(255) if images.dtype == np.uint8 else images
-        return (pixels.reshape(-1, BASIS.shape[1]) @ BASIS.T).astype(np.float32)
+        # One by one, so that latents do not depend on how many there are.
+        rows = [BASIS @ one for one in pixels.reshape(-1, BASIS.shape[1])]
+        return np.array(rows, np.float32).reshape(-1, len(BASIS))
 
     def encode_files(self, files, *, on_bad=None):
         return self.encode(np.stack([image_pixels(file, "image", SHAPE) for file in files]))
@@ -78,4 +80,5 @@ def gratings(count, first=0):
 
 
 def noise(count, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), np.uint8)
+    """Each pixel black or white by chance, uint8 `[count, 16, 16, 1]`."""
+    return np.random.default_rng(seed).integers(0, 2, (count, *SHAPE), np.uint8) * np.uint8(255)
