@@ -161,7 +161,8 @@ def agreement(first: Pictures, second: Pictures) -> Map:
     shared = _means(a * b, side) - mean_a * mean_b
     light = (2 * mean_a * mean_b + _LUMINANCE) / (mean_a**2 + mean_b**2 + _LUMINANCE)
     structure = (2 * shared + _CONTRAST) / (np.maximum(variance_a, 0) + np.maximum(variance_b, 0) + _CONTRAST)
-    return np.clip((light * structure).mean(axis=-1), -1.0, 1.0).astype(np.float32)
+    found: Map = np.clip((light * structure).mean(axis=-1), -1.0, 1.0).astype(np.float32)
+    return found
 
 
 def _means(values: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:

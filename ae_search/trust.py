@@ -28,9 +28,6 @@ BEYOND = 0.99
 # Of fewer there is no such share.
 FEWEST_ITEMS = 100
 MOST_ITEMS = 1000
-# Squared differences from the mean colour, a value, that count as an image of one colour, with a mean of 1 for white:
-# noise of five levels of 255. What is left of such an image says nothing about the model.
-_PLAIN = 0.02**2
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,19 +119,14 @@ def tenth_distance(found: Sequence[Neighbour]) -> float | None:
 
 
 def reconstruction_errors(images: npt.NDArray[Any], decoded: Pictures) -> npt.NDArray[np.float64]:
-    """Return how badly images are given back, float64 `[n]`: 0 is as they were, 1 no better than their mean colour.
-
-    It is the share of an image's variance that its reconstruction leaves unexplained. The mean squared error itself
-    would be small for a few thin lines on black, whatever becomes of them.
+    """Return how badly images are given back, float64 `[n]`: the mean squared difference of values in [0, 1].
 
     Args:
         images: As the model sees them, uint8 or float `[n, h, w, c]` in [0, 1].
         decoded: What the decoder makes of their latents, float32 `[n, h, w, c]` in [0, 1].
     """
     pixels = np.asarray(images, np.float32) / (255.0 if images.dtype == np.uint8 else 1.0)
-    mean = pixels.mean(axis=(1, 2), keepdims=True)
-    left = np.square(pixels - decoded).mean(axis=(1, 2, 3), dtype=np.float64)
-    errors: npt.NDArray[np.float64] = left / (np.square(pixels - mean).mean(axis=(1, 2, 3), dtype=np.float64) + _PLAIN)
+    errors: npt.NDArray[np.float64] = np.square(pixels - decoded).mean(axis=(1, 2, 3), dtype=np.float64)
     return errors
 
 

@@ -54,29 +54,26 @@ def test_of_few_items_nothing_is_usual(build):
 
 
 def test_a_share_is_that_of_held_out_items_with_less():
-    usual = Usual(np.zeros(0, np.float32), np.arange(200, dtype=np.float32), np.arange(100, dtype=np.float32))
+    usual = Usual(np.zeros(0, np.float32), np.arange(200, dtype=np.float32), np.arange(1000, dtype=np.float32))
     assert usual.of(-1.0) == Trust(-1.0, 0.0)
     assert usual.of(100.0).distance_share == 0.5
     assert usual.of(197.5).familiar and usual.of(198.0).familiar
     assert usual.of(198.5).distance_share > BEYOND and usual.of(198.5).familiar is False
-    both = usual.of(3.0, 99.5)
+    both = usual.of(3.0, 999.5)
     assert (both.distance_share, both.error_share, both.familiar) == (0.015, 1.0, False)
-    assert usual.of(3.0, 98.5).familiar
+    assert usual.of(3.0, 990.0).familiar and usual.of(3.0, 991.0).familiar is False
     assert usual.of(None).familiar is None
     assert both.to_json() == {
-        "familiar": False, "distance": 3.0, "distance_share": 0.015, "error": 99.5, "error_share": 1.0,
+        "familiar": False, "distance": 3.0, "distance_share": 0.015, "error": 999.5, "error_share": 1.0,
     }  # fmt: skip
 
 
-def test_errors_are_shares_of_the_variance():
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+def test_errors_are_mean_squared_differences_of_values_up_to_one():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
     pixels = images / np.float32(255)
-    mean = np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True), pixels.shape)
     assert reconstruction_errors(images, pixels).tolist() == [0, 0, 0]
-    assert reconstruction_errors(images, mean) == pytest.approx([1, 1, 1], abs=0.01)
-    assert reconstruction_errors(pixels, 1 - pixels) == pytest.approx([4, 4, 4], rel=0.1)
-    plain = np.full((1, 8, 8, 1), 0.5, np.float32)
-    assert reconstruction_errors(plain, plain + 0.01)[0] < 0.3
+    assert reconstruction_errors(pixels, 1 - pixels) == pytest.approx(np.square(2 * pixels - 1).mean(axis=(1, 2, 3)))
+    assert reconstruction_errors(0 * images, np.full(images.shape, 0.1, np.float32)) == pytest.approx([0.01] * 3)
 
 
 def test_it_is_stored_with_the_index_and_errors_stay_when_it_is_measured_anew(build):
