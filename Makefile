@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test slowtest crashtest fuzz lint format bench-index bench-client bench-images \
-	bench-latents bench-copies bench-train bench-web web clean-demo docs check-wheel coverage
+	bench-latents bench-copies bench-train bench-trust bench-web web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -116,6 +116,9 @@ bench-train: .venv/.installed-bench  ## measure the speed of training
 
 bench-web: .venv/.installed-bench  ## measure the service against the search in process
 	$(BIN)/python -m bench.web $(BENCH_ARGS)
+
+bench-trust: .venv/.installed-bench  ## measure how well the demo's index tells strangers from images like its own
+	$(BIN)/python -m bench.trust $(BENCH_ARGS)
 
 # What builds the pages serves nothing else.
 .venv/.installed-docs: .venv/.installed

@@ -1,4 +1,4 @@
-"""Pictures: samples of a source, reconstructions of a run, neighbours of queries."""
+"""Pictures: samples of a source, reconstructions of a run, neighbours of queries and why they are similar, drift."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 from ae_search.data import ArraySource, Source
 from ae_search.data.sources import class_counts, read_file
+from ae_search.drift import Drift, Logged
+from ae_search.drift.comparing import figures
 from ae_search.errors import ConfigurationError, ImageError
+from ae_search.explaining import Explanation
 from ae_search.extras import needs
 from ae_search.files import trouble_in_words, write_atomically
 from ae_search.image_file import small_picture, stored_thumbnail
 from ae_search.printable import printable
+from ae_search.trust import Usual
 
 CELL_INCHES = 1.1
 CELL_PX = 256
@@ -86,6 +90,70 @@ def plot_neighbours(queries: Sequence[Picture], neighbours: Sequence[Sequence[Pi
             + ("the index holds no thumbnail of what was found." if any(neighbours) else "nothing was found.")
         )
     _write_grid([[query, *row] for query, row in zip(queries, neighbours, strict=True)], path, "query, then neighbours")
+
+
+def plot_explanations(explained: Sequence[tuple[Picture, Explanation, Picture]], path: Path) -> None:
+    """Write why queries and items are similar, three rows for each pair.
+
+    The first row has the query, its reconstruction, where the two reconstructions agree (blue) and differ (red), the
+    item's reconstruction and the item. The second is the walk from the one to the other; the third has the parts of the
+    latents that contribute most to the similarity, each where it shows.
+
+    Args:
+        explained: Query, explanation and item.
+        path: The PNG file.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    rows: list[list[Picture]] = []
+    for query, why, item in explained:
+        between = Picture(_agreement_colours(why), "agree / differ", f"{why.similarity:.4f}")
+        first, last = Picture(why.query, "reconstruction"), Picture(why.item, "reconstruction")
+        walk = [Picture(image, "from here" if at == 0 else "") for at, image in enumerate(why.walk[:-1])]
+        parts = [Picture(part.where, f"float {part.dimension}", f"{part.contribution:+.4f}") for part in why.parts]
+        rows += [[query, first, between, last, item], [*walk, Picture(why.walk[-1], "to there")], parts]
+    _write_grid([row for row in rows if row], path, "why a query and its neighbour are similar")
+
+
+def plot_drift(logged: Logged, usual: Usual, drift: Drift, path: Path) -> None:
+    """Write each figure of queries beside that of held-out items, and how they moved over time.
+
+    Args:
+        logged: The queries.
+        usual: The held-out items.
+        drift: What comparing them has found.
+        path: The PNG file.
+
+    Raises:
+        ConfigurationError: matplotlib is missing, or `path` cannot be written.
+    """
+    with needs("Pictures need matplotlib", "plots"):
+        from matplotlib.figure import Figure
+    canvas = Figure(figsize=(4.2 * (len(drift.measures) + 1), 3.2), layout="constrained")
+    *axes, last = canvas.subplots(1, len(drift.measures) + 1)
+    found = figures(logged, usual)
+    for axis, measure in zip(axes, drift.measures, strict=True):
+        seen, kept = found[measure.name]
+        edges = np.histogram_bin_edges(np.concatenate([seen, kept]), bins=40)
+        for values, label in ((kept, "held-out items"), (seen, "queries")):
+            axis.hist(values, bins=edges, density=True, alpha=0.5, label=label)
+        axis.set(yticks=[], title=f"{measure.name}: {measure.verdict}, PSI {measure.psi:.2f}")
+        axis.legend(fontsize=CAPTION_POINTS)
+    numbers = range(1, len(drift.windows) + 1)
+    last.plot(numbers, [100 * window.distrusted for window in drift.windows], marker="o")
+    last.set(xlabel="tenths of the log, by time", ylabel="%", ylim=(-2, 102), title="queries unlike the training data")
+    _save(canvas, path)
+
+
+def _agreement_colours(why: Explanation) -> npt.NDArray[Any]:
+    """Return the heat map over both reconstructions, `[h, w, 3]` in [0, 1]: blue where they agree, red where not."""
+    with needs("Pictures need matplotlib", "plots"):
+        from matplotlib import colormaps
+    colours = colormaps["RdBu"]((why.agreement + 1.0) / 2.0)[..., :3]
+    grey = ((why.query + why.item) / 2.0).mean(axis=-1, keepdims=True)
+    mixed: npt.NDArray[Any] = 0.7 * colours + 0.3 * grey
+    return mixed
 
 
 def picture_of(data: bytes | None, title: str, figure: str = "") -> Picture:

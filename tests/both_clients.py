@@ -46,6 +46,9 @@ class OnEventLoop:
     def encode_files(self, files, *, on_bad=None):
         return self._run(self.client.encode_files(files, on_bad=on_bad))
 
+    def decode(self, latents):
+        return self._run(self.client.decode(latents))
+
     @property
     def version(self):
         return self.client.version

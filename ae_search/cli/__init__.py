@@ -11,7 +11,7 @@ import typer
 # Before gRPC is imported, which reads it then: its own lines about a failed handshake would stand before our answer.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from ae_search.cli import demo, doctor, embed, evaluate, export, index, query, serve, train, web
+from ae_search.cli import demo, doctor, drift, embed, evaluate, export, index, query, serve, train, web
 from ae_search.cli.terminal import INTERRUPTED_EXIT_CODE, PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError
 from ae_search.extras import install
@@ -29,6 +29,7 @@ app.command()(export.export)
 app.command()(serve.serve)
 app.add_typer(index.app, name="index")
 app.command()(query.query)
+app.command()(drift.drift)
 app.command()(evaluate.evaluate)
 app.command()(web.web)
 app.command()(embed.embed)

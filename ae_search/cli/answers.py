@@ -10,7 +10,9 @@ from ae_search.calibration import Verdict
 from ae_search.cli.terminal import show_table
 from ae_search.contract import Neighbour
 from ae_search.errors import ImageError
+from ae_search.explaining import Explanation
 from ae_search.search import Candidate
+from ae_search.trust import Trusted
 
 _FIELDS = ("rank", "key", "label", "similarity", "distance", "metadata")
 
@@ -26,6 +28,8 @@ class Answer:
         plain: Whether it is of one colour, so that its neighbours mean nothing.
         candidates: For its original, the best first; None where it was not asked for.
         error: Why it could not be searched with, None where it could.
+        trusted: Whether it is like what the model was trained on; None where that was not looked at.
+        why: Why it and its first neighbour are similar; None where that was not asked for.
     """
 
     query: str
@@ -34,6 +38,8 @@ class Answer:
     plain: bool = False
     candidates: list[Candidate] | None = None
     error: ImageError | None = None
+    trusted: Trusted | None = None
+    why: Explanation | None = None
 
 
 def print_answers(answers: Sequence[Answer]) -> None:
@@ -78,8 +84,23 @@ def to_json(answers: Sequence[Answer], sources: Sequence[str]) -> str:
             told["verdict"] = verdict_of(answer.candidates)
             for row, candidate in zip(found, answer.candidates, strict=True):
                 row |= {"verdict": candidate.verdict, "score": candidate.score}
+        if answer.trusted is not None:
+            told["trust"] = answer.trusted.trust.to_json()
+        if answer.why is not None:
+            told["why"] = _why_of(answer.why)
         rows.append(told if answer.error is None else told | {"error": str(answer.error)})
     return json.dumps(rows, indent=2)
+
+
+def _why_of(why: Explanation) -> dict[str, Any]:
+    """Return what can be said of an explanation without pictures."""
+    return {
+        "key": why.key,
+        "similarity": why.similarity,
+        "mean_agreement": float(why.agreement.mean()),
+        "parts": [{"dimension": part.dimension, "contribution": part.contribution} for part in why.parts],
+        "rest": why.rest,
+    }
 
 
 def path_of(key: str, roots: Sequence[Path]) -> str | None:

@@ -113,7 +113,8 @@ def _export(run: Path, export: Path) -> int:
     there = versions(export)
     if there:
         wanted = fingerprint(load_autoencoder(run).get_layer("encoder"), read_config(run).image_shape)
-        if LocalEncoder(export).describe().fingerprint == wanted:
+        card = LocalEncoder(export).describe()
+        if card.fingerprint == wanted and card.decodes:
             say(f"reusing {export / str(there[-1])}", err=True)
             return there[-1]
     return int(export_run(run, export).name)

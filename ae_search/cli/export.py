@@ -53,8 +53,15 @@ def export(
         typer.Option(help="Fit of images of another shape: crop, the default, or pad; a RUN has that of its training."),
     ] = None,
     custom_objects: CustomObjects = None,
+    without_decoder: Annotated[
+        bool,
+        typer.Option(
+            "--without-decoder",
+            help="Leave out the decoder of RUN, so that nobody can turn latents back into images, nor explain a query.",
+        ),
+    ] = False,
 ) -> None:
-    """Export the encoder of RUN as the next version of a SavedModel for TensorFlow Serving."""
+    """Export the encoder of RUN, and its decoder, as the next version of a SavedModel for TensorFlow Serving."""
     if (run is None) == (encoder is None):
         raise ConfigurationError("Give either a RUN folder or --encoder FILE, one of them.")
     if weights not in ("best", "last"):
@@ -64,9 +71,11 @@ def export(
         own["--custom-objects"] = custom_objects
         for option in [name for name, value in own.items() if value]:
             raise ConfigurationError(f"{option} goes with --encoder; a RUN has its own.")
-        folder = export_run(run, to, weights, metric)
+        folder = export_run(run, to, weights, metric, decoder=not without_decoder)
     else:
         assert encoder is not None
+        if without_decoder:
+            raise ConfigurationError("--without-decoder goes with a RUN; an encoder of your own comes without one.")
         loaded, shape = _load(encoder, image_size, custom_objects or [])
         from ae_search.export import export_encoder
 
@@ -82,8 +91,8 @@ def export(
     say(f"exported {folder}")
 
 
-def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angular") -> Path:
-    """Export the encoder of a finished run; return the version folder."""
+def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angular", *, decoder: bool = True) -> Path:
+    """Export the encoder of a finished run, with its decoder or without; return the version folder."""
     load_tensorflow()
     from ae_search.export import export_encoder
     from ae_search.training import load_autoencoder, read_config
@@ -91,13 +100,14 @@ def export_run(run: Path, to: Path, weights: str = "best", metric: str = "angula
 
     config = read_config(run)
     summary = read_summary(run)
-    encoder = load_autoencoder(run, weights).get_layer("encoder")
+    autoencoder = load_autoencoder(run, weights)
     figures = {name: summary[name] for name in ("epochs", "best_epoch", "loss", "best_loss", "monitor", "images")}
     if config.backbone is not None:
         figures["backbone"] = config.backbone.summary()
     return export_encoder(
-        encoder,
+        autoencoder.get_layer("encoder"),
         to,
+        decoder=autoencoder.get_layer("decoder") if decoder else None,
         input_range="0-1",
         metric=cast(Metric, metric),
         fit=config.fit,

@@ -12,14 +12,17 @@ from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import parsed_where
 from ae_search.cli.options import IndexPath
+from ae_search.cli.query_pictures import draw_neighbours, draw_why, explain
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import ITEM_FIELDS, Index
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
 from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
+from ae_search.trust import UNLIKE
 
 LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
+_ALTERS, _TAKES = "alters a PHOTO", {"--check-reconstruction": "looks at a PHOTO", "--query-log": "notes a PHOTO"}
 # Items whose fields are looked at to say which there are.
 _SAMPLED = 10_000
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -66,32 +69,61 @@ def query(
             "'probably' or 'not here'; searches with --views.",
         ),
     ] = False,
+    check_reconstruction: Annotated[
+        bool,
+        typer.Option(
+            "--check-reconstruction",
+            help="Look also at how well the model gives each PHOTO back, to tell what it was not trained on.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw each query beside its neighbours.")] = None,
+    query_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--query-log", metavar="DIR", help="Folder of Parquet files to note each PHOTO's figures in; see `drift`."
+        ),
+    ] = None,
+    why: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Draw why each query and its first neighbour are similar; needs a model with a decoder.",
+        ),
+    ] = None,
 ) -> None:
     """Print the items of the index that are most similar to each PHOTO, or to each item named by --key.
 
     An image that cannot be read is told, and the others are answered: the exit code is then 3, or 1 where none can be
     or where the server refused one that can be decoded here. With --json, its object has "error". A neighbour's "path"
-    is that of its file, where it still lies in the folder that it was indexed from.
+    is that of its file, where it still lies in the folder that it was indexed from. "trust" says whether a PHOTO is
+    like what the model was trained on; where it is not, a line on standard error says so.
     """
-    _check(photos, keys, k, {"--views": views, "--originals": originals})
+    of_photos = {"--views": views, "--originals": originals, "--query-log": query_log is not None}
+    _check(photos, keys, k, of_photos | {"--check-reconstruction": check_reconstruction})
+    if originals and (check_reconstruction or query_log):
+        flag = "--check-reconstruction" if check_reconstruction else "--query-log"
+        raise ConfigurationError(f"--originals has a verdict of its own; leave {flag} out.")
     options: dict[str, Any] = {"where": parsed_where(where), "effort": effort, "exact": exact}
     files = [file for photo in photos or [] for file in _files(photo)]
     answers = [_unread(file) for file in files]
     with open_index(index) as opened:
-        if readable := [answer for answer in answers if answer.error is None]:
-            search = ImageSearch(connection.encoder(opened.model.name), opened)
-            if originals:
-                _judge(search, readable, k, **options)
-            else:
-                _search(search, readable, k, views=views, **options)
+        readable = [answer for answer in answers if answer.error is None]
+        search = ImageSearch(connection.encoder(opened.model.name), opened) if readable or why else None
+        if search is not None and originals:
+            _judge(search, readable, k, **options)
+        elif search is not None:
+            _search(search, readable, k, views=views, check_reconstruction=check_reconstruction, **options)
         answers += [
             Answer(key, None, opened.search_by_key(key, k, **options), plain=_is_plain_item(opened, key))
             for key in keys or []
         ]
         if all(answer.error for answer in answers):
             raise ImageError(str(answers[0].error))
+        if query_log is not None:
+            _note(query_log, answers)
+        if why is not None and search is not None:
+            explain(answers, search)
         if where is not None and not any(answer.neighbours for answer in answers):
             _say_unknown_fields(opened, options["where"])
         if as_json:
@@ -101,8 +133,12 @@ def query(
         for answer in answers:
             if answer.plain:
                 say(f"{answer.query} is of one colour: images like that have no meaningful neighbours", err=True)
+            if answer.trusted is not None and answer.trusted.trust.familiar is False:
+                say(f"{answer.query} is {UNLIKE}: do not rely on what was found for it", err=True)
         if plot is not None:
-            _draw(plot, answers, opened)
+            draw_neighbours(plot, answers, opened)
+        if why is not None:
+            draw_why(why, answers, opened)
     _end(answers)
 
 
@@ -113,7 +149,7 @@ def _check(photos: list[str] | None, keys: list[str] | None, k: int, altering: d
         raise ConfigurationError("Give at least one PHOTO or --key KEY.")
     for flag, given in altering.items():
         if given and (keys if flag == "--originals" else not photos):
-            raise ConfigurationError(f"{flag} alters a PHOTO; of a --key there is the latent only.")
+            raise ConfigurationError(f"{flag} {_TAKES.get(flag, _ALTERS)}; of a --key there is the latent only.")
 
 
 def _files(photo: str) -> list[Path]:
@@ -149,9 +185,10 @@ def _search(search: ImageSearch, answers: Sequence[Answer], k: int, **options: A
     """Find the neighbours of each image."""
 
     def ask(some: Sequence[Answer]) -> None:
-        found = search.search_batch([answer.file for answer in some if answer.file is not None], k, **options)
-        for answer, neighbours in zip(some, found, strict=True):
-            answer.neighbours = neighbours
+        files = [answer.file for answer in some if answer.file is not None]
+        found = search.search_with_trust_batch(files, k, **options)
+        for answer, trusted in zip(some, found, strict=True):
+            answer.neighbours, answer.trusted = trusted.neighbours, trusted
             answer.plain = answer.file is not None and search.plain(answer.file)
 
     _together(ask, answers)
@@ -167,6 +204,16 @@ def _judge(search: ImageSearch, answers: Sequence[Answer], k: int, **options: An
             answer.plain = answer.file is not None and search.plain(answer.file)
 
     _together(ask, answers)
+
+
+def _note(folder: Path, answers: Sequence[Answer]) -> None:
+    """Write the figures of those queries that were asked whether they can be trusted into a query log."""
+    from ae_search.drift import QueryLog
+
+    with QueryLog(folder) as log:
+        for answer in answers:
+            if answer.trusted is not None:
+                log.add(answer.trusted)
 
 
 def _together(ask: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:
@@ -194,24 +241,6 @@ def _say_unknown_fields(index: Index, where: dict[str, Any]) -> None:
             told = ", ".join([*ITEM_FIELDS, *sorted(fields)])
             some = f"None of the first {items} items" if len(index) > items else "No item"
             say(f"{some} has a field {field!r}; there are: {told}", err=True)
-
-
-def _draw(path: Path, answers: Sequence[Answer], index: Index) -> None:
-    from ae_search.plots import Picture, picture_of, picture_of_file, plot_neighbours
-
-    def asked(answer: Answer) -> Picture:
-        name = Path(answer.query).name
-        if answer.file is None:
-            return picture_of(index.thumbnail(answer.query), name)
-        return picture_of_file(read_image_file(answer.file), name)
-
-    shown = [answer for answer in answers if answer.error is None]
-    rows = [
-        [picture_of(index.thumbnail(n.key), n.label or n.key, f"{n.similarity:.4f}") for n in answer.neighbours]
-        for answer in shown
-    ]
-    plot_neighbours([asked(answer) for answer in shown], rows, path)
-    say(f"wrote {path}", err=True)
 
 
 def _end(answers: Sequence[Answer]) -> None:

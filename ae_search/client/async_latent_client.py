@@ -4,7 +4,7 @@ import numpy.typing as npt
 
 from ae_search.client.async_predict_client import AsyncPredictClient
 from ae_search.client.model_client import EncoderClient
-from ae_search.contract import FileInputs, Latents, ModelCard, OnBad, file_batch
+from ae_search.contract import FileInputs, Latents, ModelCard, OnBad, Pictures, file_batch
 from ae_search.errors import ImageError
 from ae_search.image_file import may_be_converted
 
@@ -43,3 +43,8 @@ class AsyncLatentClient(EncoderClient, AsyncPredictClient):
             for position, error in bad.items():
                 on_bad(position, error)
         return latents
+
+    async def decode(self, latents: npt.ArrayLike) -> Pictures:
+        """Return the images of latents `[n, d]`, float32 `[n, h, w, c]` in [0, 1]; see `LatentClient.decode`."""
+        pictures: Pictures = await self.line.carry_out(self.talk.decode(latents))
+        return pictures

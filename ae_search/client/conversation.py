@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ae_search.client.call import Call
 from ae_search.client.chunks import Chunk, ChunkLimits, file_chunks, row_chunks
+from ae_search.client.decoding import decode
 from ae_search.client.requests import MovedOnError, card_of, good, predict
 from ae_search.client.retrying import pauses_s
 from ae_search.client.rpc_errors import Asked
@@ -149,6 +150,15 @@ class ModelTalk:
             return call.latents()
 
         return told()
+
+    def decode(self, latents: npt.ArrayLike) -> Conversation:
+        """Ask for the images of latents; end with them, `[n, h, w, c]`, in order."""
+
+        def pictures(card: ModelCard, asked: Asked) -> Conversation:
+            return (yield from decode(latents, card, asked, self.limits))
+
+        # The next version may have a decoder where the last one that was asked had none.
+        return self._at_one_version(pictures, self._card if self.asked.version is not None else None)
 
     def _at_one_version(self, run: Callable[[ModelCard, Asked], Conversation], card: ModelCard | None) -> Conversation:
         """Run a call against one version, from its beginning if that is rolled over meanwhile.

@@ -4,7 +4,7 @@ import numpy.typing as npt
 
 from ae_search.client.model_client import EncoderClient
 from ae_search.client.predict_client import PredictClient
-from ae_search.contract import FileInputs, Latents, ModelCard, OnBad
+from ae_search.contract import FileInputs, Latents, ModelCard, OnBad, Pictures
 
 
 class LatentClient(EncoderClient, PredictClient):
@@ -71,3 +71,17 @@ class LatentClient(EncoderClient, PredictClient):
         """
         latents: Latents = self.line.carry_out(self.talk.encode_files(files, on_bad))
         return latents
+
+    def decode(self, latents: npt.ArrayLike) -> Pictures:
+        """Return what the model's decoder makes of latents: float32 `[n, h, w, c]` in [0, 1], in order.
+
+        Args:
+            latents: Float32 `[n, d]`, or one `[d]`, of this very model; pin its version where several are served.
+
+        Raises:
+            ConfigurationError: The model was exported without a decoder.
+            ServerError: As for `encode`.
+            ValueError: The latents do not fit the model, or are not finite.
+        """
+        pictures: Pictures = self.line.carry_out(self.talk.decode(latents))
+        return pictures

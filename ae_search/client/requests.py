@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ae_search.client import wire
 from ae_search.client.rpc_errors import Asked
 from ae_search.client.tensors import fill_tensor
-from ae_search.contract import LATENTS, MODEL_CARD, Latents, ModelCard
+from ae_search.contract import IMAGES, LATENTS, MODEL_CARD, Latents, ModelCard, Pictures
 from ae_search.errors import AeSearchError, ModelNotServedError, ServerAnswerError
 
 
@@ -99,18 +99,38 @@ def latents_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Latents
         MovedOnError: Another version answered, and none was pinned.
         ServerAnswerError: It is not what was asked for.
     """
+    latents = _floats_of(data, card, asked, LATENTS, (rows, card.latent_dim))
+    if not np.isfinite(latents).all():
+        raise ServerAnswerError(f"{asked.target}: expected finite latents, received NaN or infinity.")
+    return latents
+
+
+def pictures_of(data: bytes, card: ModelCard, asked: Asked, rows: int) -> Pictures:
+    """Check an answer and return its decoded images, float32 `[rows, h, w, c]` in [0, 1].
+
+    Raises:
+        MovedOnError: Another version answered, and none was pinned.
+        ServerAnswerError: It is not what was asked for.
+    """
+    pictures = _floats_of(data, card, asked, IMAGES, (rows, *card.image_shape))
+    if not (pictures.min() >= 0.0 and pictures.max() <= 1.0):  # NaN fails as well
+        raise ServerAnswerError(f"{asked.target}: expected images in [0, 1], received other values.")
+    return pictures
+
+
+def _floats_of(
+    data: bytes, card: ModelCard, asked: Asked, name: str, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """Return an output of the version that the call is about."""
     target = asked.target
     response = wire.parsed(wire.PredictResponse, data, target, values=wire.FLOATS)
-    if LATENTS not in response.outputs:
-        raise ServerAnswerError(f"{target} answered without {LATENTS!r}; was the model exported by ae-search?")
+    if name not in response.outputs:
+        raise ServerAnswerError(f"{target} answered without {name!r}; was the model exported by ae-search?")
     answered = response.model_spec.version.value
     if answered != card.version:
         kind = MovedOnError if asked.version is None else ServerAnswerError
         raise kind(f"{target} was asked for version {card.version}, version {answered} answered.")
     try:
-        latents = wire.to_latents(response.outputs[LATENTS], rows, card.latent_dim)
+        return wire.to_floats(response.outputs[name], shape, name)
     except ServerAnswerError as error:
         raise ServerAnswerError(f"{target}: {error}") from error
-    if not np.isfinite(latents).all():
-        raise ServerAnswerError(f"{target}: expected finite latents, received NaN or infinity.")
-    return latents

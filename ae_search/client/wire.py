@@ -4,6 +4,7 @@ They come from a FileDescriptorSet (see tools/wire_descriptors.py) in a private 
 official stubs as well, before or after.
 """
 
+import math
 from collections.abc import Iterator
 from importlib import resources
 from itertools import count
@@ -129,7 +130,17 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float32]:
-    """Read a float32 tensor `[rows, latent_dim]` from float_val or tensor_content.
+    """Read a float32 tensor `[rows, latent_dim]`; see `to_floats`."""
+    return to_floats(tensor, (rows, latent_dim), "latents")
+
+
+def to_floats(tensor: Any, shape: tuple[int, ...], what: str) -> npt.NDArray[np.float32]:
+    """Read a float32 tensor of a shape from float_val or tensor_content.
+
+    Args:
+        tensor: The TensorProto.
+        shape: What its shape must be.
+        what: What to call its values in an error.
 
     Raises:
         ServerAnswerError: It has another dtype or shape, or not as many values as its shape says.
@@ -137,18 +148,18 @@ def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float3
     if tensor.dtype != DT_FLOAT:
         raise ServerAnswerError(f"Expected a float32 tensor, received DataType {tensor.dtype}.")
     dims = tensor.tensor_shape.dim
-    if len(dims) != 2 or dims[0].size != rows or dims[1].size != latent_dim:
-        shape = [dim.size for dim in dims[:4]]
-        raise ServerAnswerError(f"Expected latents of shape {[rows, latent_dim]}, received rank {len(dims)}, {shape}.")
+    if tuple(dim.size for dim in dims[: len(shape) + 1]) != shape:
+        received = [dim.size for dim in dims[:4]]
+        raise ServerAnswerError(f"Expected {what} of shape {list(shape)}, received rank {len(dims)}, {received}.")
     content = tensor.tensor_content
     if content and len(tensor.float_val):
         raise ServerAnswerError("Expected float_val or tensor_content, received both.")
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
     values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)
-    if values.size != rows * latent_dim:
-        raise ServerAnswerError(f"Expected {rows} x {latent_dim} values, received {values.size}.")
-    return values.reshape(rows, latent_dim)
+    if values.size != math.prod(shape):
+        raise ServerAnswerError(f"Expected {' x '.join(map(str, shape))} values, received {values.size}.")
+    return values.reshape(shape)
 
 
 def to_bytes(tensor: Any) -> bytes:

@@ -12,6 +12,7 @@ from ae_search.checked_json import (
     parsed_object,
     printable_of,
     text_of,
+    value_of,
     whole_of,
     wholes_of,
 )
@@ -70,6 +71,7 @@ class ModelCard:
         keras: Version of Keras that exported it.
         tensorflow: Version of TensorFlow that exported it.
         format: Version of this card's layout.
+        decodes: Whether it has the signature `decode` as well.
     """
 
     name: str
@@ -83,6 +85,7 @@ class ModelCard:
     keras: str = ""
     tensorflow: str = ""
     format: int = CARD_FORMAT
+    decodes: bool = False
 
     def to_json(self) -> str:
         """Return the card as one JSON object."""
@@ -122,6 +125,7 @@ class ModelCard:
                 raise ServerAnswerError(
                     f"The model card has format {found}, this ae-search reads up to {CARD_FORMAT}; upgrade it."
                 )
+            raw.setdefault("decodes", False)  # cards of before do not speak of it
             return cls(**_checked({one.name: raw[one.name] for one in fields(cls)}))
         except (ValueError, KeyError) as error:
             raise ServerAnswerError(
@@ -138,6 +142,7 @@ def _checked(card: dict[str, Any]) -> dict[str, Any]:
     whole_of(card, "version", 1, MAX_WHOLE)
     whole_of(card, "latent_dim", 1, MAX_LATENT_DIM)
     one_of(card, "metric", METRICS)
+    value_of(card, "decodes", bool)
     for name in ("name", "fingerprint", "keras", "tensorflow"):
         printable_of(card, name, MAX_NAME_LENGTH)
     for name in ("name", "fingerprint"):

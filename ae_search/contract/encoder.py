@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from ae_search.contract.card import ModelCard
 from ae_search.contract.wire import SIGNATURE_FLOAT, SIGNATURE_UINT8
-from ae_search.errors import ImageError
+from ae_search.errors import ConfigurationError, ImageError
 
 Latents = npt.NDArray[np.float32]
+Pictures = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
@@ -47,6 +48,18 @@ class Encoder(Protocol):
             TypeError: `files` is one file and no list, or holds something else.
         """
 
+    def decode(self, latents: npt.ArrayLike) -> "Pictures":
+        """Return what the model's decoder makes of latents, float32 `[n, h, w, c]` in [0, 1].
+
+        Args:
+            latents: Float32 `[n, d]` of this very model, n from 0, or one latent `[d]`.
+
+        Raises:
+            ConfigurationError: The model was exported without a decoder.
+            ServerError: The model does not answer, or answers nonsense.
+            ValueError: The latents do not fit, or are not finite.
+        """
+
     def describe(self) -> ModelCard:
         """Return the model card, its version the one that answered.
 
@@ -72,6 +85,9 @@ class AsyncEncoder(Protocol):
 
     async def encode_files(self, files: "FileInputs", *, on_bad: "OnBad | None" = None) -> Latents:
         """Return the latents `[n, d]` of image files, given as paths or as their bytes."""
+
+    async def decode(self, latents: npt.ArrayLike) -> "Pictures":
+        """Return what the model's decoder makes of latents `[n, d]`: `[n, h, w, c]` in [0, 1]."""
 
     async def describe(self) -> ModelCard:
         """Return the model card, its version the one that answered."""
@@ -156,3 +172,34 @@ def image_batch(images: npt.ArrayLike, image_shape: tuple[int, int, int]) -> tup
     if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
         raise ImageError(f"Float images must lie in [0, 1]. Received: values in [{array.min()}, {array.max()}].")
     return SIGNATURE_FLOAT, array.astype(np.float32, copy=False)
+
+
+def latent_batch(latents: npt.ArrayLike, card: ModelCard) -> Latents:
+    """Check latents that are to be decoded.
+
+    Args:
+        latents: Float32 `[n, d]`, or one latent `[d]`.
+        card: Of the model that is to decode them.
+
+    Returns:
+        Float32 `[n, d]`.
+
+    Raises:
+        ConfigurationError: The model was exported without a decoder.
+        ValueError: They do not fit, or are not finite.
+    """
+    if not card.decodes:
+        raise ConfigurationError(
+            f"{card.name} version {card.version} was exported without a decoder, so that nothing shows what its "
+            "latents stand for; `ae-search export RUN` exports the decoder of a run as well."
+        )
+    array = np.asarray(latents, np.float32)
+    if array.shape == (0,):  # an empty list
+        array = np.zeros((0, card.latent_dim), np.float32)
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2 or array.shape[1] != card.latent_dim:
+        raise ValueError(f"The model decodes latents of shape [n, {card.latent_dim}]. Received: shape={array.shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError("Latents must be finite. Received: NaN or infinity.")
+    return array

@@ -4,6 +4,8 @@ SIGNATURE_FLOAT = "serving_default"
 SIGNATURE_UINT8 = "encode_uint8"
 SIGNATURE_BYTES = "encode_bytes"
 SIGNATURE_DESCRIBE = "describe"
+# Missing where the model card says that there is no decoder.
+SIGNATURE_DECODE = "decode"
 
 IMAGES = "images"
 IMAGE_BYTES = "image_bytes"

@@ -102,7 +102,7 @@ def check_card(client: LatentClient, label: str | None) -> tuple[Finding, ModelC
 
 
 def check_signatures(client: LatentClient, card: ModelCard) -> Finding:
-    """Return whether one image has the same latent as floats, as uint8 and as a file."""
+    """Return whether one image has the same latent as floats, as uint8 and as a file, and whether that is decoded."""
     pixels = np.random.default_rng(0).integers(0, 256, card.image_shape, np.uint8)
     try:
         latents = [
@@ -110,6 +110,8 @@ def check_signatures(client: LatentClient, card: ModelCard) -> Finding:
             client.encode(pixels),
             client.encode_files([pixels_to_png(pixels)]),
         ]
+        if card.decodes:
+            client.decode(latents[0])
     except (ServerError, ImageError) as error:
         return wrong(SIGNATURES, str(error), advice_for(error, "Export the model anew with `ae-search export`."))
     scale = float(np.abs(latents[0]).max()) or 1.0

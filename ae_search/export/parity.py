@@ -17,6 +17,7 @@ from ae_search.contract import (
     MODEL_CARD,
     ROWS,
     SIGNATURE_BYTES,
+    SIGNATURE_DECODE,
     SIGNATURE_DESCRIBE,
     SIGNATURE_FLOAT,
     SIGNATURE_UINT8,
@@ -24,6 +25,7 @@ from ae_search.contract import (
 )
 from ae_search.errors import ExportError
 from ae_search.export.adapter import AdaptedEncoder, Shape
+from ae_search.export.decoder import AdaptedDecoder
 from ae_search.image_file import pixels_to_png
 
 log = logging.getLogger(__name__)
@@ -93,13 +95,20 @@ def check_latents(encoder: AdaptedEncoder) -> npt.NDArray[np.float32]:
     return latents
 
 
-def tolerance(encoder: AdaptedEncoder) -> float:
-    """Return how far latents may differ, relative to the largest value."""
-    coarse = any("16" in layer.compute_dtype or layer.quantization_mode for layer in _layers(encoder.model))
+def tolerance(adapted: AdaptedEncoder | AdaptedDecoder) -> float:
+    """Return how far latents may differ, relative to the largest value, or images, whose largest value is 1."""
+    coarse = any("16" in layer.compute_dtype or layer.quantization_mode for layer in _layers(adapted.model))
     return COARSE_TOLERANCE if coarse else PARITY_TOLERANCE
 
 
-def check_parity(encoder: AdaptedEncoder, expected: npt.NDArray[np.float32], card: ModelCard, folder: Path) -> None:
+def check_parity(
+    encoder: AdaptedEncoder,
+    expected: npt.NDArray[np.float32],
+    card: ModelCard,
+    folder: Path,
+    *,
+    decoder: AdaptedDecoder | None = None,
+) -> None:
     """Load what was written and compare its latents with the Keras encoder's.
 
     Args:
@@ -107,6 +116,7 @@ def check_parity(encoder: AdaptedEncoder, expected: npt.NDArray[np.float32], car
         expected: Its latents of the check pictures, see `check_latents`.
         card: The model card that was written.
         folder: The version folder.
+        decoder: What was exported with it, whose images of those latents are compared as well.
 
     Raises:
         ExportError: They differ, or a server could not run it.
@@ -131,9 +141,20 @@ def check_parity(encoder: AdaptedEncoder, expected: npt.NDArray[np.float32], car
             raise ExportError(
                 f"The exported {name!r} differs from Keras by {difference:.2g} of the largest latent value."
             )
+    if decoder is not None:
+        answer = signatures[SIGNATURE_DECODE](**{LATENTS: tf.constant(expected)})
+        _check_images(answer[IMAGES].numpy(), decoder(tf.constant(expected)).numpy(), tolerance(decoder))
     (text,) = signatures[SIGNATURE_DESCRIBE](**{ROWS: tf.constant([0])})[MODEL_CARD].numpy()
     if ModelCard.from_json(text) != card:
         raise ExportError("The exported model card differs from what was written.")
+
+
+def _check_images(images: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], allowed: float) -> None:
+    if not np.isfinite(expected).all():
+        raise ExportError("The decoder's images are not finite (NaN or infinite); check its weights.")
+    difference = float(np.abs(images - expected).max()) if images.shape == expected.shape else np.inf
+    if not difference <= allowed:
+        raise ExportError(f"The exported {SIGNATURE_DECODE!r} differs from Keras by {difference:.2g}; white is 1.")
 
 
 def _check_different(latents: npt.NDArray[np.float32], pixels: npt.NDArray[np.uint8], fed: str) -> None:

@@ -1,7 +1,7 @@
 """Write an encoder as one SavedModel version folder that TensorFlow Serving loads.
 
 EXPORT/<model>/<version>/
-  saved_model.pb, variables/                   four signatures, see `contract`
+  saved_model.pb, variables/                   four signatures, or five with a decoder, see `contract`
   assets.extra/tf_serving_warmup_requests      replayed by the server while it loads the version
   batching_params.pbtxt                        read by a server that batches, see `batching`
 """
@@ -21,25 +21,18 @@ import tensorflow as tf
 
 from ae_search.contract import (
     FITS,
-    IMAGE_BYTES,
-    IMAGES,
-    LATENTS,
     METRICS,
-    MODEL_CARD,
-    ROWS,
-    SIGNATURE_BYTES,
-    SIGNATURE_DESCRIBE,
-    SIGNATURE_FLOAT,
-    SIGNATURE_UINT8,
     Fit,
     Metric,
     ModelCard,
 )
-from ae_search.data.decode import PREPROCESSING, decode_image
+from ae_search.data.decode import PREPROCESSING
 from ae_search.errors import ConfigurationError, ExportError
 from ae_search.export.adapter import AdaptedEncoder
 from ae_search.export.batching import write_batching
+from ae_search.export.decoder import AdaptedDecoder
 from ae_search.export.parity import check_latents, check_parity
+from ae_search.export.signatures import write_signatures
 from ae_search.export.warmup import write_warmup
 from ae_search.files import is_full_disk, locked, make_folder, new_folder, trouble_in_words
 from ae_search.model import histograms  # noqa: F401  Keras finds its layers in a .keras file only once it is imported.
@@ -56,6 +49,7 @@ def export_encoder(
     encoder: Any,
     to: Path,
     *,
+    decoder: Any = None,
     image_shape: tuple[int, int, int] | None = None,
     input_range: InputRange | None = None,
     metric: Metric = "angular",
@@ -69,6 +63,8 @@ def export_encoder(
         encoder: Keras model from images `[n, h, w, c]`, c being 1 or 3, to vectors `[n, d]`; one output in a dict or
             list is taken too. It is run with `training=False`.
         to: Model base path; its name is the model's. Its versions are whole numbers, the new one the highest.
+        decoder: Keras model from those latents to logits `[n, h, w, c]`, one a pixel value, as `build_decoder` returns
+            it; its images may be smaller than the encoder's. None: what is exported has no signature `decode`.
         image_shape: `(h, w, c)`, needed where the model leaves them open.
         input_range: Values that the encoder wants: "0-1", "0-255" or "-1-1". None for what its first layers say
             (Rescaling, Normalization, arithmetic), else "0-1"; whole numbers are always fed 0-255. The choice is
@@ -83,7 +79,8 @@ def export_encoder(
         The version folder. It appears with one rename, complete and checked, or not at all.
 
     Raises:
-        ConfigurationError: The model does not map images to vectors, or `to` cannot be written.
+        ConfigurationError: The model does not map images to vectors, or the decoder not those to images, or `to` cannot
+            be written.
         ExportError: The latents cannot be searched with, or what was written answers otherwise than Keras.
     """
     if metric not in METRICS:
@@ -93,6 +90,7 @@ def export_encoder(
     if not re.fullmatch(r"[\w.-]+", to.resolve().name):
         raise ConfigurationError(f"The model's name {to.resolve().name!r} must be letters, digits, '_', '.' or '-'.")
     adapted = AdaptedEncoder.of(encoder, image_shape, input_range)
+    back = None if decoder is None else AdaptedDecoder.of(decoder, adapted)
     with said_as(ExportError, "The encoder cannot be run"):
         expected = check_latents(adapted)
     with _only_exporter(to):
@@ -112,15 +110,16 @@ def export_encoder(
             },
             keras=keras.__version__,
             tensorflow=tf.__version__,
+            decodes=back is not None,
         )
         final = to / str(card.version)
         with _room_for(final), new_folder(final) as folder:
             with said_as(ExportError, "The encoder cannot be written as a SavedModel"):
-                _write(adapted, card, folder)
+                write_signatures(adapted, back, card, folder)
             write_warmup(folder, card)
             write_batching(folder, card)
             with said_as(ExportError, "What was exported cannot be run"):
-                check_parity(adapted, expected, card, folder)
+                check_parity(adapted, expected, card, folder, decoder=back)
             _warn_of_refusal(folder)
     return final
 
@@ -212,45 +211,6 @@ def _only_exporter(base: Path) -> Iterator[None]:
                 lock.unlink()
                 base.rmdir()
             raise
-
-
-def _write(encoder: AdaptedEncoder, card: ModelCard, folder: Path) -> None:
-    """Write saved_model.pb and variables/. Every image input passes ensure_shape before any kernel sees it."""
-    shape = card.image_shape
-
-    def encode(images: Any) -> dict[str, Any]:
-        images = tf.ensure_shape(images, (None, *shape))
-        # oneDNN's fused convolution answers no rows with a wrong shape (seen on 2.21); say what is wrong instead.
-        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(images)[0], "the batch has no image")]):
-            images = tf.identity(images)
-        return {LATENTS: encoder(images)}
-
-    def encode_uint8(images: Any) -> dict[str, Any]:
-        return encode(tf.cast(tf.ensure_shape(images, (None, *shape)), tf.float32) / 255.0)
-
-    def encode_bytes(image_bytes: Any) -> dict[str, Any]:
-        with tf.device("/CPU:0"):
-            flat = tf.ensure_shape(image_bytes, (None,))
-            spec = tf.TensorSpec(shape, tf.float32)
-            images = tf.map_fn(lambda one: decode_image(one, shape, card.fit), flat, fn_output_signature=spec)
-        return encode(images)
-
-    # A batching server joins requests by their first axis, so that a signature without one could not be called there.
-    one_row = tf.constant([0], tf.int32)
-
-    def describe(rows: Any = one_row) -> dict[str, Any]:
-        return {MODEL_CARD: tf.fill(tf.shape(rows), card.to_json())}
-
-    archive = keras.export.ExportArchive()
-    archive.track(encoder.model)
-    for name, function, inputs in (
-        (SIGNATURE_FLOAT, encode, [tf.TensorSpec((None, *shape), tf.float32, name=IMAGES)]),
-        (SIGNATURE_UINT8, encode_uint8, [tf.TensorSpec((None, *shape), tf.uint8, name=IMAGES)]),
-        (SIGNATURE_BYTES, encode_bytes, [tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES)]),
-        (SIGNATURE_DESCRIBE, describe, [tf.TensorSpec((None,), tf.int32, name=ROWS)]),
-    ):
-        archive.add_endpoint(name, function, input_signature=inputs)
-    archive.write_out(str(folder), verbose=False)
 
 
 def _warn_of_refusal(folder: Path) -> None:

@@ -14,8 +14,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from ae_search.contract import (
     IMAGE_BYTES,
     IMAGES,
+    LATENTS,
     ROWS,
     SIGNATURE_BYTES,
+    SIGNATURE_DECODE,
     SIGNATURE_DESCRIBE,
     SIGNATURE_FLOAT,
     SIGNATURE_UINT8,
@@ -32,7 +34,7 @@ def write_warmup(folder: Path, card: ModelCard) -> None:
 
     Args:
         folder: The version folder.
-        card: Names the model and its image shape.
+        card: Names the model and its image shape, and says whether it decodes.
     """
     path = folder / WARMUP_FILE
     path.parent.mkdir()
@@ -60,4 +62,6 @@ def _requests(card: ModelCard) -> list[tuple[str, dict[str, Any]]]:
             (SIGNATURE_BYTES, {IMAGE_BYTES: files}),
             (SIGNATURE_DESCRIBE, {ROWS: np.zeros(batch, np.int32)}),
         ]
+        if card.decodes:
+            requests.append((SIGNATURE_DECODE, {LATENTS: np.zeros((batch, card.latent_dim), np.float32)}))
     return requests

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +10,18 @@ from pathlib import Path
 from ae_search.calibration import calibrate
 from ae_search.contract import Encoder, Index, IndexInfo, OnItems, no_progress
 from ae_search.data import Source, source_name
-from ae_search.errors import IndexBusyError
+from ae_search.errors import AeSearchError, IndexBusyError
 from ae_search.handshake import matching
 from ae_search.index import BuildOptions
 from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import SourceEncoder
+from ae_search.indexing.held_out import errors_of_items
 from ae_search.indexing.metadata_file import MetadataFile
 from ae_search.indexing.regions import Regions, mark, regions_of
 from ae_search.indexing.views_calibration import views_calibration
 from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index, open_index
+from ae_search.trust import Floats, remember
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ def index_source(
         seconds = time.monotonic() - began
         images.check_some_were_read(range(len(source)))
     with open_index(place) as index:
-        calibrate_if_free(index, source, encoder, wait_s=options.wait_s)
+        measure_if_free(index, images.encoder, [source], wait_s=options.wait_s)
     seconds_by_stage = {"latents": seconds, **builder.seconds}
     return IndexReport(builder.info, images.damaged, seconds_by_stage, images.refused, images.truncated)
 
@@ -189,13 +191,29 @@ def encoder_of(source: Source, encoder: Encoder, index: Index, *, strict: bool =
     return SourceEncoder(source, matched, card.image_shape, strict=strict, regions=regions_of(index, card))
 
 
-def calibrate_if_free(index: Index, source: Source, encoder: Encoder, *, wait_s: float) -> None:
-    """Calibrate an index that was written a moment ago, unless somebody else writes it by now."""
+def measure_if_free(index: Index, encoder: Encoder, sources: Sequence[Source], *, wait_s: float) -> None:
+    """Measure what tells an original and what is usual, unless somebody else writes the index by now.
+
+    Args:
+        index: The index, which was written a moment ago.
+        encoder: Of its model.
+        sources: Where its images are.
+        wait_s: How long to wait for another writer, in s.
+    """
     try:
-        if calibrate(index, wait_s=wait_s) is not None:
-            calibrate(index, views=views_calibration(source, encoder, index), wait_s=wait_s)
+        if calibrate(index, wait_s=wait_s) is not None and sources:
+            calibrate(index, views=views_calibration(sources[0], encoder, index), wait_s=wait_s)
+        remember(index, _errors(index, encoder, sources), wait_s=wait_s)
     except IndexBusyError as error:
         log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)
+
+
+def _errors(index: Index, encoder: Encoder, sources: Sequence[Source]) -> Floats | None:
+    try:
+        return errors_of_items(index, encoder, sources)
+    except AeSearchError as error:  # the index is there, and can be searched without
+        log.warning("%s: how well its images are given back is not known (%s)", index.place, error)
+        return None
 
 
 def _positions(source: Source, index: Index) -> tuple[list[int], list[int]]:

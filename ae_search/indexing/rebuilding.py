@@ -8,7 +8,7 @@ from ae_search.contract import Encoder, Index, Items, OnItems, Resources, no_pro
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ImageRefusedError
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
-from ae_search.indexing.jobs import IndexReport, calibrate_if_free
+from ae_search.indexing.jobs import IndexReport, measure_if_free
 from ae_search.indexing.regions import mark, regions_of
 from ae_search.open_index import open_index
 
@@ -75,7 +75,7 @@ def rebuild(
             raise ConfigurationError(f"None of the {count} items of {index.place} has an image; it stays as it is.")
         seconds = time.monotonic() - began
     with open_index(index.place) as fresh:  # the caller's expects the old model
-        calibrate_if_free(fresh, sources[0], pinned, wait_s=wait_s)
+        measure_if_free(fresh, pinned, sources, wait_s=wait_s)
     return IndexReport(index.info(), damaged, {"latents": seconds, **writer.seconds}, truncated=truncated)
 
 

@@ -1,5 +1,6 @@
 """The exported encoder in this process, without a server."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +16,18 @@ from ae_search.contract import (
     LATENTS,
     MODEL_CARD,
     SIGNATURE_BYTES,
+    SIGNATURE_DECODE,
     SIGNATURE_DESCRIBE,
     FileInput,
     FileInputs,
     Latents,
     ModelCard,
     OnBad,
+    Pictures,
     checked_version,
     file_batch,
     image_batch,
+    latent_batch,
 )
 from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError, ServerError
 from ae_search.image_file import bytes_for_graph, decoder_words
@@ -121,6 +125,25 @@ class LocalEncoder:
         report()
         return self._stack(rows)
 
+    def decode(self, latents: npt.ArrayLike) -> Pictures:
+        """Return what the model's decoder makes of latents.
+
+        Args:
+            latents: Float32 `[n, d]`, or one `[d]`.
+
+        Returns:
+            float32 `[n, h, w, c]` in [0, 1].
+
+        Raises:
+            ConfigurationError: The model was exported without a decoder.
+            ServerAnswerError: What the decoder returns are no such images.
+            ValueError: The latents do not fit, or are not finite.
+        """
+        batch, shape = latent_batch(latents, self._card), self._card.image_shape
+        rows = max(1, min(ROWS, CHUNK_BYTES // (4 * math.prod(shape))))
+        parts = [self._pictures(batch[start : start + rows], shape) for start in range(0, len(batch), rows)]
+        return np.concatenate([np.zeros((0, *shape), np.float32), *parts])
+
     def describe(self) -> ModelCard:
         """Return the model card, its version the one that is loaded.
 
@@ -170,6 +193,14 @@ class LocalEncoder:
         if not np.isfinite(latents).all():
             raise ServerAnswerError(f"{self._base_path}: expected finite latents, received NaN or infinity.")
         return latents
+
+    def _pictures(self, latents: Latents, image_shape: tuple[int, int, int]) -> Pictures:
+        found = self._run(SIGNATURE_DECODE, {LATENTS: latents}).get(IMAGES)
+        if found is None or found.shape != (len(latents), *image_shape):
+            raise ServerAnswerError(f"The {SIGNATURE_DECODE!r} signature did not return {IMAGES!r} of {image_shape}.")
+        if not (found.min() >= 0.0 and found.max() <= 1.0):  # NaN fails as well
+            raise ServerAnswerError(f"{self._base_path}: expected images in [0, 1], received other values.")
+        return found.astype(np.float32, copy=False)
 
     def _encode_chunk(self, chunk: list[NamedFile], note_bad: Callable[[int, ImageError], None]) -> Latents:
         """Encode files, by halves where one of them is bad, since the model does not say which."""

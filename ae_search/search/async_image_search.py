@@ -7,13 +7,19 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import numpy.typing as npt
+
 from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
 from ae_search.cores import cores
+from ae_search.explaining import PARTS, STEPS, Explanation
 from ae_search.plan import carry_out_on_loop
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
 from ae_search.search.examples import by_example, check_examples
+from ae_search.search.explained import LatentOf, explained, latent_itself, latent_of_image
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
+from ae_search.search.trusting import TrustOptions, trusted
+from ae_search.trust import Trusted
 
 
 class AsyncImageSearch:
@@ -157,6 +163,55 @@ class AsyncImageSearch:
         self._check_open()
         query = QueryOptions(k, where, effort, exact, views)
         return await carry_out_on_loop(judged(self._agree, self.index, images, query), self._in_thread)
+
+    async def search_with_trust(
+        self,
+        image: ImageInput,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+        check_reconstruction: bool = False,
+    ) -> Trusted:
+        """Return what `search` does, and whether to believe it; see `ImageSearch.search_with_trust`."""
+        query = TrustOptions(QueryOptions(k, where, effort, exact, views), check_reconstruction)
+        return (await self._trusted([image], query))[0]
+
+    async def search_with_trust_batch(
+        self,
+        images: Images,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+        check_reconstruction: bool = False,
+    ) -> list[Trusted]:
+        """Return what `search_with_trust` does for each of `images`, which may be of several kinds."""
+        query = TrustOptions(QueryOptions(k, where, effort, exact, views), check_reconstruction)
+        return await self._trusted(images, query)
+
+    async def _trusted(self, images: Images, query: TrustOptions) -> list[Trusted]:
+        self._check_open()
+        return await carry_out_on_loop(trusted(self._agree, self.index, images, query), self._in_thread)
+
+    async def explain(self, image: ImageInput, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:
+        """Return why an image and an item are similar; see `ImageSearch.explain`."""
+        return await self._explained(latent_of_image(image), key, steps, parts)
+
+    async def explain_latent(
+        self, latent: npt.ArrayLike, key: str, *, steps: int = STEPS, parts: int = PARTS
+    ) -> Explanation:
+        """Return what `explain` does for a latent `[d]` of the index's model, such as that of another item."""
+        return await self._explained(latent_itself(latent), key, steps, parts)
+
+    async def _explained(self, query: LatentOf, key: str, steps: int, parts: int) -> Explanation:
+        self._check_open()
+        plan = explained(self._agree, self.index, query, key, steps=steps, parts=parts)
+        return await carry_out_on_loop(plan, self._in_thread)
 
     async def plain(self, image: ImageInput) -> bool:
         """Return whether an image is of one colour and has no meaningful neighbours; see `ImageSearch.plain`."""

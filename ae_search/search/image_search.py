@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy.typing as npt
+
 from ae_search.contract import Encoder, Index, Neighbour, Where
+from ae_search.explaining import PARTS, STEPS, Explanation
 from ae_search.plan import carry_out
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
 from ae_search.search.examples import by_example, check_examples
+from ae_search.search.explained import explained, latent_itself, latent_of_image
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
+from ae_search.search.trusting import TrustOptions, trusted
+from ae_search.trust import Trusted
 
 
 class ImageSearch:
@@ -154,6 +160,80 @@ class ImageSearch:
         """Return the `k` best candidates for the original of each of `images`, which may be of several kinds."""
         query = QueryOptions(k, where, effort, exact, views)
         return carry_out(judged(self._agree, self.index, images, query))
+
+    def search_with_trust(
+        self,
+        image: ImageInput,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+        check_reconstruction: bool = False,
+    ) -> Trusted:
+        """Return what `search` does, and whether the query is like what the model was trained on.
+
+        It is not where its tenth neighbour is farther away than those of 99 % of the items of the index, each held
+        out, are from theirs. `ae-search index build` keeps what is usual. With `where` or `views`, the index is
+        searched once more for it.
+
+        Args:
+            image: As for `search`, like the other arguments.
+            k: How many.
+            where: Conditions that an item must meet.
+            effort: Work to do for the query.
+            exact: Whether to compare with every item.
+            views: Whether to search with altered views of the image as well.
+            check_reconstruction: Whether to look also at how well the model's decoder gives the image back, which
+                takes a call of the decoder; without a decoder it changes nothing.
+
+        Raises:
+            ImageError: The image cannot be decoded or has the wrong shape.
+            ModelMismatchError: The index was rebuilt with a model that the encoder does not have.
+            ServerError: The encoder does not answer.
+        """
+        query = QueryOptions(k, where, effort, exact, views)
+        plan = trusted(self._agree, self.index, [image], TrustOptions(query, check_reconstruction))
+        return carry_out(plan)[0]
+
+    def search_with_trust_batch(
+        self,
+        images: Images,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        views: bool = False,
+        check_reconstruction: bool = False,
+    ) -> list[Trusted]:
+        """Return what `search_with_trust` does for each of `images`, which may be of several kinds."""
+        query = QueryOptions(k, where, effort, exact, views)
+        return carry_out(trusted(self._agree, self.index, images, TrustOptions(query, check_reconstruction)))
+
+    def explain(self, image: ImageInput, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:
+        """Return why an image and an item are similar, as far as the model's latents and decoder say.
+
+        Args:
+            image: As for `search`.
+            key: Key of the item.
+            steps: Images of the walk from one to the other, 2 to 64.
+            parts: Dimensions of the latents to show, 0 to 32.
+
+        Raises:
+            ConfigurationError: The model has no decoder, or the index lacks the key.
+            ImageError: The image cannot be decoded or has the wrong shape.
+            ServerError: The encoder does not answer.
+            ValueError: `steps` or `parts` is out of range.
+        """
+        query = latent_of_image(image)
+        return carry_out(explained(self._agree, self.index, query, key, steps=steps, parts=parts))
+
+    def explain_latent(self, latent: npt.ArrayLike, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:
+        """Return what `explain` does for a latent `[d]` of the index's model, such as that of another item."""
+        query = latent_itself(latent)
+        return carry_out(explained(self._agree, self.index, query, key, steps=steps, parts=parts))
 
     def plain(self, image: ImageInput) -> bool:
         """Return whether an image is of one colour but for noise, such as a blank page.

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,11 @@ from ae_search.search.as_files import ImageInput, as_file
 from ae_search.search.candidates import Candidate, Scored, calibration_of, candidates
 from ae_search.search.examples import Examples
 from ae_search.search.readings import Reading, readings
+from ae_search.trust import Usual
+from ae_search.trust import stored as stored_usual
 from ae_search.views import MOST_VIEWS, Pixels, query_views
 
+T = TypeVar("T")
 Images = list[ImageInput] | list[Path]
 # All pixels of a model's shape, or all files.
 OneKind = list[Path | str | bytes | npt.NDArray[Any]]
@@ -46,17 +49,25 @@ _VIEWED_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Match:
-    """An encoder, blocking or for asyncio, the index's model that it is pinned to, and the index's calibration."""
+    """An encoder, blocking or for asyncio, the index's model that it is pinned to, and what the index knows of it."""
 
     encoder: Any
     model: ModelRef
     card: ModelCard
     calibration: Calibration | None = None
+    usual: Usual | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height and width in px, channels."""
         return self.card.image_shape
+
+
+class Asked(NamedTuple):
+    """Images of a query, of one kind, and their latents `[n, d]`."""
+
+    images: OneKind
+    latents: Latents
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,8 @@ def matched(encoder: Any, index: Index) -> Plan[Match]:
     model: ModelRef = yield Blocking(lambda: index.model)
     pinned, card = yield from shake_hands(encoder, model, index.place)
     calibration: Calibration | None = yield Blocking(partial(stored, index))
-    return Match(pinned, model, card, calibration)
+    usual: Usual | None = yield Blocking(partial(stored_usual, index))
+    return Match(pinned, model, card, calibration, usual)
 
 
 def answered(agree: Agree, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
@@ -111,7 +123,7 @@ def answered(agree: Agree, index: Index, images: Images, query: QueryOptions) ->
         images: What `as_file` takes.
         query: What to search for.
     """
-    _, found = yield from _while_models_move(agree, partial(_searched, index=index, images=images, query=query))
+    _, found = yield from while_models_move(agree, partial(_searched, index=index, images=images, query=query))
     return [[neighbour for _, neighbour in row] for row in found]
 
 
@@ -121,13 +133,14 @@ def judged(agree: Agree, index: Index, images: Images, query: QueryOptions) -> P
     Raises:
         ConfigurationError: The index has no calibration.
     """
-    calibration, found = yield from _while_models_move(
+    calibration, found = yield from while_models_move(
         agree, partial(_searched, index=index, images=images, query=query, calibrated=True)
     )
     return [candidates(row, calibration, views=query.views) for row in found if calibration is not None]
 
 
-def _while_models_move(agree: Agree, search: Callable[[Match], Plan[Found]]) -> Plan[Found]:
+def while_models_move(agree: Agree, search: Callable[[Match], Plan[T]]) -> Plan[T]:
+    """Search, and shake hands anew while index or server move on to another model; end with what the search does."""
     stale = None
     for attempt in range(_HANDSHAKES):
         match: Match = yield Question(partial(agree, stale))
@@ -149,10 +162,10 @@ def _searched(
         return match.calibration, []
     if calibrated and match.calibration is None:  # it may have been calibrated since
         match = replace(match, calibration=(yield Blocking(partial(calibration_of, index))))
-    given = yield from _of_one_kind(images, match.image_shape)
-    own: Latents = yield from _encoded(match, given)
+    asked = yield from encoded(match, images)
     if query.views:
-        return match.calibration, (yield from _by_views(match, index, (given, own), query))
+        return match.calibration, (yield from by_views(match, index, asked, query))
+    own = asked.latents
     found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, own, match))
     levels = _levels(own, match.calibration if calibrated else None)
     return match.calibration, [
@@ -161,12 +174,10 @@ def _searched(
     ]
 
 
-def _by_views(
-    match: Match, index: Index, images: tuple[OneKind, Latents], query: QueryOptions
-) -> Plan[list[list[Scored]]]:
+def by_views(match: Match, index: Index, asked: "Asked", query: QueryOptions) -> Plan[list[list[Scored]]]:
+    """Search by altered views of images as well; end with what is found for each image, the best first."""
     # The image itself has gone the way of every query, so that one that is indexed still finds itself at distance 0.
-    given, own = images
-    pixels = pixels_of(given, match.card)
+    own, pixels = asked.latents, model_pixels(asked.images, match.card)
     together = max(1, min(_VIEWED_QUERIES, _VIEWED_BYTES // (MOST_VIEWS * prod(match.image_shape))))
     found: list[list[Scored]] = []
     for start in range(0, len(own), together):
@@ -175,11 +186,11 @@ def _by_views(
         counts = [1 + len(views) for views in others]
         latents = _side_by_side(own[start : start + together], encoded, counts)
         answers: list[list[Scored]] = [[] for _ in counts]
-        asked = np.repeat(np.arange(len(counts)), counts)
+        image_of = np.repeat(np.arange(len(counts)), counts)
         for reading in readings(latents, counts, match.card):
             rows: list[list[Neighbour]] = yield Blocking(partial(query.search_reading, index, reading, match))
             levels = _levels(reading.latents, match.calibration, reading.factors)
-            for image, row, level in zip(asked[reading.rows].tolist(), rows, levels, strict=True):
+            for image, row, level in zip(image_of[reading.rows].tolist(), rows, levels, strict=True):
                 answers[image] += [(score(one.similarity, level, reading.raised), one) for one in row]
         found += [_best(answer, query.k, calibrated=match.calibration is not None) for answer in answers]
     return found
@@ -205,13 +216,13 @@ def _fits(pixels: npt.NDArray[Any], image_shape: tuple[int, int, int]) -> bool:
     return pixels.shape == image_shape or (*pixels.shape, 1) == image_shape
 
 
-def _encoded(match: Match, images: OneKind) -> Plan[Latents]:
-    if not isinstance(images[0], np.ndarray):
-        latents: Latents = yield Question(partial(match.encoder.encode_files, images))
-        return latents
-    stacked = images[0][np.newaxis] if len(images) == 1 else (yield Blocking(partial(np.stack, images)))
-    latents = yield Question(partial(match.encoder.encode, stacked))
-    return latents
+def encoded(match: Match, images: Images) -> Plan["Asked"]:
+    """Encode images, of which there is one at least; end with them and their latents."""
+    given: OneKind = yield from _of_one_kind(images, match.image_shape)
+    if not isinstance(given[0], np.ndarray):
+        return Asked(given, (yield Question(partial(match.encoder.encode_files, given))))
+    stacked = given[0][np.newaxis] if len(given) == 1 else (yield Blocking(partial(np.stack, given)))
+    return Asked(given, (yield Question(partial(match.encoder.encode, stacked))))
 
 
 def _other_views(pixels: Iterable[Pixels], count: int, fit: Fit) -> list[Pixels]:
@@ -229,7 +240,7 @@ def _side_by_side(own: Latents, others: Latents, counts: Sequence[int]) -> Laten
     return latents
 
 
-def pixels_of(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
+def model_pixels(images: OneKind, card: ModelCard) -> Iterator[Pixels]:
     """Yield images in the model's shape, uint8 `[h, w, c]`."""
     read = partial(image_pixels, image_shape=card.image_shape, fit=card.fit, version=card.preprocessing_version)
     for at, image in enumerate(images):

@@ -1,5 +1,6 @@
 """A tiny model with all of the contract's signatures, exported in a second."""
 
+import math
 from pathlib import Path
 
 TINY_IMAGE_SHAPE = (16, 16, 3)
@@ -13,9 +14,10 @@ def write_tiny_model(
     latent_dim: int = TINY_LATENT_DIM,
     seed: int = 1,
 ) -> Path:
-    """Export a seeded linear encoder as the next version of a model; nothing is trained.
+    """Export a seeded linear encoder and decoder as the next version of a model; nothing is trained.
 
-    Images that are alike have latents that are alike. Another seed is another model.
+    Images that are alike have latents that are alike. Another seed is another model. What latents are decoded to is
+    an image and no more.
 
     Args:
         base_path: Folder with the version folders; its name is the model's. Made where it is missing.
@@ -37,4 +39,8 @@ def write_tiny_model(
     pixels = keras.layers.Flatten(name="pixels")(images)
     weights = keras.initializers.RandomNormal(seed=seed)
     latents = keras.layers.Dense(latent_dim, use_bias=False, kernel_initializer=weights, name="latents")(pixels)
-    return export_encoder(keras.Model(images, latents, name="tiny"), Path(base_path))
+    given = keras.Input((latent_dim,), name="latents")
+    back = keras.initializers.RandomNormal(seed=seed)
+    logits = keras.layers.Dense(math.prod(image_shape), kernel_initializer=back, name="logits")(given)
+    decoder = keras.Model(given, keras.layers.Reshape(image_shape)(logits), name="decoder")
+    return export_encoder(keras.Model(images, latents, name="tiny"), Path(base_path), decoder=decoder)

@@ -10,7 +10,7 @@ from both_clients import KINDS
 from encoder_models import DIM, GREY_SHAPE, SHAPE, Local, Sick
 
 from ae_search.export import export_encoder
-from ae_search.model import build_encoder
+from ae_search.model import build_decoder, build_encoder
 from ae_search.model_server import ModelServer
 from ae_search.model_server.policy import VersionPolicy
 
@@ -29,10 +29,17 @@ def models(tiny_encoder):
 
 
 @pytest.fixture(scope="session")
-def bases(models, grey_model, tmp_path_factory):
+def decoder():
+    """The Keras decoder of version 2 of "tiny"; version 1 has none."""
+    keras.utils.set_random_seed(3)
+    return build_decoder(SHAPE, latent_dim=DIM)
+
+
+@pytest.fixture(scope="session")
+def bases(models, decoder, grey_model, tmp_path_factory):
     root = tmp_path_factory.mktemp("contract")
-    for model in models.values():
-        export_encoder(model, root / "tiny")
+    for version, model in models.items():
+        export_encoder(model, root / "tiny", decoder=decoder if version == 2 else None)
     export_encoder(grey_model, root / "grey")
     sick = Sick()
     signatures = {"encode_uint8": sick.encode_uint8, "serving_default": sick.encode_uint8, "describe": sick.describe}

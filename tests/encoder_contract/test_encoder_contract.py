@@ -11,7 +11,7 @@ from both_clients import KINDS
 from encoder_models import DIM, GREY_SHAPE, SHAPE
 from PIL import Image
 
-from ae_search.errors import ImageError, ModelNotServedError, ServerAnswerError
+from ae_search.errors import ConfigurationError, ImageError, ModelNotServedError, ServerAnswerError
 
 # What the kernels of TensorFlow differ by for batches of other sizes.
 CLOSE = {"rtol": 1e-3, "atol": 3e-4}
@@ -204,6 +204,38 @@ def test_latents_that_are_not_finite_are_refused(make):
     pixels[1] = 0
     with pytest.raises(ServerAnswerError, match="finite latents"):
         encoder.encode(pixels)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, MANY])
+def test_latents_become_images_again(encoder, decoder, count):
+    latents = np.random.default_rng(4).normal(0, 3, (count, DIM)).astype(np.float32)
+    images = encoder.decode(latents)
+    assert images.dtype == np.float32 and images.shape == (count, *SHAPE)
+    logits = decoder(latents, training=False).numpy() if count else np.zeros((0, *SHAPE))
+    np.testing.assert_allclose(images, 1 / (1 + np.exp(-logits)), atol=1e-4)
+    if count == 1:
+        np.testing.assert_array_equal(encoder.decode(latents[0].tolist()), images)
+
+
+def test_no_latents_are_no_images(encoder):
+    assert encoder.decode([]).shape == (0, *SHAPE)
+
+
+def test_an_encoder_without_a_decoder_says_so(encoder, make):
+    latents = np.zeros((1, DIM), np.float32)
+    for one, name in ((encoder.at_version(1), "tiny version 1"), (make("grey"), "grey version 1")):
+        assert not one.describe().decodes
+        with pytest.raises(ConfigurationError, match=f"^{name} was exported without a decoder, .*export RUN"):
+            one.decode(latents)
+    assert encoder.describe().decodes
+
+
+@pytest.mark.parametrize("shape", [(2, DIM + 1), (2, 1, DIM), (DIM - 1,), ()])
+def test_latents_that_do_not_fit_are_refused(encoder, shape):
+    with pytest.raises(ValueError, match="Received: shape"):
+        encoder.decode(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="finite"):
+        encoder.decode(np.full((2, DIM), np.nan))
 
 
 @pytest.mark.parametrize("make", KINDS, indirect=True)  # the local one has nothing to close

@@ -29,6 +29,8 @@ def test_the_tiny_model_answers_every_signature(model_server, tiny_model):
     with LatentClient(model_server.address, model_server.model_name) as client:
         np.testing.assert_allclose(client.encode(PIXELS), local.encode(PIXELS), rtol=1e-5, atol=1e-6)
         assert client.describe().fingerprint == local.describe().fingerprint
+        latents = local.encode(PIXELS)
+        np.testing.assert_allclose(client.decode(latents), local.decode(latents), atol=1e-5)
     assert SIGNATURE_BYTES in local._servable.signature_defs
 
 

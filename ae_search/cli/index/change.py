@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from ae_search.calibration import calibrate
@@ -27,6 +28,7 @@ from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_tru
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
+from ae_search.trust import BEYOND, UNLIKE, remember
 
 
 @with_connection
@@ -153,6 +155,8 @@ def compact(
         before = opened.info()
         opened.compact(resources, wait_s=wait)
         after = opened.info()
+        if before.generation != after.generation:
+            remember(opened, wait_s=wait)
     if before.generation == after.generation:
         say(f"{index}: nothing was added or removed since the index was built; nothing to do")
     else:
@@ -166,11 +170,12 @@ def tune(
     ] = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Measure recall again, choose how much work a query does, and measure what tells an original from other items."""
+    """Measure recall again, choose how much work a query does, and measure what is an original and what is usual."""
     check_recall(recall)
     with open_index(index) as opened:
         info = opened.tune(recall, wait_s=wait)
         calibration = calibrate(opened, wait_s=wait)
+        usual = remember(opened, wait_s=wait)
     for point in info.recall_curve:
         chosen = "  <- used" if point.effort == info.effort else ""
         say(
@@ -181,5 +186,8 @@ def tune(
         say(f"{index} holds too few items to tell an original from others", err=True)
     else:
         say(f"originals: probably from score {calibration.probable:.3f}, this is it from {calibration.certain:.3f}")
+    if usual is not None and len(usual.distances):
+        far = float(np.quantile(usual.distances, BEYOND))
+        say(f"trust: a query is {UNLIKE} where its tenth neighbour is farther than {far:.3f}")
     if info.recall < info.target_recall:
         say(f"{index} cannot reach {info.target_recall}; build it with more --trees", err=True)

@@ -20,6 +20,7 @@ from ae_search.cli.terminal import progress, say
 from ae_search.index import AnnoyOptions, BuildOptions
 from ae_search.index.options import MAX_N_TREES
 from ae_search.open_index import build_index, open_index
+from ae_search.trust import remember
 
 
 def export(
@@ -79,6 +80,7 @@ def import_(
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
     with open_index(index) as opened:
+        remember(opened, wait_s=wait)
         info = opened.info()
     say(
         f"{index}: {info.latents} latents of {info.latent_dim} floats, model {info.model.name}, recall@10 "
