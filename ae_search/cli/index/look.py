@@ -51,6 +51,7 @@ def info(
         "engine": f"{figures.engine}, {options}, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
+        "look-ups": ", ".join(("key", "label", *figures.fields)),
     }
     for name, text in rows.items():
         say(f"{name:<10} {text}")
