@@ -297,6 +297,13 @@ class Index(Protocol):
     def info(self) -> IndexInfo:
         """Return the figures of this moment, and whether it is time to compact."""
 
+    def warm(self) -> int:
+        """Read what searches need into memory, so that the first of them are as fast as the others.
+
+        Returns:
+            How many bytes were read; 0 where there is nothing to do.
+        """
+
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust."""
 

@@ -348,6 +348,12 @@ class LatentIndex:
         """Return the figures of this moment, and whether it is time to compact."""
         return self._read(partial(info, self.path))
 
+    def warm(self) -> int:
+        """Read what searches need into memory, where the disk is slow; return how many bytes."""
+        from ae_search.index.upkeep.warm import warm
+
+        return self._read(warm)
+
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust once it was proved."""
         from ae_search.index.upkeep.verify import verify

@@ -163,6 +163,22 @@ def test_an_index_moves_from_engine_to_engine_and_back(small):
             index.compact(engine="hnswlib")
 
 
+@pytest.mark.parametrize("engine", ["annoy", "faiss"])
+def test_warming_reads_what_a_search_maps(large, tmp_path, engine):
+    path = shutil.copytree(large[0][engine], tmp_path / "index")
+    folder = only_generation(path)
+    mapped = [folder / engine_of(engine_options(engine)).file, folder / "names.bin"]
+    with LatentIndex.open(path) as index:
+        assert index.warm() == sum(file.stat().st_size for file in mapped)
+        index.add(np.ones((1, 2, 8)), ["two latents"])
+        index.compact()
+        assert index.warm() == sum(
+            file.stat().st_size
+            for file in only_generation(path).iterdir()
+            if file.name in (*[one.name for one in mapped], "owners.u32")
+        )
+
+
 def test_cells_grow_with_the_index(tmp_path):
     with IndexBuilder(tmp_path / "index", CARD, BuildOptions(FaissOptions())) as builder:
         builder.add(clustered(100), [f"key-{i}" for i in range(100)])

@@ -28,7 +28,11 @@ _ROWS_PER_BLOCK = 16_384
 
 
 class FaissEngine:
-    """Cells that are mapped into memory, for as long as anybody refers to them; see `Engine`."""
+    """Cells that are mapped into memory, for as long as anybody refers to them; see `Engine`.
+
+    Attributes:
+        index: faiss's own index of the cells.
+    """
 
     name: ClassVar[str] = FaissOptions.engine
     file: ClassVar[str] = "cells.bin"
@@ -43,9 +47,9 @@ class FaissEngine:
         self.vectors, self._file = cells.vectors, cells
         self._centres = _flat(cells.centres, shape)
         self._lists = _mapped(path, cells)
-        self._index = faiss.IndexIVFFlat(self._centres, shape.latent_dim, self._cells, self._centres.metric_type)
-        self._index.replace_invlists(self._lists, False)
-        self._index.ntotal, self._index.is_trained = shape.latents, True
+        self.index = faiss.IndexIVFFlat(self._centres, shape.latent_dim, self._cells, self._centres.metric_type)
+        self.index.replace_invlists(self._lists, False)
+        self.index.ntotal, self.index.is_trained = shape.latents, True
         self._by_effort: dict[int, Any] = {}
 
     @classmethod
@@ -139,7 +143,7 @@ class FaissEngine:
             parameters = known[effort] = _parameters(effort) if only is None else only.parameters(effort)
         distances, numbers = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
         pointer = faiss.swig_ptr
-        self._index.search_c(count, pointer(rows), k, pointer(distances), pointer(numbers), parameters)
+        self.index.search_c(count, pointer(rows), k, pointer(distances), pointer(numbers), parameters)
         return numbers
 
 
