@@ -116,7 +116,7 @@ class FaissEngine:
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
         numbers: list[int] = self._search(row, k, effort, only)[0].tolist()
-        while numbers[-1] < 0:
+        while numbers[-1] < 0 and effort < self._cells:
             effort *= 4
             numbers = self._search(row, k, effort, only)[0].tolist()
         return numbers
@@ -126,7 +126,7 @@ class FaissEngine:
         rows = self._prepared(latents)
         with _threads(1):
             numbers = self._search(rows, k, effort)
-            while (few := np.flatnonzero(numbers[:, -1] < 0)).size:
+            while (few := np.flatnonzero(numbers[:, -1] < 0)).size and effort < self._cells:
                 effort *= 4
                 numbers[few] = self._search(rows[few], k, effort)
         return numbers
