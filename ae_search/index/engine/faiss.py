@@ -214,10 +214,11 @@ def _mapped(path: Path, cells: Cells) -> Any:
     lists = faiss.OnDiskInvertedLists()
     lists.nlist, lists.code_size = len(cells.sizes), 4 * cells.shape.latent_dim
     lists.read_only, lists.prefetch_nthread = True, 0
-    lists.lists.resize(len(cells.sizes))
-    for at, (size, start) in enumerate(zip(cells.sizes.tolist(), cells.starts.tolist(), strict=False)):
-        one = lists.lists.at(at)
+    lists.lists.clear()
+    one = faiss.OnDiskOneList()
+    for size, start in zip(cells.sizes.tolist(), cells.starts.tolist(), strict=False):
         one.size, one.capacity, one.offset = size, size + (size & 1), start
+        lists.lists.push_back(one)
     descriptor = open_regular(path)
     try:
         # By its descriptor: a path need not be UTF-8.
