@@ -89,7 +89,7 @@ class Engine(Protocol):
 
         Args:
             latent: Float32 `[d]`.
-            k: How many, in [1, n]; so many always come back.
+            k: How many, in [1, n]; so many always come back, and more where others may be as near as the last.
             effort: Work to do, at least 1; raised only while fewer than k come out.
             only: What `selection` returned for the latents that count, of which there must be k; None for all.
         """

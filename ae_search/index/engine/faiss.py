@@ -1,10 +1,7 @@
 """faiss: latents in cells around centres that were learned, and a search of the cells that are nearest to a query."""
 
-import math
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,14 +14,15 @@ from ae_search.contract import ALL_CORES, Latents, Resources
 from ae_search.cores import cores
 from ae_search.errors import IndexDamagedError
 from ae_search.files import open_regular
-from ae_search.index.engine.cells import Cells, Centres, prepared, write_cells
+from ae_search.index.engine.cells import Cells
+from ae_search.index.engine.faiss_cells import flat, grow_cells, threads_of
+from ae_search.index.engine.faiss_selection import Selection
 from ae_search.index.options import BaseShape, FaissOptions
 from ae_search.nearest.comparing import Ids
 
-# faiss asks for 39 to 256 latents to learn a centre from; with more than 64 the recall was the same.
-_LEARNED_FROM = 64
-_ROUNDS = 10
-_ROWS_PER_BLOCK = 16_384
+# Scores that differ by less may be equal; and how many times k are looked at for the end of a row of equal ones.
+_SAME = 2e-6
+_MOST_TIED = 16
 
 
 class FaissEngine:
@@ -45,7 +43,7 @@ class FaissEngine:
             return
         cells = Cells(path, shape, self._cells)
         self.vectors, self._file = cells.vectors, cells
-        self._centres = _flat(cells.centres, shape)
+        self._centres = flat(cells.centres, shape)
         self._lists = _mapped(path, cells)
         self.index = faiss.IndexIVFFlat(self._centres, shape.latent_dim, self._cells, self._centres.metric_type)
         self.index.replace_invlists(self._lists, False)
@@ -79,7 +77,7 @@ class FaissEngine:
         # In a thread of its own, which takes the threads of OpenMP along when it ends: a process that was forked while
         # they wait would never get an answer from them.
         with ThreadPoolExecutor(1) as own:
-            own.submit(_grow, path, latents, shape, options, seed=seed, threads=threads).result()
+            own.submit(grow_cells, path, latents, shape, options, seed=seed, threads=threads).result()
         return cls(path, shape, options)
 
     @property
@@ -91,7 +89,7 @@ class FaissEngine:
         """Return the number of cells to try first when it is tuned for k neighbours."""
         return 1
 
-    def selection(self, numbers: Ids) -> "Selection":
+    def selection(self, numbers: Ids) -> Selection:
         """Prepare a search of some latents only."""
         return Selection(numbers, self._owner[numbers], self.shape.latents)
 
@@ -103,7 +101,7 @@ class FaissEngine:
             owner[self._file.list_of(cell)[1]] = cell
         return owner
 
-    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: "Selection | None" = None) -> list[int]:
+    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None) -> list[int]:
         """Return the numbers of about the k nearest latents, the nearest first; see `Engine.candidates`.
 
         Args:
@@ -112,101 +110,72 @@ class FaissEngine:
             effort: Cells to look into; raised only while fewer than k come out.
             only: What `selection` returned for the latents that count; None for all.
         """
-        row = self._prepared(latent[np.newaxis])
+        row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
-        numbers: list[int] = self._search(row, k, effort, only)[0].tolist()
-        while numbers[-1] < 0 and effort < self._cells:
-            effort *= 4
-            numbers = self._search(row, k, effort, only)[0].tolist()
-        return numbers
-
-    def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids:
-        """Return the same for each of many latents `[m, d]`, `[m, k]`."""
-        rows = self._prepared(latents)
-        with _threads(1):
-            numbers = self._search(rows, k, effort)
-            while (few := np.flatnonzero(numbers[:, -1] < 0)).size and effort < self._cells:
+        # One more, to see whether those that are as near come to an end.
+        fetch = min(k + 1, most)
+        scores, numbers = self._search(row, fetch, effort, only)
+        while (numbers[0, k - 1] < 0 or _tied(scores, k)[0]) and not (effort >= self._cells and fetch == most):
+            if numbers[0, k - 1] < 0:
                 effort *= 4
-                numbers[few] = self._search(rows[few], k, effort)
-        return numbers
+            elif fetch >= _MOST_TIED * k:
+                break
+            else:
+                fetch = min(4 * fetch, most)
+            scores, numbers = self._search(row, fetch, effort, only)
+        chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
+        return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
+
+    def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
+        """Return the same for each of many latents `[m, d]`; `[m, k]` where none has more."""
+        with threads_of(1):
+            scores, found = self._search(self._prepared(latents), min(k + 1, self.shape.latents), effort)
+            numbers = found[:, :k]
+            again = np.flatnonzero((numbers[:, -1] < 0) | _tied(scores, k))
+            if not again.size:
+                return numbers
+            lists: list[list[int]] = numbers.tolist()
+            for row in again.tolist():
+                lists[row] = self.candidates(latents[row], k, effort)
+        return lists
 
     def _prepared(self, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return queries as they are compared; the length of one does not matter to the order of its neighbours."""
         return np.ascontiguousarray(latents if self.shape.metric == "angular" else latents - self._file.shift)
 
-    def _search(self, rows: npt.NDArray[Any], k: int, effort: int, only: "Selection | None" = None) -> Ids:
-        """Ask faiss, without the checks of its Python part, which take as long as a tenth of a query."""
+    def _search(
+        self, rows: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None
+    ) -> tuple[Latents, Ids]:
+        """Ask faiss, without the checks of its Python part, which take as long as a tenth of a query.
+
+        Returns:
+            Scores and numbers, both `[m, k]`; where there are too few, the last numbers are -1.
+        """
         count, effort = len(rows), min(effort, self._cells)
         known = self._by_effort if only is None else only.by_effort
         if (parameters := known.get(effort)) is None:
             parameters = known[effort] = _parameters(effort) if only is None else only.parameters(effort)
-        distances, numbers = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+        scores, numbers = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
         pointer = faiss.swig_ptr
-        self.index.search_c(count, pointer(rows), k, pointer(distances), pointer(numbers), parameters)
-        return numbers
+        self.index.search_c(count, pointer(rows), k, pointer(scores), pointer(numbers), parameters)
+        return scores, numbers
 
 
-class Selection:
-    """Some of the latents, and the cells that hold any of them.
+def _tied(scores: Latents, k: int) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether what comes after the k-th is as near, but for rounding.
 
-    Args:
-        numbers: Numbers of the latents `[m]`.
-        owner: The cell of each `[m]`.
-        latents: How many latents the base holds.
-
-    Attributes:
-        by_effort: Parameters for faiss, by how many cells are looked into.
+    faiss adds up equal latents in another order by where they lie in their cell.
     """
-
-    def __init__(self, numbers: Ids, owner: npt.NDArray[np.int32], latents: int) -> None:
-        cells = np.unique(owner)
-        self.by_effort: dict[int, Any] = {}
-        self._held, self._cells = len(numbers), len(cells)
-        self._among, self._within = _bitmap(numbers, latents), _bitmap(cells, int(cells[-1]) + 1)
-
-    def cells_for(self, effort: int, usual: float) -> int:
-        """Return how many cells to look into for as many latents as a search of all sees with some effort.
-
-        Only cells that hold any count, so that it is the fuller ones' number where the latents lie together.
-        """
-        return min(self._cells, math.ceil(effort * usual * self._cells / self._held))
-
-    def parameters(self, effort: int) -> Any:
-        """Return parameters for faiss."""
-        nearest = faiss.SearchParameters(sel=self._within)
-        return faiss.SearchParametersIVF(nprobe=effort, sel=self._among, quantizer_params=nearest)
+    if scores.shape[1] <= k:
+        return np.zeros(len(scores), np.bool_)
+    last, after = scores[:, k - 1], scores[:, -1]
+    tied: npt.NDArray[np.bool_] = np.abs(after - last) <= _SAME * np.abs(last)
+    return tied
 
 
 def _parameters(effort: int) -> Any:
     return faiss.SearchParametersIVF(nprobe=effort)
-
-
-def _bitmap(numbers: npt.NDArray[Any], count: int) -> Any:
-    """Return a selector of some of `count` numbers, at one bit each."""
-    chosen = np.zeros(count, np.bool_)
-    chosen[numbers] = True
-    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let this thread's calls of faiss use so many: readers share the cores among themselves."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def _flat(centres: Latents, shape: BaseShape) -> Any:
-    """Return faiss's index of the centres, a copy of them."""
-    kind = faiss.IndexFlatIP if shape.metric == "angular" else faiss.IndexFlatL2
-    flat = kind(shape.latent_dim)
-    if len(centres):
-        flat.add(np.ascontiguousarray(centres))
-    return flat
 
 
 def _mapped(path: Path, cells: Cells) -> Any:
@@ -229,30 +198,3 @@ def _mapped(path: Path, cells: Cells) -> Any:
     finally:
         os.close(descriptor)
     return lists
-
-
-def _grow(path: Path, latents: Latents, shape: BaseShape, options: FaissOptions, *, seed: int, threads: int) -> None:
-    with _threads(threads):
-        centres = _learned(latents, shape, options.cells(shape.latents), seed)
-        nearest = _flat(centres.rows, shape)
-        owner = np.empty(shape.latents, np.int64)
-        for start in range(0, shape.latents, _ROWS_PER_BLOCK):
-            block = centres.prepared(latents[start : start + _ROWS_PER_BLOCK])
-            owner[start : start + len(block)] = nearest.assign(block, 1)[:, 0]
-    write_cells(path, latents, centres, owner)
-
-
-def _learned(latents: Latents, shape: BaseShape, cells: int, seed: int) -> Centres:
-    """Learn the centres from a sample of latents."""
-    size, dim = min(shape.latents, _LEARNED_FROM * cells), shape.latent_dim
-    sample = latents[np.sort(np.random.default_rng(seed).choice(shape.latents, size, replace=False))]
-    shift = np.zeros(dim, np.float32)
-    if shape.metric == "euclidean":
-        # faiss adds up squares, which keep more of their digits around zero.
-        shift = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    clustering = faiss.Clustering(dim, cells)
-    clustering.niter, clustering.seed, clustering.spherical = _ROUNDS, seed % 2**31, shape.metric == "angular"
-    # The sample has as many as it should: without these, faiss draws another from it, or warns on stderr.
-    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, 2 * _LEARNED_FROM
-    clustering.train(prepared(sample, shift, shape.metric), _flat(sample[:0], shape))
-    return Centres(faiss.vector_to_array(clustering.centroids).reshape(cells, dim), shift, shape.metric)

@@ -29,6 +29,8 @@ _FILTER_FACTOR = 4
 _WIDENING = 4
 # A filter that leaves fewer than k of so many times k is narrow: from there on, exact search is the cheaper one.
 _MAX_FILTER_FACTOR = 16
+# So many candidates are compared exactly, were it only to tell which of them are equally near.
+_FEW = 32
 # How many of the items that count are fetched on average, for one that is wanted.
 _SPARE = 1.5
 
@@ -86,8 +88,7 @@ class SnapshotSearch:
         """Return the neighbours of checked latents `[n, d]`, the nearest first, equal distances by id."""
         delta, many = self._delta, len(latents) > 1
         if many and self._all_count and not self._exact:
-            numbers = self._base.candidates_of_many(latents, self._wanted, self._base_effort)
-            found = compare_many(latents, numbers, self._base.vectors, self._metric)
+            found = self._many(latents)
             if not len(delta.ids):
                 return found
             rows = queries(latents)
@@ -113,6 +114,18 @@ class SnapshotSearch:
         missed = [row for row, answer in zip(rows, found, strict=True) if answer is None]
         exact = iter(self._exactly(missed) if missed else ())
         return [next(exact) if answer is None else answer for answer in found]
+
+    def _many(self, latents: Latents) -> list[list[Found]]:
+        """Search the base for many queries at once, where each of its latents counts."""
+        numbers, k = self._base.candidates_of_many(latents, self._wanted, self._base_effort), self._wanted
+        # Where others are as near as the last, there are more than k.
+        longer = [] if isinstance(numbers, np.ndarray) else [at for at, row in enumerate(numbers) if len(row) > k]
+        if not longer:
+            return compare_many(latents, numbers, self._base.vectors, self._metric)
+        found = compare_many(latents, [row[:k] for row in numbers], self._base.vectors, self._metric)
+        for at, row in zip(longer, queries(latents[longer]), strict=True):
+            found[at] = sorted(compare(row, numbers[at], self._base.vectors[numbers[at]], self._metric))[:k]
+        return found
 
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
         numbers, items = self._counting_latents()
@@ -141,7 +154,7 @@ class SnapshotSearch:
         if numbers is None:
             return None
         if self._owners is None:
-            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))
+            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))[: self._k]
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
@@ -180,7 +193,8 @@ class SnapshotSearch:
             fetch = min(factor * k, most)
             numbers, items = self._counting(self._base.candidates(row.latent, fetch, self._effort(fetch)))
             if len(set(items)) >= k or fetch == most:
-                return numbers[: _enough(items, k)]
+                # Not the first k: among those that are as near as the last, ids decide.
+                return numbers[: max(_FEW, _enough(items, k))]
             if factor >= last:
                 return None
             factor *= _WIDENING
