@@ -116,13 +116,11 @@ class FaissEngine:
         # One more, to see whether those that are as near come to an end.
         fetch = min(k + 1, most)
         scores, numbers = self._search(row, fetch, effort, only)
-        while (numbers[0, k - 1] < 0 or _tied(scores, k)[0]) and not (effort >= self._cells and fetch == most):
-            if numbers[0, k - 1] < 0:
-                effort *= 4
-            elif fetch >= _MOST_TIED * k:
-                break
-            else:
-                fetch = min(4 * fetch, most)
+        while numbers[0, k - 1] < 0 and effort < self._cells:
+            effort *= 4
+            scores, numbers = self._search(row, fetch, effort, only)
+        while _tied(scores, k)[0] and fetch < min(_MOST_TIED * k, most):
+            fetch = min(4 * fetch, most)
             scores, numbers = self._search(row, fetch, effort, only)
         chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
         return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
