@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo test slowtest crashtest fuzz lint format bench-index bench-client bench-images \
-	bench-latents bench-copies bench-train bench-trust bench-web web clean-demo docs check-wheel coverage
+	bench-latents bench-copies bench-large bench-train bench-trust bench-web web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -98,6 +98,9 @@ format: .venv/.installed  ## sort imports and format
 
 bench-index: .venv/.installed-bench  ## measure the index against other engines; options in BENCH_ARGS
 	$(BIN)/python -m bench.index $(BENCH_ARGS)
+
+bench-large: .venv/.installed-bench  ## measure ten million items with each engine, hours; fewer: BENCH_ARGS='--items 1000000'
+	$(BIN)/python -m bench.large $(BENCH_ARGS)
 
 bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
 	$(BIN)/python -m bench.client $(BENCH_ARGS)

@@ -34,14 +34,14 @@ def wrapper_cost(data: DataSet, folder: Path) -> dict[str, float]:
     index, forest, search_k = LatentIndex.open(folder), _forest(folder), _search_k(folder)
     rows = list(data.queries())
     lists = [row.tolist() for row in rows]
-    medians = _medians(
+    found = medians(
         len(rows),
         lambda at: index.search(rows[at], K, effort=search_k),
         lambda at: forest.get_nns_by_vector(rows[at], K, search_k, include_distances=True),
         lambda at: forest.get_nns_by_vector(lists[at], K, search_k, include_distances=True),
     )
-    package, annoy, annoy_list = 1e6 * np.median(medians, axis=0)
-    above = 1e6 * np.median(medians[:, :1] - medians[:, 1:], axis=0)
+    package, annoy, annoy_list = 1e6 * np.median(found, axis=0)
+    above = 1e6 * np.median(found[:, :1] - found[:, 1:], axis=0)
     return {
         "search_k": search_k,
         "package_us": float(package),
@@ -71,7 +71,7 @@ def batch_ratio(data: DataSet, folder: Path) -> dict[str, float]:
     )
     for side in sides:
         side()
-    seconds = np.array([[_seconds(side) for side in sides] for _ in range(2 * REPEATS)])
+    seconds = np.array([[seconds_of(side) for side in sides] for _ in range(2 * REPEATS)])
     package, raw = len(queries) / np.median(seconds, axis=0)
     ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
     return {"package_per_s": float(package), "annoy_per_s": float(raw), "ratio": ratio, "cores": CORES}
@@ -96,10 +96,10 @@ def adds(data: DataSet, folder: Path) -> dict[str, float]:
         added_s = time.perf_counter() - start
         _require_found(after.search(latents[:100], 1), keys)
         rows = list(data.queries())
-        medians = _medians(len(rows), lambda at: before.search(rows[at], K), lambda at: after.search(rows[at], K))
+        found = medians(len(rows), lambda at: before.search(rows[at], K), lambda at: after.search(rows[at], K))
     finally:
         shutil.rmtree(copy)
-    slower_ms = 1e3 * float(np.median(medians[:, 1] - medians[:, 0]))
+    slower_ms = 1e3 * float(np.median(found[:, 1] - found[:, 0]))
     return {"items": len(keys), "added_s": added_s, "slower_ms": slower_ms}
 
 
@@ -128,7 +128,7 @@ def judge(results: list[dict[str, Any]]) -> list[Check]:
     return checks
 
 
-def _medians(count: int, *sides: Callable[[int], object]) -> npt.NDArray[np.float64]:
+def medians(count: int, *sides: Callable[[int], object]) -> npt.NDArray[np.float64]:
     """Time the sides over all queries, in turns of some hundred; return median seconds `[repeats, sides]`.
 
     Short turns share the machine's moods. Within one, a side finds the caches as it left them itself, as in use.
@@ -148,7 +148,8 @@ def _medians(count: int, *sides: Callable[[int], object]) -> npt.NDArray[np.floa
     return medians
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long a call takes, in s."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -182,7 +182,7 @@ def _make_fashion_mnist(folder: Path, told: dict[str, Any]) -> None:
 def _make_synthetic(folder: Path, told: dict[str, Any]) -> None:
     rng = np.random.default_rng(told["seed"])
     dim, count = told["dim"], told["items"] + told["queries"] + told["added"]
-    centres = rng.standard_normal((told["centres"], told["centre_dims"])) @ _basis(rng, told["centre_dims"], dim)
+    centres = rng.standard_normal((told["centres"], told["centre_dims"])) @ basis(rng, told["centre_dims"], dim)
     # Some clusters are large and some are wide, as with real classes.
     weights = rng.lognormal(0.0, 1.0, told["centres"])
     widths = told["cluster_scale"] * rng.lognormal(0.0, 0.25, told["centres"])
@@ -190,7 +190,7 @@ def _make_synthetic(folder: Path, told: dict[str, Any]) -> None:
     latents = np.empty((count, dim), np.float32)
     for cluster in range(told["centres"]):
         rows = np.flatnonzero(cluster_of == cluster)
-        spread = rng.standard_normal((len(rows), told["cluster_dims"])) @ _basis(rng, told["cluster_dims"], dim)
+        spread = rng.standard_normal((len(rows), told["cluster_dims"])) @ basis(rng, told["cluster_dims"], dim)
         latents[rows] = centres[cluster] + widths[cluster] * spread
     latents += told["noise_scale"] * rng.standard_normal((count, dim), dtype=np.float32) / np.float32(np.sqrt(dim))
     ends = np.cumsum([told["items"], told["queries"]])
@@ -200,7 +200,7 @@ def _make_synthetic(folder: Path, told: dict[str, Any]) -> None:
     (folder / "about.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def _basis(rng: np.random.Generator, dims: int, dim: int) -> npt.NDArray[np.float64]:
+def basis(rng: np.random.Generator, dims: int, dim: int) -> npt.NDArray[np.float64]:
     """Return `[dims, dim]` directions, each weaker than the one before, of total variance 1."""
     strengths = 1.0 / np.sqrt(1.0 + np.arange(dims))
     directions = rng.standard_normal((dims, dim)) / np.sqrt(dim)

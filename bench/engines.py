@@ -90,13 +90,21 @@ def library(name: str) -> Any:
 
 
 class AeSearch:
-    """This package, its options at their defaults."""
+    """This package, its options at their defaults.
 
-    name, library, parameter, first = "ae-search", "ae_search.index", "search_k", 50
+    Args:
+        engine: "annoy" or "faiss".
+    """
 
-    def __init__(self) -> None:
+    library = "ae_search.index"
+
+    def __init__(self, engine: str = "annoy") -> None:
+        self.engine = engine
+        self.name, self.parameter, self.first = (
+            ("ae-search", "search_k", 50) if engine == "annoy" else (f"ae-search {engine}", "nprobe", 1)
+        )
         self.options: dict[str, Any] = {}
-        self.search_k: int | None = None
+        self.effort: int | None = None
 
     def build(self, data: DataSet, folder: Path) -> dict[str, float]:
         """Build the index; the stages are the builder's own."""
@@ -105,7 +113,8 @@ class AeSearch:
         latents, labels = np.array(data.latents()), data.labels()
         keys = [f"{data.name}/{item}" for item in range(data.items)]
         clock = Seconds()
-        with index.IndexBuilder(folder, card) as builder:
+        options = index.BuildOptions(library("ae_search.index.options").engine_options(self.engine))
+        with index.IndexBuilder(folder, card, options) as builder:
             for start in range(0, data.items, _BLOCK):
                 block = slice(start, start + _BLOCK)
                 builder.add(latents[block], keys[block], labels[block])
@@ -117,16 +126,16 @@ class AeSearch:
         self.index = library(self.library).LatentIndex.open(folder)
 
     def tell(self, setting: int) -> None:
-        """Set `search_k`; until then it is the index's own."""
-        self.search_k = setting
+        """Set the effort; until then it is the index's own."""
+        self.effort = setting
 
     def query(self, latent: Latents) -> Any:
         """Search; the answer holds keys and labels."""
-        return self.index.search(latent, K, effort=self.search_k)[0]
+        return self.index.search(latent, K, effort=self.effort)[0]
 
     def batch(self, latents: Latents) -> Any:
         """Search all in one call."""
-        return self.index.search(latents, K, effort=self.search_k)
+        return self.index.search(latents, K, effort=self.effort)
 
     def ids(self, answer: Any) -> list[int]:
         """Return the numbers that the keys end with."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import checks, report
+from bench import checks, faiss_checks, report
 from bench.datasets import CACHE, DataSet, ensure_radii, fashion_mnist, synthetic
 from bench.engines import AeSearch, Annoy, Engine, MissingLibraryError, library
 from bench.measure import build, reader, speed
@@ -17,7 +17,7 @@ from bench.peers import BruteForce, Faiss, Hnswlib, Usearch
 from bench.progress import in_fresh_process, progress
 
 SEED = 42
-ENGINES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss HNSW", "faiss IVF", "usearch")
+ENGINES = ("ae-search", "annoy", "ae-search faiss", "numpy", "hnswlib", "faiss HNSW", "faiss IVF", "usearch")
 INDEXES = CACHE / "indexes"
 TRIAL = CACHE / "trial"
 # A build of up to so many items takes seconds, and is repeated for a median.
@@ -54,6 +54,9 @@ def main() -> int:
         return 1
     results: dict[str, Any] = {"seed": SEED, "machine": report.machine(), "data_sets": _measure(plan)}
     verdicts = checks.judge([result for result in results["data_sets"] if "checks" in result])
+    for result in results["data_sets"]:
+        if "faiss" in result:
+            verdicts += faiss_checks.judge_faiss(result)
     results["checks"] = [check.as_dict() for check in verdicts]
     for path in report.write(results, TRIAL if plan.is_trial else None):
         print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
@@ -98,7 +101,7 @@ def _require_libraries(names: Sequence[str]) -> None:
 
 def _engines(names: Sequence[str]) -> list[Engine]:
     every: list[Engine] = [
-        AeSearch(), Annoy(0, 0), BruteForce(), Hnswlib(SEED), Faiss("HNSW"), Faiss("IVF"), Usearch()
+        AeSearch(), Annoy(0, 0), AeSearch("faiss"), BruteForce(), Hnswlib(SEED), Faiss("HNSW"), Faiss("IVF"), Usearch()
     ]  # fmt: skip
     return [engine for engine in every if engine.name in names]
 
@@ -106,7 +109,7 @@ def _engines(names: Sequence[str]) -> list[Engine]:
 def _measure(plan: Plan) -> list[dict[str, Any]]:
     fashion = fashion_mnist(plan.fashion_items, epochs=plan.epochs, seed=SEED)
     mixture = synthetic(plan.sizes[-1], seed=SEED)
-    growth = [name for name in plan.engines if name in ("ae-search", "annoy")]
+    growth = [name for name in plan.engines if name in ("ae-search", "annoy", "ae-search faiss", "faiss IVF")]
     results = [_measure_set(fashion, plan.engines)]
     results += [_measure_set(mixture.first(size), growth, checked=False) for size in plan.sizes[:-1] if growth]
     results.append(_measure_set(mixture, plan.engines))
@@ -125,6 +128,8 @@ def _measure_set(data: DataSet, names: Sequence[str], *, checked: bool = True) -
         for engine in engines:
             figures = built.get(engine.name) or _build(engine, data)
             result["engines"][engine.name] = figures | _measure_engine(engine, data)
+            if engine.name == "ae-search faiss" and checked:
+                result["faiss"] = _check_faiss(engine, data, result["engines"][engine.name])
             if engine.name != "ae-search":
                 shutil.rmtree(_folder(engine))
         if checked and len(pair) == 2:
@@ -187,6 +192,15 @@ def _check(engine: Engine, data: DataSet) -> dict[str, Any]:
     if data.about().get("added"):
         found["adds"] = in_fresh_process(checks.adds, data, folder)
     return found
+
+
+def _check_faiss(engine: Engine, data: DataSet, figures: dict[str, Any]) -> dict[str, Any]:
+    progress(f"{data.name} {data.items}: checking what is promised of faiss and of filters")
+    folder, best = _folder(engine), figures["at"]["0.99"] or figures["curve"][-1]
+    return {
+        "cost": in_fresh_process(faiss_checks.faiss_cost, data, folder, best["setting"]),
+        "filters": {name: in_fresh_process(faiss_checks.filters, data, folder, name) for name in ("faiss", "annoy")},
+    }
 
 
 def _folder(engine: Engine) -> Path:

@@ -139,7 +139,7 @@ def _speed_cells(figures: dict[str, Any], at: dict[str, float] | None) -> list[s
 def _growth_table(sets: list[dict[str, Any]]) -> str:
     rows = []
     for data in sets:
-        for name in ("ae-search", "annoy"):
+        for name in ("ae-search", "annoy", "ae-search faiss", "faiss IVF"):
             if (figures := data["engines"].get(name)) is None:
                 continue
             at = figures["at"]

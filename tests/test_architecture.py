@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "ae_search"
 TF = frozenset({"tensorflow", "tensorflow_serving"})
 KERAS = frozenset({"keras"})
 GRPC = frozenset({"grpc", "grpc_health"})
-ANNOY = frozenset({"annoy"})
+ANNOY = frozenset({"annoy", "faiss"})
 FRONT_DOOR = "ae_search"
 # What every room may import, those of its own floor too.
 FOR_ALL = frozenset({"checked_json", "errors", "extras", "printable"})
@@ -198,6 +198,18 @@ def test_all_is_sorted_and_true(module):
     assert names == sorted(set(names))
     imported = importlib.import_module(module)
     assert [name for name in names if not hasattr(imported, name)] == []
+
+
+@pytest.mark.parametrize("library", sorted(ANNOY))
+def test_only_its_engine_imports_an_engines_library(library):
+    """So that the package can be imported without it."""
+    importing = []
+    for module in _modules():
+        package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+        if library in {name.split(".")[0] for name in _imports(_path(module).read_text(encoding="utf-8"), package)}:
+            importing.append(module)
+    assert importing
+    assert all(module.startswith(f"ae_search.index.engine.{library}") for module in importing)
 
 
 def test_the_front_door_offers_the_query_side():

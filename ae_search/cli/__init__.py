@@ -1,40 +1,63 @@
 """The command `ae-search`."""
 
+import importlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 # Before gRPC is imported, which reads it then: its own lines about a failed handshake would stand before our answer.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from ae_search.cli import demo, doctor, drift, embed, evaluate, export, index, query, serve, train, web
 from ae_search.cli.terminal import INTERRUPTED_EXIT_CODE, PrintableGroup, say, set_hooks, set_up
 from ae_search.errors import AeSearchError
 from ae_search.extras import install
 
+if TYPE_CHECKING:
+    app: typer.Typer
+
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    cls=PrintableGroup,
-    help="Reverse image search: train, export, serve, index, query.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.command()(train.train)
-app.command()(export.export)
-app.command()(serve.serve)
-app.add_typer(index.app, name="index")
-app.command()(query.query)
-app.command()(drift.drift)
-app.command()(evaluate.evaluate)
-app.command()(web.web)
-app.command()(embed.embed)
-app.command()(doctor.doctor)
-app.command()(demo.demo)
+# Each is a module of this room, imported only where its command is meant.
+_COMMANDS = (
+    "train", "export", "serve", "index", "query", "drift", "evaluate", "web", "embed", "doctor", "demo",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Return `app` with all commands, for whoever looks at it from outside."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = app_of(_COMMANDS)
+    return globals()["app"]
+
+
+def app_of(names: Sequence[str]) -> typer.Typer:
+    """Return the application with some commands."""
+    made = typer.Typer(
+        cls=PrintableGroup,
+        help="Reverse image search: train, export, serve, index, query.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(settings)
+    for name in names:
+        module = importlib.import_module(f"ae_search.cli.{name}")
+        if name == "index":
+            made.add_typer(module.app, name=name)
+        else:
+            made.command()(getattr(module, name))
+    return made
+
+
+def _meant(words: Sequence[str]) -> Sequence[str]:
+    """Return the command that a command line begins with; all of them where it is none, or asks for help."""
+    first = next((word for word in words if word not in ("-q", "--quiet")), "")
+    return (first,) if first in _COMMANDS else _COMMANDS
 
 
 def _print_version(wanted: bool) -> None:
@@ -43,7 +66,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def settings(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
     version: Annotated[
@@ -65,7 +87,7 @@ def main() -> None:
     """
     set_hooks()
     try:
-        app()
+        app_of(_meant(sys.argv[1:]))()
     except AeSearchError as error:
         say(f"error: {error}", err=True)
         sys.exit(1)

@@ -5,15 +5,17 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from ae_search.cli.options import load_tensorflow
-from ae_search.client import Access, LatentClient
 from ae_search.contract import DEFAULT_MODEL_NAME, Encoder
 from ae_search.errors import ConfigurationError
 from ae_search.files import read_private
+
+if TYPE_CHECKING:
+    from ae_search.client import Access, LatentClient
 
 PANEL = "Model server"
 
@@ -108,7 +110,7 @@ class Connection:
         encoder = LocalEncoder(self.model, trust=self.trust)
         return encoder if self.model_version is None else encoder.at_version(self.model_version)
 
-    def client(self, default_name: str = DEFAULT_MODEL_NAME) -> LatentClient:
+    def client(self, default_name: str = DEFAULT_MODEL_NAME) -> "LatentClient":
         """Return the client of the server.
 
         Raises:
@@ -116,6 +118,9 @@ class Connection:
         """
         if self.server is None:
             raise ConfigurationError("Give --server HOST:PORT.")
+        # gRPC takes a while to load, and an indexed item is searched for without it.
+        from ae_search.client import LatentClient
+
         return LatentClient(
             self.server,
             self.model_name or default_name,
@@ -126,12 +131,14 @@ class Connection:
             total_timeout_s=self.total_timeout,
         )
 
-    def access(self) -> Access:
+    def access(self) -> "Access":
         """Return TLS and credentials.
 
         Raises:
             ConfigurationError: A header is not KEY=VALUE, or its file cannot be read.
         """
+        from ae_search.client import Access
+
         return Access(
             tls=self.tls,
             ca_file=self.tls_ca,

@@ -50,6 +50,7 @@ class IndexInfo:
         sources: Sources that the items came from.
         created: When the base was built, UTC time in ISO 8601.
         compact_because: Why compacting is worth it, None where it is not yet.
+        fields: Fields of the metadata that filters look up instead of reading every item.
     """
 
     place: str
@@ -73,6 +74,7 @@ class IndexInfo:
     sources: tuple[str, ...]
     created: str
     compact_because: str | None
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -260,13 +260,26 @@ class Index(Protocol):
         """
 
     def compact(
-        self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
+        self,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        fields: Sequence[str] | None = None,
+        wait_s: float = 0.0,
+        on_progress: OnItems = no_progress,
     ) -> None:
         """Fold all changes into a new base; searches go on meanwhile, in every process.
 
+        Args:
+            resources: What the build may use of the machine.
+            engine: Name of the engine to move to, with its options at their defaults; None for the one that is there.
+            fields: Fields of the metadata that filters shall look up from then on; None for those that they do now.
+            wait_s: How long to wait for another writer, in s.
+            on_progress: Called with the number of items done since the last call.
+
         Raises:
             IndexBusyError: Another process writes the index.
-            ConfigurationError: There is no room.
+            ConfigurationError: There is no room, no such engine, or no filter can have such a field.
         """
 
     def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> IndexInfo:
@@ -283,6 +296,13 @@ class Index(Protocol):
 
     def info(self) -> IndexInfo:
         """Return the figures of this moment, and whether it is time to compact."""
+
+    def warm(self) -> int:
+        """Read what searches need into memory, so that the first of them are as fast as the others.
+
+        Returns:
+            How many bytes were read; 0 where there is nothing to do.
+        """
 
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust."""

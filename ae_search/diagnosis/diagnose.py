@@ -13,7 +13,8 @@ from ae_search.diagnosis.network import check_network
 from ae_search.diagnosis.servers import compare_versions, versions_held
 from ae_search.errors import AeSearchError, ConfigurationError, ModelMismatchError
 from ae_search.handshake import matching
-from ae_search.index.engine.annoy_probe import check_annoy
+from ae_search.index.engine import engine_of
+from ae_search.index.options import ENGINE_OPTIONS, AnnoyOptions, engine_options
 from ae_search.open_index import open_index
 
 ENGINE, INDEX, LATENCY = "search engine", "index", "latency"
@@ -54,7 +55,9 @@ def diagnose(
     access.call_metadata()
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
-    yield _engine()
+    engine = opened.info().engine if opened else AnnoyOptions.engine
+    if engine in ENGINE_OPTIONS:
+        yield _engine(engine)
     # A check is one call, so that no server can stretch it by refusals.
     connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
@@ -69,13 +72,13 @@ def diagnose(
             opened.close()
 
 
-def _engine() -> Finding:
+def _engine(name: str) -> Finding:
     """Tell whether the engine of an index runs on this machine."""
     try:
-        check_annoy()
+        engine_of(engine_options(name)).probe()
     except ConfigurationError as error:
         return wrong(ENGINE, str(error), "Nothing can be searched on this machine before that.")
-    return ok(ENGINE, "Annoy runs on this processor")
+    return ok(ENGINE, f"{name} runs on this processor")
 
 
 class _StopError(Exception):

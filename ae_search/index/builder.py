@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ae_search.contract import MAX_ITEM_DIM, IndexInfo, Items, Latents, Metadata, ModelRef, Origin, check_text
 from ae_search.errors import ConfigurationError
+from ae_search.index.items.fields import checked_fields
 from ae_search.index.manifest import BuildPlan, Manifest
 from ae_search.index.options import BuildOptions
 from ae_search.index.store.generation_writer import GenerationWriter, new_generation
@@ -66,6 +67,7 @@ class IndexBuilder:
             options.seed,
             options.recall,
             tuple(sources),
+            checked_fields(options.fields),
         )
         self._writer: GenerationWriter | None = None
         self._session = self._write()

@@ -31,7 +31,7 @@ from ae_search.contract import (
 from ae_search.errors import ConfigurationError, IndexDamagedError, ModelMismatchError
 from ae_search.index.builder import IndexBuilder
 from ae_search.index.manifest import Manifest
-from ae_search.index.options import BuildOptions
+from ae_search.index.options import BuildOptions, engine_options
 from ae_search.index.search.answers import neighbours
 from ae_search.index.search.filters import filter_of
 from ae_search.index.search.snapshot_search import SnapshotSearch
@@ -295,11 +295,18 @@ class LatentIndex:
         rename_source(self.path, old, new, wait_s=wait_s)
 
     def compact(
-        self, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0, on_progress: OnItems = no_progress
+        self,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        fields: Sequence[str] | None = None,
+        wait_s: float = 0.0,
+        on_progress: OnItems = no_progress,
     ) -> None:
-        """Fold all changes into a new generation; searches go on meanwhile, in every process."""
+        """Fold all changes into a new generation; searches go on meanwhile, in every process. See `Index.compact`."""
         self._follower.check_open()
-        compact(self.path, resources, wait_s=wait_s, on_progress=on_progress)
+        options = None if engine is None else engine_options(engine)
+        compact(self.path, resources, engine=options, fields=fields, wait_s=wait_s, on_progress=on_progress)
 
     def tune(self, recall: float | None = None, *, wait_s: float = 0.0) -> IndexInfo:
         """Measure recall again and choose the effort anew; see `Index.tune`."""
@@ -340,6 +347,12 @@ class LatentIndex:
     def info(self) -> IndexInfo:
         """Return the figures of this moment, and whether it is time to compact."""
         return self._read(partial(info, self.path))
+
+    def warm(self) -> int:
+        """Read what searches need into memory, where the disk is slow; return how many bytes."""
+        from ae_search.index.upkeep.warm import warm
+
+        return self._read(warm)
 
     def verify(self) -> list[Check]:
         """Check all that opening takes on trust once it was proved."""

@@ -14,6 +14,7 @@ from ae_search.checked_json import number_of, object_of, text_of, value_of, whol
 from ae_search.contract import MAX_ITEM_DIM, MAX_LATENTS_PER_ITEM, METRICS, Metric, ModelRef, RecallPoint
 from ae_search.errors import ConfigurationError, IndexDamagedError
 from ae_search.files import is_folder, open_regular, write_atomically
+from ae_search.index.items.fields import checked_fields
 from ae_search.index.options import ENGINE_OPTIONS, BaseShape, EngineOptions
 from ae_search.index.shortage import unreadable
 
@@ -52,6 +53,7 @@ class BuildPlan:
         seed: Seed of the base and of the measurement.
         target_recall: Recall that the effort was to reach, in (0, 1].
         sources: Names of the sources that the items came from.
+        fields: Fields of the metadata that filters look up.
     """
 
     model: ModelRef
@@ -62,6 +64,7 @@ class BuildPlan:
     seed: int
     target_recall: float
     sources: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ def _fields(raw: dict[str, Any]) -> dict[str, Any]:
         "seed": whole_of(raw, "seed", 0, 2**32 - 1),
         "target_recall": number_of(raw, "target_recall", 1.0),
         "sources": tuple(sources),
+        "fields": _lookups(raw),
         "effort": whole_of(raw, "effort", 1, engine.most_effort(latents)),
         "recall": number_of(raw, "recall", 1.0),
         "recall_curve": tuple(map(_recall_point, points)),
@@ -238,6 +242,17 @@ def _recall_point(raw: dict[str, Any]) -> RecallPoint:
         number_of(raw, "error"),
         number_of(raw, "latency_ms"),
     )
+
+
+def _lookups(raw: dict[str, Any]) -> tuple[str, ...]:
+    # Manifests from before there were any name none.
+    names = value_of({"fields": [], **raw}, "fields", list)
+    try:
+        if not all(isinstance(name, str) for name in names) or checked_fields(names) != tuple(names):
+            raise ValueError("'fields' must hold different names")
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return tuple(names)
 
 
 def _image_shape(raw: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -1,13 +1,16 @@
 """How an index is built, as values: the engine's options, what a build may use of the machine, and all of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 from ae_search.checked_json import MAX_COUNT, whole_of
 from ae_search.contract import Metric, Resources
+from ae_search.errors import ConfigurationError
 
 MAX_N_TREES = 10_000
+MAX_N_CELLS = 65_536
 
 
 class EngineOptions(Protocol):
@@ -60,6 +63,42 @@ class AnnoyOptions:
 
 
 @dataclass(frozen=True)
+class FaissOptions:
+    """Options of faiss, which keeps latents in cells around centres and searches the cells that are nearest to a query.
+
+    Attributes:
+        n_cells: Cells, 0 to 65,536. 0 chooses 4 sqrt(n) for n latents, anew for each generation. Fewer cells hold more
+            latents each, so that a query compares with more of them; more cells take longer to learn.
+    """
+
+    engine: ClassVar[str] = "faiss"
+    n_cells: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 <= self.n_cells <= MAX_N_CELLS:
+            raise ValueError(f"Expected n_cells in [0, {MAX_N_CELLS}]. Received: {self.n_cells}.")
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Read and check options that a stranger may have written; a ValueError says what is wrong."""
+        return cls(whole_of(raw, "n_cells", 0, MAX_N_CELLS))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as they stand in the manifest."""
+        return {"n_cells": self.n_cells}
+
+    def cells(self, latents: int) -> int:
+        """Return how many cells there are for so many latents, at least 1."""
+        # Not more than can be learned: a centre of fewer than 8 latents stands for nothing but these.
+        return max(1, min(self.n_cells or round(4 * math.sqrt(latents)), latents // 8, MAX_N_CELLS))
+
+    def most_effort(self, latents: int) -> int:
+        """Return the largest effort that there is a use for, with so many latents."""
+        return self.cells(latents)
+
+
+@dataclass(frozen=True)
 class BuildOptions:
     """How an index is built.
 
@@ -70,6 +109,7 @@ class BuildOptions:
         replace: Whether an existing index may be replaced.
         resources: What the build may use of the machine.
         wait_s: How long to wait for another writer of this index, in s.
+        fields: Fields of the metadata that filters look up instead of reading every item; at most 16.
     """
 
     engine: EngineOptions = field(default_factory=AnnoyOptions)
@@ -78,6 +118,7 @@ class BuildOptions:
     replace: bool = False
     resources: Resources = field(default_factory=Resources)
     wait_s: float = 0.0
+    fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -102,4 +143,27 @@ class BaseShape:
     metric: Metric
 
 
-ENGINE_OPTIONS: Mapping[str, type[AnnoyOptions]] = {AnnoyOptions.engine: AnnoyOptions}
+ENGINE_OPTIONS: Mapping[str, type[EngineOptions]] = {
+    AnnoyOptions.engine: AnnoyOptions,
+    FaissOptions.engine: FaissOptions,
+}
+
+
+def engine_options(engine: str, trees: int | None = None, cells: int | None = None) -> EngineOptions:
+    """Return options of an engine by its name.
+
+    Args:
+        engine: Name of the engine.
+        trees: `AnnoyOptions.n_trees`, None for the default.
+        cells: `FaissOptions.n_cells`, None for the default.
+
+    Raises:
+        ConfigurationError: There is no such engine, or it takes no such option.
+    """
+    if engine == AnnoyOptions.engine and cells is None:
+        return AnnoyOptions() if trees is None else AnnoyOptions(trees)
+    if engine == FaissOptions.engine and trees is None:
+        return FaissOptions() if cells is None else FaissOptions(cells)
+    if engine not in ENGINE_OPTIONS:
+        raise ConfigurationError(f"The engines are {', '.join(ENGINE_OPTIONS)}. Received: {engine!r}.")
+    raise ConfigurationError(f"Trees are for annoy, cells for faiss. Received one of them for {engine}.")

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy.typing as npt
 
 from ae_search.client import Access, AsyncLatentClient, LatentClient
-from ae_search.contract import AsyncEncoder, Encoder, FileInputs, Latents, ModelCard, OnBad
+from ae_search.contract import AsyncEncoder, Encoder, FileInputs, Latents, ModelCard, OnBad, Pictures
 from ae_search.cores import cores
 
 
@@ -93,6 +93,11 @@ class ThreadedEncoder:
         """Return the latents `[n, d]` of image files, given as paths or as their bytes."""
         latents: Latents = await self._run(partial(self._encoder.encode_files, files, on_bad=on_bad))
         return latents
+
+    async def decode(self, latents: npt.ArrayLike) -> Pictures:
+        """Return what the model's decoder makes of latents `[n, d]`: `[n, h, w, c]` in [0, 1]."""
+        pictures: Pictures = await self._run(partial(self._encoder.decode, latents))
+        return pictures
 
     async def describe(self) -> ModelCard:
         """Return the model card, its version the one that answers."""

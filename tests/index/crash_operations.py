@@ -11,7 +11,7 @@ import numpy as np
 from index_fixtures import CARD, DIM
 from index_oracle import Oracle
 
-from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex, Resources
+from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions, IndexBuilder, LatentIndex, Resources
 
 KINDS = ("build", "add", "update", "remove", "compact", "tune", "rebuild")
 FINGERPRINTS = ("ab" * 32, "cd" * 32)
@@ -47,7 +47,9 @@ def perform(operation, path, before):
     plan = _plan(operation, before)
     if operation.kind == "build":
         card, arguments = card_of(plan["fingerprint"], before.metric), plan["arguments"]
-        with IndexBuilder(path, card, BuildOptions(AnnoyOptions(2), replace=True, resources=Resources(1))) as builder:
+        # Both engines, in turn.
+        engine = FaissOptions() if operation.seed % 2 else AnnoyOptions(2)
+        with IndexBuilder(path, card, BuildOptions(engine, replace=True, resources=Resources(1))) as builder:
             for cut in (slice(0, 2), slice(2, None)):
                 builder.add(**{name: values[cut] for name, values in arguments.items()})
     elif operation.kind == "rebuild":
@@ -78,7 +80,7 @@ def _plan(operation, before):
         # Now and then everything.
         arguments = {"keys": held if rng.random() < 0.05 else held[: min(len(held) // 2, 12)]}
     elif operation.kind == "compact":
-        arguments = {"resources": Resources(1)}
+        arguments = {"resources": Resources(1), "engine": ("annoy", "faiss")[operation.seed % 2]}
     elif operation.kind == "tune":
         arguments = {"recall": float(rng.uniform(0.3, 1.0))}
     elif operation.kind == "rebuild":

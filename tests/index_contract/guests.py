@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from build_options import build_options
 from index_items import CARD
 from index_oracle import Oracle
 
-from ae_search.contract import Builder, Index, Origin
+from ae_search.contract import Builder, Index, Origin, Resources
+from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions
 from ae_search.open_index import build_index, open_index
 
 _CHILD = Path(__file__).with_name("contract_child.py")
@@ -44,7 +44,7 @@ class Guest(Protocol):
         """Return a place where nothing is yet."""
 
     def build(self, place: str, card: Origin = CARD, *, sources=(), **options) -> Builder:
-        """Return a builder; options are `recall`, `seed`, `replace`, `wait_s` and `jobs`."""
+        """Return a builder; options are `recall`, `seed`, `replace`, `wait_s`, `fields`, `jobs`."""
 
     def open(self, place: str) -> Index:
         """Open what is at a place."""
@@ -57,6 +57,7 @@ class AnnoyInFolder:
     """The local index, with Annoy."""
 
     name = "annoy"
+    engine = AnnoyOptions(3)
     missing = frozenset()
     exhaustive = 10**6
     oracle_options = {"moves": True}
@@ -68,7 +69,8 @@ class AnnoyInFolder:
         return str(self._new_folder() / "index")
 
     def build(self, place, card=CARD, *, sources=(), **options):
-        return build_index(place, card, build_options(**{"n_trees": 3, "jobs": 1, **options}), sources=sources)
+        options = BuildOptions(self.engine, resources=Resources(options.pop("jobs", 1)), **options)
+        return build_index(place, card, options, sources=sources)
 
     def open(self, place):
         return open_index(place)
@@ -77,7 +79,14 @@ class AnnoyInFolder:
         return str(shutil.copytree(place, self.place()))
 
 
-GUESTS = (AnnoyInFolder,)
+class FaissInFolder(AnnoyInFolder):
+    """The same with faiss."""
+
+    name = "faiss"
+    engine = FaissOptions()
+
+
+GUESTS = (AnnoyInFolder, FaissInFolder)
 
 
 def oracle_of(guest, metric="angular", **options) -> Oracle:

@@ -30,13 +30,13 @@ def odd_items(rows):
     }
 
 
-@pytest.fixture(scope="module")
-def odd(guest):
+@pytest.fixture(scope="module", params=[(), ("n", *FIELDS, "list", "absent")], ids=["read", "looked up"])
+def odd(request, guest):
     """An index with such items in the base and added ones, some of both removed or updated."""
     place, oracle = guest.place(), oracle_of(guest)
     first, second = odd_items(clustered(150, seed=61)), odd_items(clustered(90, seed=62))
     second["keys"] = [f"more {key}" for key in second["keys"]]
-    with guest.build(place) as builder:
+    with guest.build(place, **({"fields": request.param} if request.param else {})) as builder:
         builder.add(**first)
     oracle.add(**first)
     with guest.open(place) as index:

@@ -7,12 +7,17 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
+    CellCount,
     Deterministic,
+    EngineName,
+    EngineOption,
+    IndexFields,
     Jobs,
     MetadataLines,
     OnDisk,
     Recall,
     SourceName,
+    Trees,
     Wait,
     check_recall,
     resources_of,
@@ -23,8 +28,8 @@ from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
-from ae_search.index import AnnoyOptions, BuildOptions
-from ae_search.index.options import MAX_N_TREES
+from ae_search.index import BuildOptions
+from ae_search.index.options import engine_options
 from ae_search.indexing import IndexReport
 from ae_search.open_index import open_index
 
@@ -38,9 +43,10 @@ def build(
     index: IndexPath,
     only: Only = None,
     metadata: MetadataLines = None,
-    trees: Annotated[
-        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
-    ] = None,
+    engine: EngineOption = EngineName.annoy,
+    trees: Trees = None,
+    cells: CellCount = None,
+    index_field: IndexFields = None,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random choices.")] = 42,
     jobs: Jobs = None,
@@ -66,12 +72,13 @@ def build(
     check_recall(recall)
     images = flags.open(source, only)
     options = BuildOptions(
-        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        engine_options(engine, trees, cells),
         seed,
         recall,
         replace,
         resources_of(jobs, deterministic, on_disk),
         wait,
+        tuple(index_field or ()),
     )
     report = build_with_progress(
         images, connection.encoder(), index, options, metadata=metadata, strict=strict, regions=regions

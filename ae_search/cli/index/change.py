@@ -11,6 +11,8 @@ from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
     DryRun,
+    EngineName,
+    IndexFields,
     Jobs,
     Match,
     MetadataLines,
@@ -144,23 +146,30 @@ def remove(
 
 def compact(
     index: IndexPath,
+    engine: Annotated[
+        EngineName | None, typer.Option("--engine", help="Engine to move to; the same one unless given.")
+    ] = None,
+    index_field: IndexFields = None,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Fold all that was added and removed into a new generation; readers go on meanwhile."""
+    """Fold all that was added and removed into a new generation, with another engine by --engine; readers go on.
+
+    --index-field names all the fields that filters shall look up; unless given, they stay as they are.
+    """
     resources = resources_of(jobs, deterministic, on_disk)
     with open_index(index) as opened:
         before = opened.info()
-        opened.compact(resources, wait_s=wait)
+        opened.compact(resources, engine=engine, fields=index_field or None, wait_s=wait)
         after = opened.info()
         if before.generation != after.generation:
             remember(opened, wait_s=wait)
     if before.generation == after.generation:
         say(f"{index}: nothing was added or removed since the index was built; nothing to do")
     else:
-        say(f"{index}: {after.items} items in {after.generation}, recall@10 {after.recall:.3f}")
+        say(f"{index}: {after.items} items in {after.generation}, {after.engine}, recall@10 {after.recall:.3f}")
 
 
 def tune(

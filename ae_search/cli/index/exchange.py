@@ -7,18 +7,23 @@ import typer
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
+    CellCount,
     Deterministic,
+    EngineName,
+    EngineOption,
+    IndexFields,
     Jobs,
     OnDisk,
     Recall,
+    Trees,
     Wait,
     check_recall,
     resources_of,
 )
 from ae_search.cli.options import IndexPath
 from ae_search.cli.terminal import progress, say
-from ae_search.index import AnnoyOptions, BuildOptions
-from ae_search.index.options import MAX_N_TREES
+from ae_search.index import BuildOptions
+from ae_search.index.options import engine_options
 from ae_search.open_index import build_index, open_index
 from ae_search.trust import remember
 
@@ -45,9 +50,10 @@ def import_(
         Path | None, typer.Option(metavar="TXT", help="File with one key a line, for *.npy; row numbers unless given.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric, angular or euclidean; the model's unless given.")] = None,
-    trees: Annotated[
-        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
-    ] = None,
+    engine: EngineOption = EngineName.annoy,
+    trees: Trees = None,
+    cells: CellCount = None,
+    index_field: IndexFields = None,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
@@ -69,11 +75,12 @@ def import_(
     named = connection.model is not None or (source is not None and source.name == "COMMANDLINE")
     card = connection.encoder().describe() if named else None
     options = BuildOptions(
-        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        engine_options(engine, trees, cells),
         recall=recall,
         replace=replace,
         resources=resources_of(jobs, deterministic, on_disk),
         wait_s=wait,
+        fields=tuple(index_field or ()),
     )
     try:
         import_latents(file, lambda origin: build_index(index, origin, options), keys=keys, model=card, metric=metric)  # type: ignore[arg-type]

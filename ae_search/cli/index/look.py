@@ -1,6 +1,7 @@
-"""`ae-search index info`, `verify` and `duplicates`."""
+"""`ae-search index info`, `warm`, `verify` and `duplicates`."""
 
 import json
+import time
 from dataclasses import asdict
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def info(
         "engine": f"{figures.engine}, {options}, built {figures.created}",
         "recall@10": f"{figures.recall:.4f} at effort {figures.effort}, asked for {figures.target_recall}",
         "sources": ", ".join(figures.sources) or "not known",
+        "look-ups": ", ".join(("key", "label", *figures.fields)),
     }
     for name, text in rows.items():
         say(f"{name:<10} {text}")
@@ -70,6 +72,14 @@ def _set_source(index: Index, moved: str, wait_s: float) -> None:
     there = sum(source.position(key) is not None for key in index.keys())
     index.rename_source(old, source_name(source), wait_s=wait_s)
     say(f"{source_name(source)} has images of {there} of {len(index)} items", err=True)
+
+
+def warm(index: IndexPath) -> None:
+    """Read what searches need into the page cache; after a reboot the first queries wait for the disk otherwise."""
+    with open_index(index) as opened:
+        start = time.perf_counter()
+        read = opened.warm()
+    say(f"{index}: {read / 1e6:.1f} MB read in {time.perf_counter() - start:.1f} s")
 
 
 def verify(index: IndexPath, as_json: AsJson = False) -> None:

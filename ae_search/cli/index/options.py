@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from ae_search.cli.terminal import say
 from ae_search.contract import ALL_CORES, Index, Resources, Where, parse_where
 from ae_search.errors import ConfigurationError
+from ae_search.index.options import MAX_N_CELLS, MAX_N_TREES, AnnoyOptions, FaissOptions
 
 SourceName = Annotated[
     str,
@@ -50,6 +52,27 @@ OnDisk = Annotated[
         "--on-disk/--in-memory",
         help="Build within the file, or in memory. Unless given: on disk what would take more than half of the free "
         "memory.",
+    ),
+]
+
+
+class EngineName(StrEnum):
+    """An engine, as it is named on the command line."""
+
+    annoy = AnnoyOptions.engine
+    faiss = FaissOptions.engine
+
+
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="Engine; faiss is faster, and an extra.")]
+Trees = Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")]
+CellCount = Annotated[
+    int | None,
+    typer.Option("--cells", min=1, max=MAX_N_CELLS, help="Cells that faiss sorts into; 4 sqrt(items) unless given."),
+]
+IndexFields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index-field", metavar="NAME", help="Field of the metadata for --where to look up; repeatable, up to 16."
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be done, an item a line.")]

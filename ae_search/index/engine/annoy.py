@@ -17,6 +17,7 @@ from ae_search.files import umask
 from ae_search.index.engine.annoy_nodes import Nodes
 from ae_search.index.engine.annoy_probe import check_annoy
 from ae_search.index.options import AnnoyOptions, BaseShape
+from ae_search.nearest.comparing import Ids
 
 _ROWS_PER_BLOCK = 4096
 
@@ -51,9 +52,14 @@ class AnnoyEngine:
         self._exhaustive = min(shape.latents * self._annoy.get_n_trees(), MAX_COUNT)
 
     @classmethod
-    def open(cls, path: Path, shape: BaseShape) -> Self:
+    def open(cls, path: Path, shape: BaseShape, options: AnnoyOptions) -> Self:
         """Map a forest that was checked."""
         return cls(path, shape)
+
+    @classmethod
+    def probe(cls) -> None:
+        """Check that Annoy was compiled for this processor; see `check_annoy`."""
+        check_annoy()
 
     @classmethod
     def check(cls, path: Path, shape: BaseShape, options: AnnoyOptions) -> None:
@@ -96,13 +102,17 @@ class AnnoyEngine:
         """Return the `search_k` to try first when it is tuned for k neighbours."""
         return max(1, k * options.n_trees // 4)
 
-    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int) -> list[int]:
+    def selection(self, numbers: Ids) -> None:
+        """Return None: Annoy always looks at all latents."""
+
+    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: None = None) -> list[int]:
         """Return the numbers of about the k nearest latents, the nearest first; see `Engine.candidates`.
 
         Args:
             latent: Float32 `[d]`.
             k: How many, in [1, n]; so many always come back.
             effort: Annoy's `search_k`; raised only while fewer than k come out.
+            only: None.
         """
         # Annoy reads a list several times faster than it reads an array.
         floats, effort = latent.tolist(), min(effort, self._exhaustive)
@@ -111,6 +121,10 @@ class AnnoyEngine:
             effort = min(4 * effort, self._exhaustive)
             found = self._annoy.get_nns_by_vector(floats, k, effort)
         return found
+
+    def candidates_of_many(self, latents: Latents, k: int, effort: int) -> list[list[int]]:
+        """Return the same for each of many latents `[m, d]`: Annoy takes one at a time."""
+        return [self.candidates(row, k, effort) for row in latents]
 
 
 def _room(items: int, dim: int, n_trees: int) -> int:

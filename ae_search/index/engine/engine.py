@@ -6,7 +6,10 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy.typing as npt
 
 from ae_search.contract import Latents, Resources
-from ae_search.index.options import BaseShape, EngineOptions
+from ae_search.errors import ConfigurationError
+from ae_search.extras import install, needs
+from ae_search.index.options import BaseShape, EngineOptions, FaissOptions
+from ae_search.nearest.comparing import Ids
 
 
 class Engine(Protocol):
@@ -41,11 +44,19 @@ class Engine(Protocol):
         """
 
     @classmethod
-    def open(cls, path: Path, shape: BaseShape) -> Self:
+    def open(cls, path: Path, shape: BaseShape, options: Any) -> Self:
         """Map a base that was checked.
 
         Raises:
             IndexDamagedError: The library cannot map it, or finds other latents.
+        """
+
+    @classmethod
+    def probe(cls) -> None:
+        """Check that the library runs on this processor.
+
+        Raises:
+            ConfigurationError: It does not.
         """
 
     @classmethod
@@ -63,19 +74,45 @@ class Engine(Protocol):
     def first_effort(self, k: int, options: Any) -> int:
         """Return the effort to try first when it is tuned for k neighbours."""
 
-    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int) -> list[int]:
+    def selection(self, numbers: Ids) -> Any | None:
+        """Prepare a search of some latents only.
+
+        Args:
+            numbers: Their numbers `[m]`, ascending, at least one.
+
+        Returns:
+            What `candidates` takes as `only`; None where the engine always looks at all latents.
+        """
+
+    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: Any | None = None) -> list[int]:
         """Return the numbers of about the k nearest latents, the nearest first.
 
         Args:
             latent: Float32 `[d]`.
-            k: How many, in [1, n]; so many always come back.
+            k: How many, in [1, n]; so many always come back, and more where others may be as near as the last.
             effort: Work to do, at least 1; raised only while fewer than k come out.
+            only: What `selection` returned for the latents that count, of which there must be k; None for all.
         """
+
+    def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
+        """Return the same for each of many latents `[m, d]`, on one core: the caller shares them out among threads."""
 
 
 def engine_of(options: EngineOptions) -> type[Engine]:
-    """Return the engine that options belong to; its library is imported now."""
-    # There is one so far.
-    from ae_search.index.engine.annoy import AnnoyEngine
+    """Return the engine that options belong to; its library is imported now.
 
-    return {AnnoyEngine.name: AnnoyEngine}[options.engine]
+    Raises:
+        ConfigurationError: Its library is not installed; the text says what to install.
+    """
+    if options.engine == FaissOptions.engine:
+        with needs("An index with the engine faiss needs faiss", "faiss"):
+            from ae_search.index.engine.faiss import FaissEngine
+        return FaissEngine
+    try:
+        from ae_search.index.engine.annoy import AnnoyEngine
+    except ImportError as error:
+        raise ConfigurationError(
+            "An index with the engine annoy needs annoy, which cannot be imported: pip install annoy (with a C++ "
+            f"compiler), or build it with --engine faiss: {install(FaissOptions.engine)}."
+        ) from error
+    return AnnoyEngine

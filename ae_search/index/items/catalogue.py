@@ -1,13 +1,15 @@
 """The catalogue: keys, labels, metadata and thumbnails of a base's items, in one SQLite file that never changes."""
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ae_search.contract import Items
+import numpy as np
+
+from ae_search.contract import ITEM_FIELDS, Condition, Items
 from ae_search.errors import ConfigurationError, IndexDamagedError
-from ae_search.index.items.conditions import SqlCondition
+from ae_search.index.items.conditions import SqlCondition, compile_conditions
+from ae_search.index.items.fields import SCHEMA, differences, fill, look_up
 from ae_search.index.items.names import Name
 from ae_search.index.sqlite.database import Database, blocks
 from ae_search.index.sqlite.gate import within_sqlite
@@ -17,6 +19,10 @@ CATALOGUE = "catalogue.sqlite"
 
 _PER_BLOCK = 4096
 _CONDITIONS_KEPT = 8
+# Up to a share of one in so many, looking at each item is cheaper than reading all of them.
+_FEW = 20
+
+Conditions = tuple[Condition, ...]
 
 _SCHEMA = """
 CREATE TABLE items (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT, metadata TEXT, digest TEXT);
@@ -36,14 +42,15 @@ class Catalogue:
     Args:
         path: The SQLite file, proved to be the one that its manifest describes.
         items: How many items it must hold, with ids 0 to `items` - 1.
+        fields: Fields of the metadata that can be looked up.
 
     Raises:
         IndexDamagedError: SQLite cannot open it, or it has other tables or items.
     """
 
-    def __init__(self, path: Path, items: int) -> None:
-        self._database = Database(path, may_change=False)
-        self._database.check_schema(_SCHEMA + _INDEX)
+    def __init__(self, path: Path, items: int, fields: Sequence[str] = ()) -> None:
+        self._database, self._items, self._fields = Database(path, may_change=False), items, fields
+        self._database.check_schema(_SCHEMA + (SCHEMA if fields else "") + _INDEX)
         ((low, high),) = self._database.query("SELECT min(id), max(id) FROM items")
         if items and (low, high) != (0, items - 1):
             raise IndexDamagedError(
@@ -87,18 +94,50 @@ class Catalogue:
             found.update(self._database.query(f"SELECT key, id FROM items WHERE key IN ({marks})", block))
         return found
 
-    def matching(self, condition: SqlCondition) -> Ids:
-        """Return the ids that meet a condition, ascending; those of the last few conditions are kept."""
-        sql, values = condition
-        name = json.dumps(condition)
+    def matching(self, conditions: Conditions) -> Ids:
+        """Return the ids that meet all conditions, ascending; those of the last few lists of conditions are kept."""
+        name = repr(conditions)
         found = self._matching.pop(name, None)
         if found is None:
-            found = self._scans.ids(f"SELECT id FROM items WHERE {sql} ORDER BY id", values)
+            found = self._found(conditions)
         self._matching[name] = found
-        # Another thread may be at it as well; one condition more or less does no harm.
+        # Another thread may be at it as well; one list more or less does no harm.
         for old in list(self._matching)[:-_CONDITIONS_KEPT]:
             self._matching.pop(old, None)
         return found
+
+    def _found(self, conditions: Conditions) -> Ids:
+        """Look up what can be, and read the items for the rest: few of them where few are left."""
+        found: Ids | None = None
+        rest: list[Condition] = []
+        for condition in conditions:
+            if condition.field not in (*ITEM_FIELDS, *self._fields):
+                rest.append(condition)
+                continue
+            ids = self._looked_up(condition)
+            found = ids if found is None else np.intersect1d(found, ids, assume_unique=True)
+        if not rest:
+            assert found is not None
+            return found
+        sql, values = compile_conditions(tuple(rest))
+        if found is not None and len(found) <= self._items // _FEW:
+            return np.array(sorted(self.matching_among((sql, values), found.tolist())), np.int64)
+        scanned = self._scans.ids(f"SELECT id FROM items WHERE {sql} ORDER BY id", values)
+        return scanned if found is None else np.intersect1d(found, scanned, assume_unique=True)
+
+    def _looked_up(self, condition: Condition) -> Ids:
+        if condition.field in ITEM_FIELDS:
+            sql, values = compile_conditions((condition,))
+            # Not in order: SQLite would read all items to have them so.
+            return np.sort(self._scans.ids(f"SELECT id FROM items WHERE {sql}", values))
+        sql, values = look_up(condition, self._fields.index(condition.field))
+        ids = np.unique(self._scans.ids(f"SELECT id FROM fields WHERE {sql}", values))
+        if ids.size and not 0 <= ids[0] <= ids[-1] < self._items:
+            raise self._damaged(f"the field {condition.field!r} of item {ids[-1]}")
+        return ids
+
+    def _damaged(self, what: str) -> IndexDamagedError:
+        return IndexDamagedError(f"{self._database.path} is damaged ({what}); restore it or build the index anew.")
 
     def matching_among(self, condition: SqlCondition, ids: Sequence[int]) -> set[int]:
         """Return those of some ids that meet a condition."""
@@ -126,6 +165,9 @@ class Catalogue:
             IndexDamagedError: The check finds a fault.
         """
         self._database.check()
+        for number, field in enumerate(self._fields):
+            if self._database.query(*differences(number, field)):
+                raise self._damaged(f"the field {field!r} is not what the items have")
         ((count,),) = self._database.query("SELECT count(*) FROM items")
         return int(count)
 
@@ -135,14 +177,18 @@ class CatalogueWriter:
 
     Args:
         path: Where the file goes; it must not exist.
+        fields: Fields of the metadata that can be looked up afterwards.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fields: Sequence[str] = ()) -> None:
+        self._fields = fields
         with within_sqlite:
             self._connection = sqlite3.connect(path, isolation_level=None)
             # The unpublished folder is thrown away after a crash, and fsynced as a whole before it is published.
             # The journal stays in memory rather than off: without one, SQLite cannot take back a refused block.
             self._connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;" + _SCHEMA)
+            if fields:
+                self._connection.executescript(SCHEMA)
             self._connection.execute("BEGIN")
 
     def add(self, first_id: int, items: Items) -> None:
@@ -191,6 +237,7 @@ class CatalogueWriter:
                     raise sqlite3.OperationalError("an earlier write failed, and all was taken back")
                 return
             if commit:
+                fill(self._connection, self._fields)
                 self._connection.execute(_INDEX)
             self._connection.execute("COMMIT" if commit else "ROLLBACK")
         finally:

@@ -8,7 +8,7 @@ from ae_search.contract import ITEM_FIELDS, Condition, Scalar
 # SQL, and the values for its question marks.
 SqlCondition = tuple[str, list[Any]]
 
-_COMPARISONS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+COMPARISONS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
 def compile_conditions(conditions: tuple[Condition, ...]) -> SqlCondition:
@@ -32,20 +32,26 @@ def _one(condition: Condition) -> SqlCondition:
     if isinstance(value, bool):
         return f"{kind} = ?", [*path, "true" if value else "false"]
     kinds = "('text')" if isinstance(value, str) else "('integer', 'real')"
-    return f"{kind} IN {kinds} AND {expression} {_COMPARISONS[test]} ?", [*path, *path, value]
+    return f"{kind} IN {kinds} AND {expression} {COMPARISONS[test]} ?", [*path, *path, value]
 
 
 def _any_of(field: str, values: tuple[Scalar, ...]) -> SqlCondition:
     expression, kind, path = _columns(field)
     # One list of any length is one bound value, whatever SQLite's limit for those is.
-    common = [value for value in values if value is not None and not isinstance(value, bool)]
+    common, rarer = common_and_rare(values)
     parts = [f"({kind} IN ('text', 'integer', 'real') AND {expression} IN (SELECT value FROM json_each(?)))"]
     bound: list[Any] = [*path, *path, json.dumps(common)]
-    for rare in {value for value in values if value is None or isinstance(value, bool)}:
+    for rare in rarer:
         sql, more = _one(Condition(field, "eq", rare))
         parts.append(f"({sql})")
         bound += more
     return " OR ".join(parts), bound
+
+
+def common_and_rare(values: tuple[Scalar, ...]) -> tuple[list[str | int | float], list[bool | None]]:
+    """Return the numbers and texts of a list, and which of true, false and null it has."""
+    common = [value for value in values if value is not None and not isinstance(value, bool)]
+    return common, list({value for value in values if value is None or isinstance(value, bool)})
 
 
 def _columns(field: str) -> tuple[str, str, list[str]]:

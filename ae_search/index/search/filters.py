@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ae_search.contract import Where, parse_where
-from ae_search.index.items.conditions import SqlCondition, compile_conditions
+from ae_search.contract import Condition, Where, parse_where
+from ae_search.index.items.conditions import compile_conditions
 from ae_search.index.items.delta import Delta
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import Ids
 from ae_search.nearest.exact import Rough
 
-# So many latents of 128 are compared exactly in about the time that Annoy takes for one query.
-_NARROW = 5_000
+# So many latents of 128 are compared exactly in about half a millisecond, once they are prepared for it.
+_NARROW = 10_000
+# After so many queries under a filter, finding all of its items once is the cheaper way.
+_OFTEN = 4
 _KEPT = 8
 _IDS_PER_BLOCK = 4096
 
@@ -25,21 +29,70 @@ class Filter:
     Args:
         generation: The snapshot's generation.
         delta: The snapshot's changes.
-        condition: What `compile_conditions` returned.
+        conditions: What `parse_where` returned.
     """
 
-    def __init__(self, generation: Generation, delta: Delta, condition: SqlCondition) -> None:
+    def __init__(self, generation: Generation, delta: Delta, conditions: tuple[Condition, ...]) -> None:
         # Not the snapshot, which holds its filters.
-        self._generation, self._delta, self._condition = generation, delta, condition
+        self._generation, self._delta, self._conditions = generation, delta, conditions
+        self._condition = compile_conditions(conditions)
+        self._queries = 0
 
-    def among(self, ids: Sequence[int]) -> set[int]:
-        """Return those of some ids of the base that count."""
-        return self._generation.catalogue.matching_among(self._condition, ids)
+    def counting(self, ids: Sequence[int]) -> list[bool]:
+        """Tell which of some ids of the base count; those of removed items may, too."""
+        if self.is_known:
+            chosen: list[bool] = self._mask[np.asarray(ids, np.int64)].tolist()
+            return chosen
+        met = self._generation.catalogue.matching_among(self._condition, ids)
+        return [item in met for item in ids]
+
+    @cached_property
+    def _mask(self) -> npt.NDArray[np.bool_]:
+        mask = np.zeros(self._generation.manifest.items, np.bool_)
+        mask[self.base_ids] = True
+        return mask
+
+    @property
+    def share(self) -> float:
+        """Share of the base's items that count, in [0, 1]; for a filter that is known."""
+        return len(self.base_ids) / max(1, self._generation.manifest.items)
+
+    def look_up_after(self, queries: int) -> None:
+        """Find all items that count, where this has been asked so often that it pays.
+
+        Args:
+            queries: Queries that are to be answered now.
+        """
+        self._queries += queries
+        if self._queries > _OFTEN:
+            self.base_ids  # noqa: B018
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which of the base's items count."""
+        return "base_ids" in vars(self)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it is known that few of the base's items count."""
-        return "base_ids" in vars(self) and len(self.base_ids) <= _NARROW
+        """Whether it is known that few of the base's latents count."""
+        return self.is_known and len(self.base_numbers) <= _NARROW
+
+    @cached_property
+    def base_numbers(self) -> Ids:
+        """Numbers of the base's latents whose items count, ascending."""
+        owners = self._generation.owners
+        return self.base_ids if owners is None else owners.latents_of(self.base_ids)
+
+    @cached_property
+    def base_rough(self) -> Rough:
+        """These latents, prepared for exact search; for a narrow filter."""
+        manifest = self._generation.manifest
+        return Rough.of(self._generation.base.vectors[self.base_numbers], manifest.metric)
+
+    @cached_property
+    def selection(self) -> Any | None:
+        """What lets the engine look at these latents only; None where it cannot, or there are none."""
+        return self._generation.base.selection(self.base_numbers) if len(self.base_numbers) else None
 
     @cached_property
     def delta_latents(self) -> tuple[Ids, Rough]:
@@ -50,7 +103,7 @@ class Filter:
     @cached_property
     def base_ids(self) -> Ids:
         """Ids of the base's items that count, ascending; removed ones are left out."""
-        ids = self._generation.catalogue.matching(self._condition)
+        ids = self._generation.catalogue.matching(self._conditions)
         if not self._delta.removed:
             return ids
         live: Ids = ids[np.frombuffer(self._delta.removed, np.uint8)[ids] == 0]
@@ -73,7 +126,7 @@ def filter_of(snapshot: Snapshot, where: Where) -> Filter:
     name = repr(conditions)  # 1, 1.0 and True are equal, and conditions of different meaning
     found: Filter | None = snapshot.filters.pop(name, None)
     if found is None:
-        found = Filter(snapshot.generation, snapshot.delta, compile_conditions(conditions))
+        found = Filter(snapshot.generation, snapshot.delta, conditions)
     snapshot.filters[name] = found
     # Another thread may be at it as well; one filter more or less does no harm.
     for old in list(snapshot.filters)[:-_KEPT]:

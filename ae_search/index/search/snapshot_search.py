@@ -1,5 +1,6 @@
 """Searching a snapshot: the base, the changes since, and filters, one query or many."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
@@ -14,7 +15,7 @@ from ae_search.index.engine.tuning import TUNED_K
 from ae_search.index.search.filters import Filter
 from ae_search.index.store.snapshot import Snapshot
 from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries
-from ae_search.nearest.exact import nearest
+from ae_search.nearest.exact import Rough, nearest
 
 Answer = TypeVar("Answer")
 
@@ -28,6 +29,10 @@ _FILTER_FACTOR = 4
 _WIDENING = 4
 # A filter that leaves fewer than k of so many times k is narrow: from there on, exact search is the cheaper one.
 _MAX_FILTER_FACTOR = 16
+# So many candidates are compared exactly, were it only to tell which of them are equally near.
+_FEW = 32
+# How many of the items that count are fetched on average, for one that is wanted.
+_SPARE = 1.5
 
 
 class SnapshotSearch:
@@ -81,12 +86,15 @@ class SnapshotSearch:
 
     def found(self, latents: Latents) -> list[list[Found]]:
         """Return the neighbours of checked latents `[n, d]`, the nearest first, equal distances by id."""
-        delta = self._delta
-        if self._all_count and not self._exact and not len(delta.ids) and len(latents) > 1:
-            numbers = [self._base.candidates(row, self._wanted, self._base_effort) for row in latents]
-            return compare_many(latents, numbers, self._base.vectors, self._metric)
-        rows = queries(latents)
-        found = self._in_base(rows)
+        delta, many = self._delta, len(latents) > 1
+        if many and self._all_count and not self._exact:
+            found = self._many(latents)
+            if not len(delta.ids):
+                return found
+            rows = queries(latents)
+        else:
+            rows = queries(latents)
+            found = self._in_base(rows)
         if not len(delta.ids):
             return found
         ids, rough = (delta.ids, delta.rough) if self._filter is None else self._filter.delta_latents
@@ -98,6 +106,8 @@ class SnapshotSearch:
     def _in_base(self, rows: list[Query]) -> list[list[Found]]:
         if not self._live:
             return [[] for _ in rows]
+        if self._filter is not None:
+            self._filter.look_up_after(len(rows))
         if self._exact or (self._filter is not None and self._filter.is_narrow):
             return self._exactly(rows)
         found = [self._one(row) for row in rows]
@@ -105,24 +115,46 @@ class SnapshotSearch:
         exact = iter(self._exactly(missed) if missed else ())
         return [next(exact) if answer is None else answer for answer in found]
 
+    def _many(self, latents: Latents) -> list[list[Found]]:
+        """Search the base for many queries at once, where each of its latents counts."""
+        numbers, k = self._base.candidates_of_many(latents, self._wanted, self._base_effort), self._wanted
+        # Where others are as near as the last, there are more than k.
+        longer = [] if isinstance(numbers, np.ndarray) else [at for at, row in enumerate(numbers) if len(row) > k]
+        if not longer:
+            return compare_many(latents, numbers, self._base.vectors, self._metric)
+        found = compare_many(latents, [row[:k] for row in numbers], self._base.vectors, self._metric)
+        for at, row in zip(longer, queries(latents[longer]), strict=True):
+            found[at] = sorted(compare(row, numbers[at], self._base.vectors[numbers[at]], self._metric))[:k]
+        return found
+
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
-        ids = self._snapshot.live_base_ids() if self._filter is None else self._filter.base_ids
+        numbers, items = self._counting_latents()
         if self._owners is None:
-            return nearest(rows, self._base.vectors, self._k, self._metric, ids)
-        numbers = None if ids is None else self._owners.latents_of(ids)
-        found = nearest(rows, self._base.vectors, self._k * self._most, self._metric, numbers)
+            return nearest(rows, items, self._k, self._metric, numbers)
+        found = nearest(rows, items, self._k * self._most, self._metric, numbers)
         return [self._items_of(one) for one in found]
+
+    def _counting_latents(self) -> tuple[Ids | None, Latents | Rough]:
+        """Return the numbers of the base's latents that count, None for all, and what to compare with."""
+        if self._filter is not None:
+            # Of a narrow filter they are kept from query to query.
+            narrow = self._filter.is_narrow
+            return self._filter.base_numbers, self._filter.base_rough if narrow else self._base.vectors
+        ids = self._snapshot.live_base_ids()
+        return ids if ids is None or self._owners is None else self._owners.latents_of(ids), self._base.vectors
 
     def _one(self, row: Query) -> list[Found] | None:
         """Search the base; None where a filter leaves too few of what it finds."""
         if self._all_count:
             numbers: Sequence[int] | None = self._base.candidates(row.latent, self._wanted, self._base_effort)
+        elif self._filter is not None and self._filter.is_known and self._filter.selection is not None:
+            numbers = self._selected(row, self._filter)
         else:
             numbers = self._candidates(row)
         if numbers is None:
             return None
         if self._owners is None:
-            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))
+            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))[: self._k]
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
@@ -134,6 +166,16 @@ class SnapshotSearch:
         items = [(distance, item, cosine) for (distance, _, cosine), item in zip(found, owners, strict=True)]
         return _by_nearest(items, self._k)
 
+    def _selected(self, row: Query, chosen: Filter) -> list[int]:
+        """Return the numbers of latents near to a query, where the engine looks at those that count only."""
+        most, fetch = len(chosen.base_numbers), min(self._wanted, len(chosen.base_ids))
+        k = fetch
+        while True:
+            numbers = self._base.candidates(row.latent, fetch, self._effort(fetch), chosen.selection)
+            if self._owners is None or fetch == most or len(np.unique(self._owners.of(numbers))) >= k:
+                return numbers
+            fetch = min(_WIDENING * fetch, most)
+
     def _candidates(self, row: Query) -> list[int] | None:
         """Return the numbers of latents near to a query, of as many items that count as are wanted."""
         k = self._wanted
@@ -141,13 +183,19 @@ class SnapshotSearch:
         most = self._latents
         if self._filter is None:
             most = min(most, (k + self._delta.removed_count) * self._most)
-        factor = _REMOVED_FACTOR if self._filter is None else _FILTER_FACTOR
+        factor, last = _REMOVED_FACTOR, math.inf
+        if self._filter is not None:
+            factor, last = _FILTER_FACTOR, _MAX_FILTER_FACTOR
+            if self._filter.is_known:
+                # A few more than come out on average.
+                factor = last = math.ceil(_SPARE / max(self._filter.share, 1 / most)) + 1
         while True:
             fetch = min(factor * k, most)
             numbers, items = self._counting(self._base.candidates(row.latent, fetch, self._effort(fetch)))
             if len(set(items)) >= k or fetch == most:
-                return numbers[: _enough(items, k)]
-            if self._filter is not None and factor >= _MAX_FILTER_FACTOR:
+                # Not the first k: among those that are as near as the last, ids decide.
+                return numbers[: max(_FEW, _enough(items, k))]
+            if factor >= last:
                 return None
             factor *= _WIDENING
 
@@ -155,11 +203,10 @@ class SnapshotSearch:
         """Return those of some latents whose items count, and these items."""
         items = numbers if self._owners is None else self._owners.of(numbers).tolist()
         pairs = list(zip(numbers, items, strict=True))
+        if self._filter is not None:
+            pairs = [pair for pair, counts in zip(pairs, self._filter.counting(items), strict=True) if counts]
         if removed := self._removed:
             pairs = [pair for pair in pairs if not removed[pair[1]]]
-        if self._filter is not None:
-            kept = self._filter.among([item for _, item in pairs])
-            pairs = [pair for pair in pairs if pair[1] in kept]
         return [number for number, _ in pairs], [item for _, item in pairs]
 
     def _effort(self, fetch: int) -> int:

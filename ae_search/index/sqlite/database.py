@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -59,7 +59,7 @@ class Database:
         if self.query(_SCHEMA_QUERY) != _schema_of(script):
             raise IndexDamagedError(f"{self.path} has other tables than it should; restore it or build the index anew.")
 
-    def query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+    def query(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         """Run one statement.
 
         Raises:
@@ -76,7 +76,12 @@ class Database:
         """
         with self._reading():
             rows = self._first(lambda: self._connection.execute(sql, values))
-            return np.fromiter((item for (item,) in rows), np.int64)
+            try:
+                return np.fromiter((item for (item,) in rows), np.int64)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise IndexDamagedError(
+                    f"{self.path} is damaged (an id is no number); restore it or build the index anew."
+                ) from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -44,14 +44,14 @@ class Generation:
             with shortage_named(folder):
                 check_files(folder, manifest)
                 self.names = Names(folder / NAMES, manifest.items)
-                self.catalogue = Catalogue(folder / CATALOGUE, manifest.items)
+                self.catalogue = Catalogue(folder / CATALOGUE, manifest.items, manifest.fields)
                 self.changes = Changes(folder / CHANGES, manifest)
                 self.owners: Owners | None = None
                 if manifest.most_latents > 1:
                     self.owners = Owners(folder / OWNERS, manifest.items, manifest.latents)
                 engine = engine_of(manifest.engine)
                 _check_room(folder / engine.file)
-                self.base: Engine = engine.open(folder / engine.file, manifest.base_shape)
+                self.base: Engine = engine.open(folder / engine.file, manifest.base_shape, manifest.engine)
         except OSError as error:
             # A writer may remove it meanwhile, in which case another generation is live.
             raise IndexDamagedError(f"Cannot read {folder}: {error}; restore it or build the index anew.") from error

@@ -69,7 +69,7 @@ class GenerationWriter:
         """Hold the files open that `add` writes to."""
         complete, files = False, ExitStack()
         try:
-            self._catalogue = CatalogueWriter(self._folder / CATALOGUE)
+            self._catalogue = CatalogueWriter(self._folder / CATALOGUE, self._plan.fields)
             files.callback(lambda: self._catalogue.close(commit=complete))
             self._names = files.enter_context(NamesWriter(self._folder / NAMES))
             self._spill = files.enter_context((self._folder / _SPILL).open("wb"))

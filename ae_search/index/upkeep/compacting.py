@@ -1,6 +1,6 @@
 """New generations of an index: its changes folded in, another model's latents, or the effort chosen anew."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,9 @@ from ae_search.contract import ModelRef, OnItems, Origin, Resources, no_progress
 from ae_search.errors import IndexDamagedError
 from ae_search.index.engine.tuning import tune
 from ae_search.index.items.catalogue import KeyTwiceError
+from ae_search.index.items.fields import checked_fields
 from ae_search.index.manifest import live_generation
+from ae_search.index.options import EngineOptions
 from ae_search.index.store.following import changing
 from ae_search.index.store.generation import Generation
 from ae_search.index.store.generation_writer import GenerationWriter, disk_errors, new_generation
@@ -23,16 +25,24 @@ def compact(
     path: Path,
     resources: Resources = _ALL_THERE_IS,
     *,
+    engine: EngineOptions | None = None,
+    fields: Sequence[str] | None = None,
     wait_s: float = 0.0,
     on_progress: OnItems = no_progress,
 ) -> None:
-    """Fold all changes into a new generation, where there are any; see `LatentIndex.compact`."""
+    """Fold all changes into a new generation, where there is anything to do; see `Index.compact`."""
     live_generation(path)
     with sole_writer(path, wait_s=wait_s):
         old = newest(path)
-        if not len(old.delta) and not old.delta.removed_count:
+        manifest = old.manifest
+        moves = engine is not None and engine.engine != manifest.engine.engine
+        plan = manifest.plan(
+            sources=old.sources(),
+            engine=engine if engine and moves else manifest.engine,
+            fields=manifest.fields if fields is None else checked_fields(fields),
+        )
+        if not len(old.delta) and not old.delta.removed_count and not moves and plan.fields == manifest.fields:
             return
-        plan = old.manifest.plan(sources=old.sources())
         with _its_own_items(path), new_generation(path, plan, resources) as writer:
             writer.calibration.update(old.generation.changes.calibration())
             for latents, items in old.blocks():

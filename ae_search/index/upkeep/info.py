@@ -40,6 +40,7 @@ def info(path: Path, snapshot: Snapshot) -> IndexInfo:
         sources=snapshot.sources(),
         created=manifest.created,
         compact_because=_reason(manifest.items, added, removed),
+        fields=manifest.fields,
     )
 
 

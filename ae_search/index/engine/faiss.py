@@ -1,0 +1,198 @@
+"""faiss: latents in cells around centres that were learned, and a search of the cells that are nearest to a query."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.contract import ALL_CORES, Latents, Resources
+from ae_search.cores import cores
+from ae_search.errors import IndexDamagedError
+from ae_search.files import open_regular
+from ae_search.index.engine.cells import Cells
+from ae_search.index.engine.faiss_cells import flat, grow_cells, threads_of
+from ae_search.index.engine.faiss_selection import Selection
+from ae_search.index.options import BaseShape, FaissOptions
+from ae_search.nearest.comparing import Ids
+
+# Scores that differ by less may be equal; and how many times k are looked at for the end of a row of equal ones.
+_SAME = 2e-6
+_MOST_TIED = 16
+
+
+class FaissEngine:
+    """Cells that are mapped into memory, for as long as anybody refers to them; see `Engine`.
+
+    Attributes:
+        index: faiss's own index of the cells.
+    """
+
+    name: ClassVar[str] = FaissOptions.engine
+    file: ClassVar[str] = "cells.bin"
+
+    def __init__(self, path: Path, shape: BaseShape, options: FaissOptions) -> None:
+        """Map cells; `open` is the same."""
+        self.shape, self._cells = shape, options.cells(shape.latents)
+        if not shape.latents:
+            self.vectors: Latents = np.empty((0, shape.latent_dim), np.float32)
+            return
+        cells = Cells(path, shape, self._cells)
+        self.vectors, self._file = cells.vectors, cells
+        self._centres = flat(cells.centres, shape)
+        self._lists = _mapped(path, cells)
+        self.index = faiss.IndexIVFFlat(self._centres, shape.latent_dim, self._cells, self._centres.metric_type)
+        self.index.replace_invlists(self._lists, False)
+        self.index.ntotal, self.index.is_trained = shape.latents, True
+        self._by_effort: dict[int, Any] = {}
+
+    @classmethod
+    def open(cls, path: Path, shape: BaseShape, options: FaissOptions) -> Self:
+        """Map cells that were checked."""
+        return cls(path, shape, options)
+
+    @classmethod
+    def probe(cls) -> None:
+        """Do nothing: faiss chooses its instructions when it is imported."""
+
+    @classmethod
+    def check(cls, path: Path, shape: BaseShape, options: FaissOptions) -> None:
+        """Check a stranger's cells; see `Cells.check`."""
+        if shape.latents:
+            Cells(path, shape, options.cells(shape.latents)).check()
+
+    @classmethod
+    def grow(
+        cls, path: Path, latents: Latents, shape: BaseShape, options: FaissOptions, *, seed: int, resources: Resources
+    ) -> Self:
+        """Learn the centres, and sort the latents into cells; see `Engine.grow`."""
+        if not shape.latents:
+            path.touch()
+            return cls(path, shape, options)
+        threads = cores() if resources.jobs == ALL_CORES else resources.jobs
+        # In a thread of its own, which takes the threads of OpenMP along when it ends: a process that was forked while
+        # they wait would never get an answer from them.
+        with ThreadPoolExecutor(1) as own:
+            own.submit(grow_cells, path, latents, shape, options, seed=seed, threads=threads).result()
+        return cls(path, shape, options)
+
+    @property
+    def most_effort(self) -> int:
+        """The number of cells."""
+        return self._cells
+
+    def first_effort(self, k: int, options: FaissOptions) -> int:
+        """Return the number of cells to try first when it is tuned for k neighbours."""
+        return 1
+
+    def selection(self, numbers: Ids) -> Selection:
+        """Prepare a search of some latents only."""
+        return Selection(numbers, self._owner[numbers], self.shape.latents)
+
+    @cached_property
+    def _owner(self) -> npt.NDArray[np.int32]:
+        """The cell of each latent `[n]`."""
+        owner = np.empty(self.shape.latents, np.int32)
+        for cell in range(self._cells):
+            owner[self._file.list_of(cell)[1]] = cell
+        return owner
+
+    def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None) -> list[int]:
+        """Return the numbers of about the k nearest latents, the nearest first; see `Engine.candidates`.
+
+        Args:
+            latent: Float32 `[d]`.
+            k: How many, in [1, n]; so many always come back.
+            effort: Cells to look into; raised only while fewer than k come out.
+            only: What `selection` returned for the latents that count; None for all.
+        """
+        row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
+        if only is not None:
+            effort = only.cells_for(effort, self.shape.latents / self._cells)
+        # One more, to see whether those that are as near come to an end.
+        fetch = min(k + 1, most)
+        scores, numbers = self._search(row, fetch, effort, only)
+        while numbers[0, k - 1] < 0 and effort < self._cells:
+            effort *= 4
+            scores, numbers = self._search(row, fetch, effort, only)
+        while _tied(scores, k)[0] and fetch < min(_MOST_TIED * k, most):
+            fetch = min(4 * fetch, most)
+            scores, numbers = self._search(row, fetch, effort, only)
+        chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
+        return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
+
+    def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
+        """Return the same for each of many latents `[m, d]`; `[m, k]` where none has more."""
+        with threads_of(1):
+            scores, found = self._search(self._prepared(latents), min(k + 1, self.shape.latents), effort)
+            numbers = found[:, :k]
+            again = np.flatnonzero((numbers[:, -1] < 0) | _tied(scores, k))
+            if not again.size:
+                return numbers
+            lists: list[list[int]] = numbers.tolist()
+            for row in again.tolist():
+                lists[row] = self.candidates(latents[row], k, effort)
+        return lists
+
+    def _prepared(self, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return queries as they are compared; the length of one does not matter to the order of its neighbours."""
+        return np.ascontiguousarray(latents if self.shape.metric == "angular" else latents - self._file.shift)
+
+    def _search(
+        self, rows: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None
+    ) -> tuple[Latents, Ids]:
+        """Ask faiss, without the checks of its Python part, which take as long as a tenth of a query.
+
+        Returns:
+            Scores and numbers, both `[m, k]`; where there are too few, the last numbers are -1.
+        """
+        count, effort = len(rows), min(effort, self._cells)
+        known = self._by_effort if only is None else only.by_effort
+        if (parameters := known.get(effort)) is None:
+            parameters = known[effort] = _parameters(effort) if only is None else only.parameters(effort)
+        scores, numbers = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+        pointer = faiss.swig_ptr
+        self.index.search_c(count, pointer(rows), k, pointer(scores), pointer(numbers), parameters)
+        return scores, numbers
+
+
+def _tied(scores: Latents, k: int) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether what comes after the k-th is as near, but for rounding.
+
+    faiss adds up equal latents in another order by where they lie in their cell.
+    """
+    if scores.shape[1] <= k:
+        return np.zeros(len(scores), np.bool_)
+    last, after = scores[:, k - 1], scores[:, -1]
+    tied: npt.NDArray[np.bool_] = np.abs(after - last) <= _SAME * np.abs(last)
+    return tied
+
+
+def _parameters(effort: int) -> Any:
+    return faiss.SearchParametersIVF(nprobe=effort)
+
+
+def _mapped(path: Path, cells: Cells) -> Any:
+    """Return faiss's inverted lists, mapped from the file where `cells` says that they lie."""
+    lists = faiss.OnDiskInvertedLists()
+    lists.nlist, lists.code_size = len(cells.sizes), 4 * cells.shape.latent_dim
+    lists.read_only, lists.prefetch_nthread = True, 0
+    lists.lists.clear()
+    one = faiss.OnDiskOneList()
+    for size, start in zip(cells.sizes.tolist(), cells.starts.tolist(), strict=False):
+        one.size, one.capacity, one.offset = size, size + (size & 1), start
+        lists.lists.push_back(one)
+    descriptor = open_regular(path)
+    try:
+        # By its descriptor: a path need not be UTF-8.
+        lists.filename, lists.totsize = f"/dev/fd/{descriptor}", cells.bytes
+        lists.do_mmap()
+    except RuntimeError as error:
+        raise IndexDamagedError(f"faiss cannot map {path} ({error}).") from error
+    finally:
+        os.close(descriptor)
+    return lists

@@ -1,0 +1,235 @@
+"""The benchmark of large indexes: run it with `make bench-large`.
+
+Latents are drawn as a stream and never sit in memory together. Each engine's index is built, measured and removed.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_search.contract import Latents, ModelCard
+from bench import report
+from bench.datasets import CACHE, DIM, K
+from bench.measure import memory_mb
+from bench.mixture import QUERIES, Mixture
+from bench.progress import in_fresh_process, progress
+
+ITEMS = 10_000_000
+ENGINES = ("faiss", "annoy")
+PACKAGES = ("ae-search", "annoy", "numpy", "faiss-cpu")
+COLD_QUERIES = 100
+PLACE = CACHE / "large"
+# Seen at a million, doubled where a compact holds the old generation beside the new one and its latents: bytes an item.
+BYTES_PER_ITEM = {"faiss": 2 * 1150 + 512, "annoy": 2 * 1300 + 512}
+TARGETS = (0.95, 0.99)
+
+
+def main() -> int:
+    """Run the benchmark; return 1 where there is no room for it."""
+    arguments = _arguments()
+    mixture, engines = Mixture(arguments.items), arguments.engine or ENGINES
+    PLACE.mkdir(parents=True, exist_ok=True)
+    needed, free = max(BYTES_PER_ITEM[name] for name in engines) * mixture.items, shutil.disk_usage(PLACE).free
+    if free < needed:
+        print(
+            f"{mixture.items} items take up to {needed / 1e9:.1f} GB; {PLACE} has {free / 1e9:.1f} GB", file=sys.stderr
+        )
+        return 1
+    progress(f"exact neighbours of {QUERIES} queries among {mixture.items} items")
+    radii = in_fresh_process(Mixture.radii, mixture)
+    results: dict[str, Any] = {"items": mixture.items, "machine": report.machine(PACKAGES), "engines": {}}
+    for name in engines:
+        place = PLACE / name
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            results["engines"][name] = _measure(name, mixture, place, radii)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    is_trial = mixture.items != ITEMS or arguments.engine is not None
+    folder = CACHE / "trial" if is_trial else report.HERE / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"wrote {report.write_figures(results, 'large', folder)}")
+    print(f"wrote {report.write_tables(_tables(results), 'large', folder if is_trial else None)}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("make bench-large BENCH_ARGS='...'", description=__doc__)
+    parser.add_argument("--items", type=int, default=ITEMS, help="items, for a smaller run")
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="measure this engine; may be repeated")
+    return parser.parse_args()
+
+
+def _measure(name: str, mixture: Mixture, place: Path, radii: npt.NDArray[np.float64]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for what, job, given in (
+        ("build", _build, (name, mixture)),
+        ("warm", _warm, (mixture, radii)),
+        ("cold", _cold, (mixture,)),
+        ("reader", _reader, (mixture,)),
+        ("adds", _adds, (mixture,)),
+        ("compact", _compact, (mixture,)),
+        ("verify", _verify, ()),
+    ):
+        progress(f"{name}, {mixture.items} items: {what}")
+        found[what] = in_fresh_process(job, place, *given)  # type: ignore[arg-type]
+        progress(f"  {found[what]}")
+    return found
+
+
+def _build(place: Path, name: str, mixture: Mixture) -> dict[str, Any]:
+    from ae_search.index import BuildOptions, IndexBuilder
+    from ae_search.index.options import engine_options
+
+    card = ModelCard("bench", 1, "0" * 64, (28, 28, 1), DIM, "angular")
+    options, start, count = BuildOptions(engine_options(name), recall=TARGETS[0]), time.perf_counter(), 0
+    with IndexBuilder(place, card, options) as builder:
+        for block in mixture.blocks():
+            builder.add(block, [f"item/{at}" for at in range(count, count + len(block))])
+            count += len(block)
+    seconds = {"wall": time.perf_counter() - start, **builder.seconds}
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    return {"seconds": seconds, "peak_mb": peak_mb, "bytes_per_item": size / mixture.items}
+
+
+def _warm(place: Path, mixture: Mixture, radii: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Raise the effort until each target is reached; the page cache holds what it may."""
+    from ae_search.index import LatentIndex
+
+    index, queries, found = LatentIndex.open(place), mixture.queries(), {}
+    effort = index.manifest.effort
+    for target in TARGETS:
+        while True:
+            point = _point(index, queries, radii, effort)
+            if point["recall"] >= target or effort > 2**24:
+                break
+            effort = max(effort + 1, effort * 5 // 4)
+        found[str(target)] = point
+    return found
+
+
+def _point(index: Any, queries: Latents, radii: npt.NDArray[np.float64], effort: int) -> dict[str, float]:
+    seconds, right = [], 0
+    for query, radius in zip(queries, radii, strict=True):
+        start = time.perf_counter()
+        (found,) = index.search(query, K, effort=effort)
+        seconds.append(time.perf_counter() - start)
+        right += sum(neighbour.distance <= radius + 1e-4 for neighbour in found)
+    return {"effort": effort, "recall": right / (K * len(queries))} | _milliseconds(seconds)
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float]:
+    median, p99 = np.percentile(seconds, (50, 99))
+    return {"median_ms": 1e3 * float(median), "p99_ms": 1e3 * float(p99)}
+
+
+def _cold(place: Path, mixture: Mixture) -> dict[str, float]:
+    """Ask the first queries after the pages of all files were dropped."""
+    from ae_search.index import LatentIndex
+
+    LatentIndex.open(place).close()  # the proofs are in the cache: opening reads little
+    for path in place.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+    start = time.perf_counter()
+    index = LatentIndex.open(place)
+    opened_s, seconds = time.perf_counter() - start, []
+    for query in mixture.queries(COLD_QUERIES):
+        start = time.perf_counter()
+        index.search(query, K)
+        seconds.append(time.perf_counter() - start)
+    return {"open_s": opened_s, "first_ms": 1e3 * seconds[0]} | _milliseconds(seconds)
+
+
+def _reader(place: Path, mixture: Mixture) -> dict[str, Any]:
+    from ae_search.index import LatentIndex
+
+    LatentIndex.open(place).search(mixture.queries(1), K)
+    before, start = memory_mb(), time.perf_counter()
+    index = LatentIndex.open(place)
+    opened_s = time.perf_counter() - start
+    index.search(mixture.queries(100), K)
+    after = memory_mb()
+    return {"open_s": opened_s} | {f"{name}_mb": after[name] - before[name] for name in after}
+
+
+def _adds(place: Path, mixture: Mixture) -> dict[str, float]:
+    from ae_search.index import LatentIndex
+
+    index, rows = LatentIndex.open(place), mixture.added()
+    start = time.perf_counter()
+    index.add(rows, [f"added/{at}" for at in range(len(rows))])
+    added_s, seconds = time.perf_counter() - start, []
+    for query in mixture.queries():
+        start = time.perf_counter()
+        index.search(query, K)
+        seconds.append(time.perf_counter() - start)
+    return {"items": len(rows), "added_s": added_s} | _milliseconds(seconds)
+
+
+def _compact(place: Path, mixture: Mixture) -> dict[str, float]:
+    """Fold the additions in while another thread searches."""
+    from ae_search.index import LatentIndex
+
+    index, reader, done = LatentIndex.open(place), LatentIndex.open(place), threading.Event()
+    seconds: list[float] = []
+
+    def search() -> None:
+        queries = mixture.queries()
+        while not done.wait(0.05):
+            start = time.perf_counter()
+            reader.search(queries[len(seconds) % len(queries)], K)
+            seconds.append(time.perf_counter() - start)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    start = time.perf_counter()
+    try:
+        index.compact()
+    finally:
+        done.set()
+        thread.join()
+    return {"compact_s": time.perf_counter() - start, "searches": len(seconds)} | _milliseconds(seconds)
+
+
+def _verify(place: Path) -> dict[str, Any]:
+    from ae_search.open_index import verify_index
+
+    start = time.perf_counter()
+    faults = [check.fault for check in verify_index(place) if check.fault]
+    return {"verify_s": time.perf_counter() - start, "faults": faults}
+
+
+def _tables(results: dict[str, Any]) -> str:
+    about = results["machine"]
+    rows = []
+    for name, found in results["engines"].items():
+        for what, figures in found.items():
+            flat = figures.get("seconds", {}) | {key: value for key, value in figures.items() if key != "seconds"}
+            told = ", ".join(f"{key} {_told(value)}" for key, value in flat.items())
+            rows.append([name, what, told])
+    head = f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, {results['items']:,} items."
+    return f"{head}\n\n{report.table(['engine', 'what', 'figures'], rows)}"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_told(one)}" for key, one in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
