@@ -28,7 +28,7 @@ def diagnose(
     access: Access | None = None,
     version: int | None = None,
     label: str | None = None,
-    index: Path | None = None,
+    index: str | Path | None = None,
     timeout_s: float = 30.0,
 ) -> Iterator[Finding]:
     """Yield what is found about a model server, and about an index that is to be used with it.
@@ -41,7 +41,7 @@ def diagnose(
         access: TLS and credentials.
         version: Version to pin.
         label: Label to pin.
-        index: Folder of an index.
+        index: Place of an index; see `open_index`.
         timeout_s: Seconds allowed for each check.
 
     Raises:
@@ -113,13 +113,13 @@ def _ask(client: LatentClient, label: str | None, index: Index | None, trouble: 
     yield _latency(encoder or client, card, index if fits else None)
 
 
-def _open(index: Path | None) -> tuple[Index | None, Finding | None]:
+def _open(index: str | Path | None) -> tuple[Index | None, Finding | None]:
     if index is None:
         return None, None
     try:
         return open_index(index), None
     except AeSearchError as error:
-        return None, wrong(INDEX, str(error), "Name the folder of an index, or build one: `ae-search index build`.")
+        return None, wrong(INDEX, str(error), "Name the place of an index, or build one: `ae-search index build`.")
 
 
 def _match(client: LatentClient, card: ModelCard, index: Index) -> tuple[Finding, LatentClient | None]:

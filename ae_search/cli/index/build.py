@@ -8,23 +8,26 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
+    Fields,
+    HalfVec,
     Jobs,
     MetadataLines,
     OnDisk,
     Recall,
     SourceName,
+    Trees,
     Wait,
     check_recall,
+    engine_options,
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
+from ae_search.cli.options import IndexPlace, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
-from ae_search.index import AnnoyOptions, BuildOptions
-from ae_search.index.options import MAX_N_TREES
+from ae_search.index import BuildOptions
 from ae_search.indexing import IndexReport
 from ae_search.open_index import open_index
 
@@ -35,12 +38,12 @@ def build(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     only: Only = None,
     metadata: MetadataLines = None,
-    trees: Annotated[
-        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
-    ] = None,
+    trees: Trees = None,
+    fields: Fields = None,
+    halfvec: HalfVec = False,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random choices.")] = 42,
     jobs: Jobs = None,
@@ -66,7 +69,7 @@ def build(
     check_recall(recall)
     images = flags.open(source, only)
     options = BuildOptions(
-        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        engine_options(index, trees=trees, fields=fields, halfvec=halfvec, deterministic=deterministic),
         seed,
         recall,
         replace,
@@ -83,7 +86,7 @@ def build(
 def build_with_progress(
     source: Source,
     encoder: Encoder,
-    place: Path,
+    place: str | Path,
     options: BuildOptions,
     *,
     metadata: Path | None = None,
@@ -111,7 +114,7 @@ def build_with_progress(
 def rebuild(
     connection: Connection,
     flags: SourceFlags,
-    index: IndexPath,
+    index: IndexPlace,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -149,7 +152,7 @@ def rebuild(
     _tell(index, report)
 
 
-def _tell(index: Path, report: IndexReport) -> None:
+def _tell(index: str, report: IndexReport) -> None:
     info = report.info
     say(
         f"{index}: {info.items} images of {info.model.name} version {info.model.version}, recall@10 "

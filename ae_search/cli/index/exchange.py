@@ -8,23 +8,26 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     Deterministic,
+    Fields,
+    HalfVec,
     Jobs,
     OnDisk,
     Recall,
+    Trees,
     Wait,
     check_recall,
+    engine_options,
     resources_of,
 )
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.terminal import progress, say
-from ae_search.index import AnnoyOptions, BuildOptions
-from ae_search.index.options import MAX_N_TREES
+from ae_search.index import BuildOptions
 from ae_search.open_index import build_index, open_index
 
 
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet, or *.jsonl for other engines.")],
-    index: IndexPath,
+    index: IndexPlace,
 ) -> None:
     """Write keys and latents of all items to FILE."""
     with open_index(index) as opened, progress("exporting", len(opened)) as advance:
@@ -39,14 +42,14 @@ def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, a folder of them, or *.npy.")
     ],
-    index: IndexPath,
+    index: IndexPlace,
     keys: Annotated[
         Path | None, typer.Option(metavar="TXT", help="File with one key a line, for *.npy; row numbers unless given.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric, angular or euclidean; the model's unless given.")] = None,
-    trees: Annotated[
-        int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")
-    ] = None,
+    trees: Trees = None,
+    fields: Fields = None,
+    halfvec: HalfVec = False,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
@@ -68,7 +71,7 @@ def import_(
     named = connection.model is not None or (source is not None and source.name == "COMMANDLINE")
     card = connection.encoder().describe() if named else None
     options = BuildOptions(
-        AnnoyOptions() if trees is None else AnnoyOptions(trees),
+        engine_options(index, trees=trees, fields=fields, halfvec=halfvec, deterministic=deterministic),
         recall=recall,
         replace=replace,
         resources=resources_of(jobs, deterministic, on_disk),

@@ -10,7 +10,10 @@ import typer
 
 from ae_search.cli.terminal import say
 from ae_search.contract import ALL_CORES, Index, Resources, Where, parse_where
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, NotSupportedError
+from ae_search.index import AnnoyOptions
+from ae_search.index.options import MAX_N_TREES, EngineOptions
+from ae_search.open_index import is_postgres
 
 SourceName = Annotated[
     str,
@@ -52,6 +55,21 @@ OnDisk = Annotated[
         "memory.",
     ),
 ]
+Trees = Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")]
+_POSTGRES = "PostgreSQL"
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="NAME",
+        rich_help_panel=_POSTGRES,
+        help="Field of the metadata that filters will ask for, which gets indexes of its own; repeatable.",
+    ),
+]
+HalfVec = Annotated[
+    bool,
+    typer.Option("--halfvec", rich_help_panel=_POSTGRES, help="Build the graph of latents in 16 bits: half its size."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be done, an item a line.")]
 Recall = Annotated[float, typer.Option(help="Recall@10 that queries are tuned to, above 0 and up to 1.")]
 
@@ -67,6 +85,32 @@ def resources_of(jobs: int | None, deterministic: bool, on_disk: bool | None) ->
     if deterministic:
         say("deterministic: building with one thread, which takes longer", err=True)
     return Resources(1 if deterministic else jobs or ALL_CORES, on_disk)
+
+
+def engine_options(
+    index: str, *, trees: int | None, fields: Sequence[str] | None, halfvec: bool, deterministic: bool
+) -> EngineOptions:
+    """Return the options of the engine that is at an index's place.
+
+    Raises:
+        NotSupportedError: Some are those of another engine.
+        ConfigurationError: Fields cannot be filtered by.
+    """
+    if not is_postgres(index):
+        if fields or halfvec:
+            raise NotSupportedError("--field and --halfvec are for an index on PostgreSQL; a folder does without.")
+        return AnnoyOptions() if trees is None else AnnoyOptions(trees)
+    if trees is not None or deterministic:
+        raise NotSupportedError(
+            "--trees and --deterministic are for an index in a folder; pgvector's graph has levels by chance. Index: "
+            f"{index}."
+        )
+    from ae_search.remote_index.postgres import HnswOptions
+
+    try:
+        return HnswOptions(halfvec=halfvec, fields=tuple(dict.fromkeys(fields or ())))
+    except ValueError as error:
+        raise ConfigurationError(f"--field: {error}") from error
 
 
 def check_recall(recall: float | None) -> None:

@@ -1,0 +1,129 @@
+"""Choosing the effort of the graph: the fewest candidates among which the asked share of the true neighbours is."""
+
+import time
+from typing import Any
+
+import numpy as np
+from pgvector import Vector
+from psycopg import sql
+
+from ae_search.contract import Latents, RecallPoint
+from ae_search.nearest.comparing import Query, compare, queries
+from ae_search.precision import climb, meets
+from ae_search.remote_index.postgres.connections import Session
+from ae_search.remote_index.postgres.options import MAX_EFFORT
+from ae_search.remote_index.postgres.rows import latent_of
+from ae_search.remote_index.postgres.schema import ordered_by, table_of
+from ae_search.remote_index.postgres.searching import TUNED_K, unit
+from ae_search.remote_index.postgres.state import Manifest
+
+# The true neighbours of each take a look at every latent.
+_QUERIES, _QUERIES_OF_MANY, _MANY = 300, 100, 200_000
+
+_SAMPLE = "SELECT id, latent FROM {} WHERE id = ANY(%s) AND at = 0 ORDER BY id"
+_TRUE = "SELECT latent FROM {} WHERE (id, at) <> (%s, 0) ORDER BY {} LIMIT %s"
+_FOUND = "SELECT id, at, latent FROM {} ORDER BY {} LIMIT %s"
+
+
+class Sample:
+    """Latents of a generation that serve as queries, and how far their true neighbours are.
+
+    Args:
+        session: A session in which one statement may take long.
+        generation: Number of the generation.
+        manifest: What it holds.
+        counts: Its latents, and the id after its last one.
+    """
+
+    def __init__(self, session: Session, generation: int, manifest: Manifest, counts: tuple[int, int]) -> None:
+        self._session, self._manifest, self._table = session, manifest, table_of(generation)
+        self._generation, self._exact_ms = generation, 0.0
+        latents, next_id = counts
+        wanted = _QUERIES if latents <= _MANY else _QUERIES_OF_MANY
+        rng = np.random.default_rng(manifest.seed)
+        # Several times as many: some are drawn twice, and some have been removed.
+        drawn = np.unique(rng.integers(max(1, next_id), size=8 * wanted)).tolist()
+        session.use_graph(None)
+        there = self._rows(sql.SQL(_SAMPLE).format(self._table), [drawn])
+        found = [there[at] for at in rng.permutation(len(there))[:wanted].tolist()]
+        self.ids = [row[0] for row in found]
+        self.queries: list[Query] = queries(np.array([latent_of(row[1]) for row in found])) if found else []
+        self.k = min(TUNED_K, latents - 1)
+        self.radii = [self._radius(item, query) for item, query in zip(self.ids, self.queries, strict=True)]
+
+    def measure(self, effort: int) -> RecallPoint:
+        """Measure recall and the median time of a query; beyond pgvector's limit all latents are compared."""
+        if effort > MAX_EFFORT:
+            return RecallPoint(effort, 1.0, 0.0, self._exact_ms)
+        manifest = self._manifest
+        self._session.use_graph(effort)
+        shares, seconds = [], []
+        for item, query, radius in zip(self.ids, self.queries, self.radii, strict=True):
+            began = time.perf_counter()
+            found = nearest_in_graph(self._session, self._generation, manifest, query, self.k + 1)
+            seconds.append(time.perf_counter() - began)
+            others = [row for row in found if row[:2] != (item, 0)][: self.k]
+            shares.append(sum(distance <= radius for distance in self._distances(query, others)) / self.k)
+        self._session.use_graph(None)
+        error = float(np.std(shares) / np.sqrt(len(shares)))
+        return RecallPoint(effort, float(np.mean(shares)), round(error, 6), round(1e3 * float(np.median(seconds)), 4))
+
+    def _radius(self, item: int, query: Query) -> float:
+        manifest = self._manifest
+        column, operator, _ = ordered_by(manifest.metric, manifest.latent_dim, halfvec=False)
+        rough = sql.SQL(f"({{}} {operator} %s::vector) + 0.0::float8").format(column)
+        began = time.perf_counter()
+        select = sql.SQL(_TRUE).format(self._table, rough)
+        # A few more: rounding must not decide which one is the last.
+        found = self._rows(select, [item, Vector(unit(query, manifest.metric)), self.k + 5])
+        self._exact_ms = round(1e3 * (time.perf_counter() - began), 4)
+        return sorted(self._distances(query, [(0, 0, row[0]) for row in found]))[self.k - 1]
+
+    def _distances(self, query: Query, rows: list[tuple[Any, ...]]) -> list[float]:
+        if not rows:
+            return []
+        latents: Latents = np.array([latent_of(row[2]) for row in rows])
+        return [one[0] for one in compare(query, range(len(rows)), latents, self._manifest.metric)]
+
+    def _rows(self, select: sql.Composed, values: list[Any]) -> list[tuple[Any, ...]]:
+        return self._session.execute(select, values, binary=True).fetchall()
+
+
+def nearest_in_graph(
+    session: Session, generation: int, manifest: Manifest, query: Query, limit: int
+) -> list[tuple[Any, ...]]:
+    """Return id, number and value of the latents that the graph finds near to a query, in a session bound to it."""
+    column, operator, kind = ordered_by(manifest.metric, manifest.latent_dim, halfvec=manifest.options.halfvec)
+    near = sql.SQL(f"{{}} {operator} %s::vector::{kind.split('_')[0]}").format(column)
+    select = sql.SQL(_FOUND).format(table_of(generation), near)
+    return session.execute(select, [Vector(unit(query, manifest.metric)), limit], binary=True).fetchall()
+
+
+def tune(
+    session: Session, generation: int, manifest: Manifest, counts: tuple[int, int]
+) -> tuple[RecallPoint, tuple[RecallPoint, ...]]:
+    """Find the smallest measured effort that meets the manifest's target.
+
+    Args:
+        session: A session in which one statement may take long.
+        generation: Number of the generation.
+        manifest: What it holds.
+        counts: Its latents, and the id after its last one.
+
+    Returns:
+        The point to use, and all points by effort.
+    """
+    most = MAX_EFFORT + 1
+    if counts[0] < 2 or not (sample := Sample(session, generation, manifest, counts)).queries:
+        only = RecallPoint(most, 1.0, 0.0, 0.0)
+        return only, (only,)
+    points: dict[int, RecallPoint] = {}
+
+    def enough(effort: int) -> bool:
+        points[effort] = sample.measure(effort)
+        return meets(points[effort], manifest.target_recall)
+
+    climb(enough, 1, most)
+    curve = tuple(points[effort] for effort in sorted(points))
+    good = [point for point in curve if meets(point, manifest.target_recall)]
+    return (good[0] if good else curve[-1]), curve
