@@ -14,9 +14,9 @@ from ae_search.diagnosis.servers import compare_versions, versions_held
 from ae_search.errors import AeSearchError, ConfigurationError, ModelMismatchError
 from ae_search.handshake import matching
 from ae_search.index.engine.annoy_probe import check_annoy
-from ae_search.open_index import open_index
+from ae_search.open_index import is_postgres, open_index
 
-ENGINE, INDEX, LATENCY = "search engine", "index", "latency"
+ENGINE, INDEX, DATABASE, LATENCY = "search engine", "index", "database", "latency"
 # More than enough to say which versions there are.
 SERVER_TIMEOUT_S = 5.0
 
@@ -55,6 +55,8 @@ def diagnose(
     opened, trouble = _open(index)
     name = model or (opened.model.name if opened else DEFAULT_MODEL_NAME)
     yield _engine()
+    if opened is not None:
+        yield from _database(opened)
     # A check is one call, so that no server can stretch it by refusals.
     connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
@@ -76,6 +78,20 @@ def _engine() -> Finding:
     except ConfigurationError as error:
         return wrong(ENGINE, str(error), "Nothing can be searched on this machine before that.")
     return ok(ENGINE, "Annoy runs on this processor")
+
+
+def _database(index: Index) -> Iterator[Finding]:
+    """Tell whether the database of an index is fit for it."""
+    if not is_postgres(index.place):
+        return
+    from ae_search.remote_index.postgres import PostgresIndex
+
+    assert isinstance(index, PostgresIndex)
+    try:
+        for one in index.health():
+            yield ok(DATABASE, one.told) if one.advice is None else warning(DATABASE, one.told, one.advice)
+    except AeSearchError as error:
+        yield wrong(DATABASE, str(error), "Look at the database's log.")
 
 
 class _StopError(Exception):

@@ -4,6 +4,7 @@ Another guest: write a class as below and add it to `GUESTS`. What it does not p
 that need it are left out then, and `test_contract_missing.py` holds that the index says so.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ from typing import Protocol
 from build_options import build_options
 from index_items import CARD
 from index_oracle import Oracle
+from postgres_server import copied_index, shared_server
 
 from ae_search.contract import Builder, Index, Origin
+from ae_search.index import BuildOptions, Resources
 from ae_search.open_index import build_index, open_index
 
 _CHILD = Path(__file__).with_name("contract_child.py")
@@ -77,7 +80,35 @@ class AnnoyInFolder:
         return str(shutil.copytree(place, self.place()))
 
 
-GUESTS = (AnnoyInFolder,)
+class PgvectorInPostgres:
+    """An index in a database of a server that the tests start."""
+
+    name = "pgvector"
+    missing = frozenset()
+    # Beyond pgvector's limit, which compares with every item.
+    exhaustive = 10**6
+    oracle_options = {"moves": False}
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._url = shared_server().url("contract")
+
+    def place(self):
+        return f"{self._url}&index=i{next(_NUMBERS)}-{os.getpid()}"
+
+    def build(self, place, card=CARD, *, sources=(), **options):
+        jobs = options.pop("jobs", 1)
+        return build_index(place, card, BuildOptions(resources=Resources(jobs), **options), sources=sources)
+
+    def open(self, place):
+        return open_index(place)
+
+    def copied(self, place):
+        """Copy the tables: `build` could make neither removed items nor ids."""
+        return copied_index(place, self.place())
+
+
+_NUMBERS = itertools.count()
+GUESTS = (AnnoyInFolder, PgvectorInPostgres)
 
 
 def oracle_of(guest, metric="angular", **options) -> Oracle:

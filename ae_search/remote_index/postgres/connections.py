@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from pgvector.psycopg import register_vector
+from pgvector.psycopg.vector import register_vector_info
+from psycopg.types import TypeInfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ae_search.errors import AeSearchError, ConfigurationError
@@ -80,7 +81,7 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
             )
         self.execute(_SETTINGS, {"schema": schema, "ms": str(round(1000 * timeout_s))})
         if row is not None:
-            register_vector(self)
+            register_vector_info(self, TypeInfo.fetch(self, "vector"))
 
 
 class Connections:

@@ -42,6 +42,7 @@ from ae_search.remote_index.postgres.searching import Search, WideFilters
 from ae_search.remote_index.postgres.state import State
 from ae_search.remote_index.postgres.upkeep.duplicates import LiveItems
 from ae_search.remote_index.postgres.upkeep.generations import compact, rebuilding, rename_source, tune_again
+from ae_search.remote_index.postgres.upkeep.health import Health, health
 from ae_search.remote_index.postgres.upkeep.info import info, replica_lag_s
 from ae_search.remote_index.postgres.upkeep.verify import verify
 from ae_search.remote_index.postgres.writing import Change, changing, check_model
@@ -130,6 +131,10 @@ class PostgresIndex:
     def replica_lag_s(self) -> float | None:
         """How far behind its primary the server that answers is, in s; None where it is the primary."""
         return self._connections.read(replica_lag_s)
+
+    def health(self) -> list[Health]:
+        """Look at the extension, at the plan of a search, and at how far behind a replica is."""
+        return self._connections.read(lambda session: health(session, self._at))
 
     def search(
         self,

@@ -123,19 +123,13 @@ def ordered_by(metric: Metric, latent_dim: int, *, halfvec: bool) -> tuple[sql.C
     return (column, "<#>", f"{kind}_ip_ops") if metric == "angular" else (column, "<->", f"{kind}_l2_ops")
 
 
-def graph_name(generation: int) -> str:
-    """Return the name of a generation's HNSW index."""
-    return f"generation_{generation}_graph"
-
-
 def create_indexes(session: Session, generation: int, metric: Metric, latent_dim: int, options: HnswOptions) -> None:
     """Build the graph and the indexes of the label and of the asked fields, and let the planner count."""
     column, _, kind = ordered_by(metric, latent_dim, halfvec=options.halfvec)
     table = table_of(generation)
-    graph = sql.SQL("CREATE INDEX {} ON {} USING hnsw (({}) {}) WITH (m = {}, ef_construction = {})")
+    graph = sql.SQL("CREATE INDEX ON {} USING hnsw (({}) {}) WITH (m = {}, ef_construction = {})")
     session.execute(
         graph.format(
-            sql.Identifier(graph_name(generation)),
             table,
             column,
             sql.SQL(kind),

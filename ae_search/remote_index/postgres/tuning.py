@@ -89,13 +89,17 @@ class Sample:
         return self._session.execute(select, values, binary=True).fetchall()
 
 
+def nearness_in_graph(manifest: Manifest) -> sql.Composed:
+    """Return the expression by which the graph orders latents; its value is the query."""
+    column, operator, kind = ordered_by(manifest.metric, manifest.latent_dim, halfvec=manifest.options.halfvec)
+    return sql.SQL(f"{{}} {operator} %s::vector::{kind.split('_')[0]}").format(column)
+
+
 def nearest_in_graph(
     session: Session, generation: int, manifest: Manifest, query: Query, limit: int
 ) -> list[tuple[Any, ...]]:
     """Return id, number and value of the latents that the graph finds near to a query, in a session bound to it."""
-    column, operator, kind = ordered_by(manifest.metric, manifest.latent_dim, halfvec=manifest.options.halfvec)
-    near = sql.SQL(f"{{}} {operator} %s::vector::{kind.split('_')[0]}").format(column)
-    select = sql.SQL(_FOUND).format(table_of(generation), near)
+    select = sql.SQL(_FOUND).format(table_of(generation), nearness_in_graph(manifest))
     return session.execute(select, [Vector(unit(query, manifest.metric)), limit], binary=True).fetchall()
 
 

@@ -14,7 +14,7 @@ from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.place import PostgresPlace
 from ae_search.remote_index.postgres.rows import latent_of
-from ae_search.remote_index.postgres.schema import SCHEMA, graph_name, table_of
+from ae_search.remote_index.postgres.schema import SCHEMA, table_of
 from ae_search.remote_index.postgres.state import State, load
 from ae_search.remote_index.postgres.tuning import nearest_in_graph
 
@@ -34,8 +34,9 @@ SELECT key FROM (
 ) items WHERE latents <> last OR keys <> 1 OR NOT named OR NOT described LIMIT 1
 """
 _GRAPH = """
-SELECT i.indisvalid AND i.indisready, i.indrelid = to_regclass(%s) FROM pg_catalog.pg_index i
-WHERE i.indexrelid = to_regclass(%s)
+SELECT coalesce(bool_and(i.indisvalid AND i.indisready), false)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = c.relam
+WHERE i.indrelid = to_regclass(%s) AND a.amname = 'hnsw'
 """
 _SOME = "SELECT id, latent FROM {} WHERE id = ANY(%s) AND at = 0"
 
@@ -94,12 +95,9 @@ def _rows(session: Session, state: State) -> None:
 
 
 def _graph(session: Session, state: State) -> None:
-    names = (f"{SCHEMA}.generation_{state.number}", f"{SCHEMA}.{graph_name(state.number)}")
-    found = session.execute(_GRAPH, names).fetchone()
-    if found is None or not all(found):
-        raise IndexDamagedError(
-            "The graph is missing or was not built to its end; `ae-search index compact` builds it."
-        )
+    (found,) = session.execute(_GRAPH, (f"{SCHEMA}.generation_{state.number}",))
+    if not found[0]:
+        raise IndexDamagedError("The graph is missing or was not built to its end; build the index anew.")
 
 
 def _sample(session: Session, state: State) -> None:
