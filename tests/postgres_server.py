@@ -32,6 +32,8 @@ _DIE_WITH_PARENT = 1
 # What is in the page cache survives a kill of every process, so that waiting for a disk would show nothing.
 _SETTINGS = {
     "fsync": "off",
+    # Figures are compared.
+    "autovacuum": "off",
     "shared_buffers": "64MB",
     "max_connections": "60",
     "max_parallel_workers": "2",

@@ -46,6 +46,8 @@ class Row(NamedTuple):
 
 def copy_in(session: Session, generation: int, ids: Sequence[int], latents: Sequence[Latents], items: Items) -> None:
     """Write items with the latents `[r, d]` of each."""
+    if not len(items):
+        return
     columns = zip(ids, latents, items.keys, items.labels, items.metadata, items.digests, items.thumbnails, strict=True)
     with session.cursor() as cursor, cursor.copy(sql.SQL(_COPY).format(table_of(generation))) as copy:
         copy.set_types(_TYPES)
