@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from ae_search.calibration import least_of, stored
@@ -37,7 +36,7 @@ from ae_search.remote_index.postgres.generations import GenerationWriter
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.place import PostgresPlace
 from ae_search.remote_index.postgres.reading import Reader
-from ae_search.remote_index.postgres.rows import blocks_of, latent_of
+from ae_search.remote_index.postgres.rows import blocks_of, latents_of
 from ae_search.remote_index.postgres.searching import Search, WideFilters
 from ae_search.remote_index.postgres.state import State
 from ae_search.remote_index.postgres.upkeep.duplicates import LiveItems
@@ -173,7 +172,7 @@ class PostgresIndex:
             if not own:
                 raise self._missing(key)
             search = Search(self._at.index, state, k + 1, effort, exact, condition, name, self._wide)
-            (found,) = search.run(session, latent_of(own[0][1])[np.newaxis])
+            (found,) = search.run(session, latents_of([own[0][1]], state.manifest.latent_dim))
             others = [one for one in found if one.key != key][:k]
             return [one._replace(rank=rank) for rank, one in enumerate(others, start=1)]
 
@@ -187,13 +186,13 @@ class PostgresIndex:
     def latents(self, keys: Sequence[str]) -> Latents:
         """Return the first latent of each key, float32 `[n, d]`."""
         found = self._found(_LATENT_OF, keys)
-        rows = [latent_of(found[key][0][1]) for key in keys]
-        return np.array(rows, np.float32).reshape(len(rows), self._reader.known_state().manifest.latent_dim)
+        return latents_of([found[key][0][1] for key in keys], self._reader.known_state().manifest.latent_dim)
 
     def all_latents(self, keys: Sequence[str]) -> list[Latents]:
         """Return all latents of each key, float32 `[r, d]`."""
         found = self._found("SELECT key, latent FROM {table} WHERE name = ANY(%s) ORDER BY id, at", keys)
-        return [np.array([latent_of(row[1]) for row in found[key]]) for key in keys]
+        dim = self._reader.known_state().manifest.latent_dim
+        return [latents_of([row[1] for row in found[key]], dim) for key in keys]
 
     def details(self, keys: Sequence[str]) -> list[tuple[str | None, dict[str, Any]]]:
         """Return label and metadata of some keys."""

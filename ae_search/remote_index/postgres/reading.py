@@ -12,7 +12,7 @@ from ae_search.errors import AeSearchError
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.place import PostgresPlace
-from ae_search.remote_index.postgres.rows import ITEM_COLUMNS, Row, latent_of
+from ae_search.remote_index.postgres.rows import ITEM_COLUMNS, Row, check_texts, latents_of
 from ae_search.remote_index.postgres.schema import table_of
 from ae_search.remote_index.postgres.state import State, load
 
@@ -129,11 +129,14 @@ class Reader:
         session = self._connections.connect()
         with closing(session), mapped(name), session.transaction():
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            table = table_of(load(session, self._place).number)
+            state = load(session, self._place)
+            table, dim = table_of(state.number), state.manifest.latent_dim
             select = sql.SQL(f"SELECT {ITEM_COLUMNS}, {{}} FROM {{}} ORDER BY id, at").format(picture, table)
             with session.cursor("items", binary=True) as cursor:
                 cursor.execute(select)
                 yield None
                 while found := cursor.fetchmany(_ROWS_AT_A_TIME):
-                    for number, at, latent, *rest in found:
-                        yield Row(number, at, latent_of(latent), *rest)
+                    latents = latents_of([row[2] for row in found], dim)
+                    for (number, at, _, *rest), latent in zip(found, latents, strict=True):
+                        check_texts(rest[:4])
+                        yield Row(number, at, latent, *rest)

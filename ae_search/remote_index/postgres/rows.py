@@ -10,6 +10,8 @@ from pgvector import Vector
 from psycopg import sql
 
 from ae_search.contract import Items, Latents
+from ae_search.errors import IndexDamagedError
+from ae_search.nearest.comparing import first_bad_row
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.schema import table_of
@@ -58,10 +60,31 @@ def copy_in(session: Session, generation: int, ids: Sequence[int], latents: Sequ
                 copy.write_row((number, at, name, key, label, metadata, digest, picture, Vector(latent)))
 
 
-def latent_of(value: Any) -> Latents:
-    """Return a latent as the driver read it, as float32 `[d]` of our own."""
-    array: Latents = np.array(value.to_numpy() if isinstance(value, Vector) else value, dtype=np.float32)
-    return array
+def latents_of(values: Sequence[Any], latent_dim: int) -> Latents:
+    """Return latents as the driver read them, as float32 `[n, d]` of our own.
+
+    Raises:
+        IndexDamagedError: They have another size, or are not finite; whoever may write to the database may have changed
+            its tables.
+    """
+    rows = [value.to_numpy() if isinstance(value, Vector) else np.asarray(value) for value in values]
+    if any(row.shape != (latent_dim,) for row in rows):
+        raise IndexDamagedError(f"The index holds latents of another size than {latent_dim} floats; build it anew.")
+    latents = np.array(rows, np.float32).reshape(len(rows), latent_dim)
+    if first_bad_row(latents) is not None:
+        raise IndexDamagedError("The index holds latents that are not finite; build it anew.")
+    return latents
+
+
+def check_texts(values: Iterable[Any]) -> None:
+    """Check keys, labels and metadata as they come.
+
+    Raises:
+        IndexDamagedError: One is no text.
+    """
+    for value in values:
+        if not isinstance(value, str | None):
+            raise IndexDamagedError(f"The index holds {value!r:.60} in place of a text; build it anew.")
 
 
 def blocks_of(rows: Iterable[Row], most: int) -> Iterator[tuple[Latents, Items]]:

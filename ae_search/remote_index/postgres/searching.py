@@ -14,7 +14,7 @@ from ae_search.remote_index.postgres.conditions import NOTHING, SqlCondition
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.reading import live, rows_of
-from ae_search.remote_index.postgres.rows import latent_of
+from ae_search.remote_index.postgres.rows import check_texts, latents_of
 from ae_search.remote_index.postgres.schema import ordered_by, table_of
 from ae_search.remote_index.postgres.state import State
 
@@ -215,7 +215,7 @@ class Search:
         """Return the items of some rows, the nearest first, each by its nearest latent."""
         if not rows:
             return []
-        latents = np.array([latent_of(row[4]) for row in rows])
+        latents = latents_of([row[4] for row in rows], self.state.manifest.latent_dim)
         best: dict[int, Found] = {}
         for one in sorted(compare(query, [row[2] for row in rows], latents, self.state.manifest.metric)):
             best.setdefault(one[1], one)
@@ -223,6 +223,7 @@ class Search:
 
     def _named(self, best: Sequence[Found], rows: list[tuple[Any, ...]]) -> list[Neighbour]:
         names = {row[2]: row[5:8] for row in rows}
+        check_texts(name for one in best for name in names[one[1]])
         return [
             Neighbour(rank, names[item][0], names[item][1], cosine, distance, item, names[item][2])
             for rank, (distance, item, cosine) in enumerate(best, start=1)

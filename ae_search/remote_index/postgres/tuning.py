@@ -7,12 +7,12 @@ import numpy as np
 from pgvector import Vector
 from psycopg import sql
 
-from ae_search.contract import Latents, RecallPoint
+from ae_search.contract import RecallPoint
 from ae_search.nearest.comparing import Query, compare, queries
 from ae_search.precision import climb, meets
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import MAX_EFFORT
-from ae_search.remote_index.postgres.rows import latent_of
+from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.schema import ordered_by, table_of
 from ae_search.remote_index.postgres.searching import TUNED_K, unit
 from ae_search.remote_index.postgres.state import Manifest
@@ -47,7 +47,7 @@ class Sample:
         there = self._rows(sql.SQL(_SAMPLE).format(self._table), [drawn])
         found = [there[at] for at in rng.permutation(len(there))[:wanted].tolist()]
         self.ids = [row[0] for row in found]
-        self.queries: list[Query] = queries(np.array([latent_of(row[1]) for row in found])) if found else []
+        self.queries: list[Query] = queries(latents_of([row[1] for row in found], manifest.latent_dim))
         self.k = min(TUNED_K, latents - 1)
         self.radii = [self._radius(item, query) for item, query in zip(self.ids, self.queries, strict=True)]
 
@@ -82,7 +82,7 @@ class Sample:
     def _distances(self, query: Query, rows: list[tuple[Any, ...]]) -> list[float]:
         if not rows:
             return []
-        latents: Latents = np.array([latent_of(row[2]) for row in rows])
+        latents = latents_of([row[2] for row in rows], self._manifest.latent_dim)
         return [one[0] for one in compare(query, range(len(rows)), latents, self._manifest.metric)]
 
     def _rows(self, select: sql.Composed, values: list[Any]) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from ae_search.remote_index.postgres.calibrating import check_calibration, store
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.place import PostgresPlace
-from ae_search.remote_index.postgres.rows import copy_in, latent_of
+from ae_search.remote_index.postgres.rows import copy_in, latents_of
 from ae_search.remote_index.postgres.schema import key_of_lock, table_of
 from ae_search.remote_index.postgres.state import State, load
 
@@ -183,8 +183,9 @@ class Change:
         found = self.session.execute(statement, ([name_of(key) for key in keys],), binary=True).fetchall()
         rows = {row[2]: row for row in found if row[1] == 0}
         latents: dict[str, list[Latents]] = {}
-        for row in found:
-            latents.setdefault(row[2], []).append(latent_of(row[7]))
+        rows_of_all = latents_of([row[7] for row in found], self.state.manifest.latent_dim)
+        for row, latent in zip(found, rows_of_all, strict=True):
+            latents.setdefault(row[2], []).append(latent)
         in_order = [rows[key] for key in keys]
         labels, metadata, digests, thumbnails = ([row[at] for row in in_order] for at in (3, 4, 5, 6))
         return Items(keys, labels, metadata, thumbnails, digests), [np.array(latents[key]) for key in keys]

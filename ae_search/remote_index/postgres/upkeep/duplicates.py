@@ -7,7 +7,7 @@ import numpy as np
 from ae_search.contract import Latents
 from ae_search.nearest.comparing import Found
 from ae_search.remote_index.postgres.reading import Reader
-from ae_search.remote_index.postgres.rows import latent_of
+from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.searching import Search
 
 _IDS_AT_A_TIME = 4096
@@ -38,7 +38,7 @@ class LiveItems:
     def latents(self, ids: list[int]) -> Latents:
         """Return the first latent of each item, float32 `[n, d]`."""
         rows = self._reader.rows("SELECT id, latent FROM {table} WHERE id = ANY(%s) AND at = 0", (ids,))
-        found = {row[0]: latent_of(row[1]) for row in rows}
+        found = dict(zip([row[0] for row in rows], latents_of([row[1] for row in rows], self._dim), strict=True))
         gone = np.zeros(self._dim, np.float32)
         return np.array([found.get(item, gone) for item in ids], np.float32).reshape(len(ids), self._dim)
 

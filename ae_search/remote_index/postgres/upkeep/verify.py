@@ -13,7 +13,7 @@ from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.place import PostgresPlace
-from ae_search.remote_index.postgres.rows import latent_of
+from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.schema import SCHEMA, table_of
 from ae_search.remote_index.postgres.state import State, load
 from ae_search.remote_index.postgres.tuning import nearest_in_graph
@@ -104,13 +104,11 @@ def _sample(session: Session, state: State) -> None:
     manifest = state.manifest
     drawn = np.unique(np.random.default_rng(0).integers(max(1, state.next_id), size=4 * _SAMPLE)).tolist()
     found = session.execute(sql.SQL(_SOME).format(table_of(state.number)), (drawn,), binary=True).fetchall()[:_SAMPLE]
-    if not found:
-        return
-    rows = queries(np.array([latent_of(row[1]) for row in found]))
+    rows = queries(latents_of([row[1] for row in found], manifest.latent_dim))
     session.use_graph(min(manifest.effort, MAX_EFFORT))
     for (item, _), query in zip(found, rows, strict=True):
         answer = nearest_in_graph(session, state.number, manifest, query, 1)
-        near = np.array([latent_of(row[2]) for row in answer]).reshape(-1, manifest.latent_dim)
+        near = latents_of([row[2] for row in answer], manifest.latent_dim)
         distances = [distance for distance, _, _ in compare(query, range(len(near)), near, manifest.metric)]
         # A latent of zeros is near to nothing, not even to itself.
         if query.square and min(distances, default=np.inf) > _SAME_DISTANCE:
