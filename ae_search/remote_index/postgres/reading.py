@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from ae_search.errors import AeSearchError
+from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.place import PostgresPlace
@@ -83,8 +83,9 @@ class Reader:
             except MovedError:
                 state = self.state()
             except AeSearchError as error:
-                # A writer has removed the table of a generation that was live a moment ago.
-                if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+                # A writer has removed the table of a generation that was live a moment ago, or put another model's in
+                # its place.
+                if not isinstance(error, ModelMismatchError) and not _is_gone(error):
                     raise
                 old, state = state, self.state()
                 if state.number == old.number:
@@ -118,7 +119,7 @@ class Reader:
             try:
                 next(rows)  # the moment is now, and not when the first one is asked for
             except AeSearchError as error:
-                if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+                if not _is_gone(error):
                     raise
                 continue
             return rows  # type: ignore[return-value]
@@ -140,3 +141,7 @@ class Reader:
                     for (number, at, _, *rest), latent in zip(found, latents, strict=True):
                         check_texts(rest[:4])
                         yield Row(number, at, latent, *rest)
+
+
+def _is_gone(error: AeSearchError) -> bool:
+    return isinstance(error.__cause__, psycopg.errors.UndefinedTable)
