@@ -21,7 +21,7 @@ from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.place import PostgresPlace
 from ae_search.remote_index.postgres.rows import copy_in
-from ae_search.remote_index.postgres.schema import create_generation, create_indexes, table_of
+from ae_search.remote_index.postgres.schema import create_generation, create_indexes, key_of_lock, table_of
 from ae_search.remote_index.postgres.state import Manifest
 from ae_search.remote_index.postgres.tuning import tune
 from ae_search.remote_index.postgres.writing import hold_lock
@@ -213,7 +213,12 @@ def sole_writer(connections: Connections, place: PostgresPlace, wait_s: float) -
     with closing(connections.connect(writes=True)) as session, mapped(place.name):
         session.execute("SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '10s', false)")
         hold_lock(session, place, wait_s, within_transaction=False)
-        yield session
+        try:
+            yield session
+        finally:
+            # The server ends a session some time after it was closed; the next writer must not meet the lock till then.
+            with suppress(psycopg.Error):
+                session.execute("SELECT pg_advisory_unlock(%s)", (key_of_lock(place.index),))
 
 
 @contextmanager
