@@ -21,7 +21,7 @@ class _Items:
         return len(self._snapshot)
 
     def live_ids(self) -> Iterator[list[int]]:
-        return self._snapshot.live_ids()
+        return map(list, self._snapshot.live_ids())
 
     def latents(self, ids: list[int]) -> Latents:
         return self._snapshot.latents(ids)

@@ -63,7 +63,7 @@ def _one(condition: Condition) -> SqlCondition:
 def _any_of(field: str, values: Sequence[Scalar]) -> SqlCondition:
     """Meet one of some values: texts together and small numbers together, the others one by one."""
     texts = [value for value in values if isinstance(value, str)]
-    numbers = [float(value) for value in values if _is_small(value)]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and _is_small(value)]
     parts = []
     if texts:
         parts.append(_texts(field, texts))
