@@ -105,7 +105,9 @@ def _large(field: str, test: str, value: int | float) -> SqlCondition:
             sql.SQL("{} {} %s::float8").format(number_of(field), sql.SQL(_MIRROR_OPERATORS[test])), [nearest]
         )
     exact = _operation(sql.SQL("({})::numeric").format(digits), test, "numeric")
-    chosen = sql.SQL("CASE WHEN {} ~ '^-?[0-9]{{1,1000}}$' THEN {} ELSE {} END").format(digits, exact, as_float.sql)
+    chosen = sql.SQL("CASE WHEN {0} ~ '^-?[0-9]+$' AND length({0}) <= 1000 THEN {1} ELSE {2} END").format(
+        digits, exact, as_float.sql
+    )
     return SqlCondition(chosen, [whole, *as_float.values])
 
 
