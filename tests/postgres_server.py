@@ -89,6 +89,10 @@ class PostgresServer:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, preexec_fn=_die_with_parent,
                 **_user(),
             )  # fmt: skip
+        self.wait()
+
+    def wait(self):
+        """Wait until it answers, as after one of its processes was killed."""
         end = time.monotonic() + _START_S
         while True:
             try:

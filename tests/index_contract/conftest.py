@@ -6,7 +6,6 @@ import pytest
 from guests import GUESTS, oracle_of
 from index_items import CARD, clustered, small_block
 
-
 # Each call of a server waits for it: what finds little that the others do not find is left to `make slowtest`.
 SLOW_ON_A_SERVER = {
     "test_contract_blocks",

@@ -79,6 +79,7 @@ def test_a_write_that_is_hit_is_whole_or_not_at_all(server, tmp_path, number):
         # After a backend, the writer may have gone on: it is told by its next statement, or by none.
         time.sleep(0.05)
         writer.kill()
+        server.wait()
         told = writer.stderr.read()
         assert writer.wait() in (3, -signal.SIGKILL), told
         done, begun = read_journal(journal)
