@@ -119,6 +119,9 @@ def _parameters(bare: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{bare} is no URL of PostgreSQL: {str(error).strip()}. An example: {_EXAMPLE}."
         ) from None
+    for port in str(given.get("port", "")).split(","):
+        if not re.fullmatch(r"\d{0,5}", port, re.ASCII):
+            raise ConfigurationError(f"{bare}: a port is a number. Received: {port!r}.")
     parameters: dict[str, Any] = {"application_name": "ae-search", "connect_timeout": "10", **given}
     if not _is_local(parameters) and "sslmode" not in parameters:
         parameters["sslmode"] = "verify-full"
