@@ -65,7 +65,7 @@ def test_a_role_that_can_only_read(place, roles):
         for change in (
             lambda: index.add(clustered(1), ["new"]),
             lambda: index.remove(["1"]),
-            lambda: index.compact(),
+            lambda: index.calibrate("null", {}),
             lambda: index.tune(),
         ):
             with pytest.raises(AccessDeniedError, match="permission denied"):
