@@ -19,8 +19,9 @@ BIN := .venv/bin
 # The same releases for everyone, until `make constraints` chooses others.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install constraints licences demo test slowtest crashtest fuzz lint format bench-index bench-client bench-images \
-	bench-latents bench-copies bench-large bench-train bench-trust bench-web web clean-demo docs check-wheel coverage
+.PHONY: help install constraints licences demo demo-postgres test slowtest crashtest crashtest-postgres fuzz lint format \
+	bench-index bench-postgres bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
+	bench-web web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -52,6 +53,9 @@ demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; 
 web: .venv/.installed  ## the page and the REST service on the demo's index and model; others in WEB_ARGS
 	$(BIN)/ae-search web $(or $(WEB_ARGS),--index demo/index --model $(firstword $(wildcard demo/export/*)))
 
+demo-postgres: .venv/.installed  ## the demo with its index in a PostgreSQL of its own; options in DEMO_ARGS
+	PYTHONPATH=tests $(BIN)/python -m bench.demo_postgres $(DEMO_ARGS)
+
 # Three, as many tests wait for servers: two cores are then busy.
 test: lint docs  ## everything that must pass: lint, types, documentation, tests
 	$(BIN)/python tools/wire_descriptors.py --check
@@ -64,6 +68,9 @@ slowtest: .venv/.installed  ## the tests that take long: memory of large files, 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes
 	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest tests/index/test_index_crash.py -s
+
+crashtest-postgres: .venv/.installed  ## kill backends, servers and writers of an index on PostgreSQL, 100 times; minutes
+	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-100} $(BIN)/python -m pytest tests/remote_index/test_postgres_crash.py -s
 
 # Measuring coverage serves nothing else, and slows the tests down.
 .venv/.installed-coverage: .venv/.installed
@@ -101,6 +108,9 @@ bench-index: .venv/.installed-bench  ## measure the index against other engines;
 
 bench-large: .venv/.installed-bench  ## measure ten million items with each engine, hours; fewer: BENCH_ARGS='--items 1000000'
 	$(BIN)/python -m bench.large $(BENCH_ARGS)
+
+bench-postgres: .venv/.installed-bench  ## measure an index on PostgreSQL beside one in a folder; options in BENCH_ARGS
+	PYTHONPATH=tests $(BIN)/python -m bench.postgres $(BENCH_ARGS)
 
 bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
 	$(BIN)/python -m bench.client $(BENCH_ARGS)

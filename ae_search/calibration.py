@@ -4,7 +4,7 @@ import base64
 import binascii
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -27,6 +27,8 @@ PROBABLY, CERTAINLY = 0.85, 0.97
 _DEVIATIONS = (1.04, 1.88)
 _EXPECTED = _DEVIATIONS[1] / _DEVIATIONS[0]
 FEWEST_ITEMS = 3
+# Least cosine similarity of what is almost the same, where nothing better is known.
+SIMILARITY = 0.99
 
 _SAMPLE = 1000
 _BACKGROUND = 512
@@ -220,6 +222,30 @@ def stored(index: Index) -> Calibration | None:
     except ValueError as error:
         log.warning("%s: its calibration is left alone (%s); `ae-search index tune` makes it anew", index.place, error)
         return None
+
+
+def least_of(similarity: float | None, calibration: Calibration | None) -> Callable[[Latents], Floats]:
+    """Return what tells from which similarity on others are almost the same as each of some items.
+
+    Args:
+        similarity: Least cosine similarity, in (0, 1]. None: what the calibration says, or 0.99 without one.
+        calibration: The index's.
+
+    Raises:
+        ValueError: `similarity` is out of range.
+    """
+    if similarity is not None and not 0.0 < similarity <= 1.0:
+        raise ValueError(f"Expected a similarity in (0, 1]. Received: {similarity}.")
+
+    def least(latents: Latents) -> Floats:
+        if similarity is None and calibration is not None:
+            found = calibration.least_similarities(latents)
+        else:
+            found = np.full(len(latents), SIMILARITY if similarity is None else similarity)
+        # Equal latents come out with 1 - 1e-16 as well.
+        return np.minimum(found, 1.0 - 1e-9)
+
+    return least
 
 
 def _score_of(raw: dict[str, Any], name: str) -> float:

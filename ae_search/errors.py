@@ -8,6 +8,7 @@ AeSearchError
 ├── IndexBusyError          another process writes the index: wait for it
 ├── IndexDamagedError       a file of the index is missing, cut short or altered: restore or rebuild it
 ├── ModelMismatchError      index and model do not belong together: use the index's model, or rebuild it
+├── NotSupportedError       the engine or the place of an index cannot do that: use another one
 └── ServerError             the server's part of a call went wrong
     ├── ServerUnavailableError    it cannot be reached or takes no more work now: try later
     ├── ServerTimeoutError        no answer within the deadline: allow more time or send less
@@ -31,6 +32,7 @@ __all__ = [
     "IndexDamagedError",
     "ModelMismatchError",
     "ModelNotServedError",
+    "NotSupportedError",
     "ServerAnswerError",
     "ServerError",
     "ServerTimeoutError",
@@ -72,6 +74,10 @@ class IndexDamagedError(AeSearchError):
 
 class ModelMismatchError(AeSearchError):
     """The index was built from another model than the one that answers."""
+
+
+class NotSupportedError(AeSearchError):
+    """The engine or the place of an index cannot do that."""
 
 
 class ServerError(AeSearchError):

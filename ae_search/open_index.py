@@ -1,25 +1,32 @@
 """The one door to an index: open, build or verify one, wherever it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ae_search.contract import Builder, Check, Index, Origin
 from ae_search.errors import ConfigurationError
-from ae_search.index import BuildOptions, IndexBuilder, LatentIndex
+from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex
 
 _DEFAULT = BuildOptions()
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 def open_index(place: str | Path) -> Index:
     """Open the index that is at a place.
 
     Args:
-        place: A folder.
+        place: A folder, or "postgresql://USER@HOST/DATABASE?index=NAME".
 
     Raises:
         ConfigurationError: There is no index, or one of another format, or no index can be at such a place.
         IndexDamagedError: It is damaged.
+        ServerError: The server does not answer, or lets nobody in.
     """
+    if is_postgres(place):
+        from ae_search.remote_index.postgres import PostgresIndex, PostgresPlace
+
+        return PostgresIndex(PostgresPlace.parse(str(place)))
     return LatentIndex.open(_folder(place))
 
 
@@ -29,18 +36,28 @@ def build_index(
     """Return a builder of the index at a place; all of it appears, or nothing.
 
     Args:
-        place: A folder that is absent, empty, or holds an index to be replaced.
+        place: A folder that is absent, empty, or holds an index to be replaced; or "postgresql://...?index=NAME".
         model: Card of the model that the latents come from, or what else tells the same of it.
-        options: How it is built.
+        options: How it is built. The engine's own are `AnnoyOptions` in a folder, `HnswOptions` on PostgreSQL; the
+            default ones become those of the place.
         sources: Names of the sources that the items come from.
 
     Raises:
-        ConfigurationError: The place must not be written, or the latents are too large.
+        ConfigurationError: The place must not be written, the latents are too large, or the options are those of
+            another engine.
+        NotSupportedError: The place cannot do what the options ask for.
+        ServerError: The server does not answer, or lets nobody in.
 
     Example:
         with build_index("index", card) as builder:
             builder.add(latents, keys, labels)
     """
+    if is_postgres(place):
+        return _build_on_postgres(str(place), model, options, sources)
+    if not isinstance(options.engine, AnnoyOptions):
+        raise ConfigurationError(
+            f"An index in a folder is built by Annoy. Received: options of {options.engine.engine}."
+        )
     return IndexBuilder(_folder(place), model, options, sources=sources)
 
 
@@ -49,13 +66,73 @@ def verify_index(place: str | Path) -> list[Check]:
 
     Raises:
         ConfigurationError: There is no index, or memory or file descriptors ran out.
+        ServerError: The server does not answer, or lets nobody in.
     """
+    if is_postgres(place):
+        from ae_search.remote_index import postgres
+
+        return postgres.verify(postgres.PostgresPlace.parse(str(place)))
     from ae_search.index.upkeep.verify import verify
 
     return verify(_folder(place))
 
 
+def is_postgres(place: str | Path) -> bool:
+    """Tell whether a place is one on PostgreSQL."""
+    return isinstance(place, str) and place.startswith(_POSTGRES)
+
+
+def place_name(place: str) -> str:
+    """Return a place as it may be shown: a folder as it is, and a URL without its password.
+
+    What is returned leads to the same place for as long as this process lives.
+
+    Raises:
+        ConfigurationError: It is a URL that is malformed, or one of another kind.
+    """
+    if is_postgres(place):
+        from ae_search.remote_index.postgres import PostgresPlace
+
+        return PostgresPlace.parse(place).name
+    return str(_folder(place))
+
+
+def _build_on_postgres(place: str, model: Origin, options: BuildOptions, sources: Sequence[str]) -> Builder:
+    from ae_search.errors import ConfigurationError, NotSupportedError
+    from ae_search.remote_index.postgres import HnswOptions, PostgresBuilder, PostgresPlace
+
+    at = PostgresPlace.parse(place)
+    engine = HnswOptions() if options.engine == AnnoyOptions() else options.engine
+    if not isinstance(engine, HnswOptions):
+        raise NotSupportedError(
+            f"{at.name} is built by pgvector, which has no trees and the like. Received: options of {engine.engine}."
+        )
+    if options.fields:
+        try:
+            engine = replace(engine, fields=tuple(dict.fromkeys((*engine.fields, *options.fields))))
+        except ValueError as error:
+            raise ConfigurationError(f"{at.name}: {error}") from error
+    if options.resources.on_disk is not None:
+        raise NotSupportedError(f"{at.name}: where a graph is built is the server's decision; leave on_disk out.")
+    return PostgresBuilder(
+        at,
+        model,
+        engine,
+        seed=options.seed,
+        recall=options.recall,
+        replace=options.replace,
+        resources=options.resources,
+        wait_s=options.wait_s,
+        sources=sources,
+    )
+
+
 def _folder(place: str | Path) -> Path:
-    if "://" in str(place):
-        raise ConfigurationError(f"An index is in a folder of this machine. Received: {str(place)!r}.")
+    if "://" in str(place) or str(place).startswith(("postgresql:/", "postgres:/")):
+        # Not all of it: there may be a password in it. A Path has lost one of the two slashes.
+        kind = str(place).partition(":")[0]
+        raise ConfigurationError(
+            "An index is in a folder of this machine, or at a str postgresql://HOST/DATABASE?index=NAME. Received: "
+            f"{kind}:..."
+        )
     return Path(place)

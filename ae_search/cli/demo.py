@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ae_search.cli.options import load_tensorflow
+from ae_search.cli.options import index_option, load_tensorflow
 from ae_search.cli.terminal import say, show_table
 from ae_search.errors import ConfigurationError, ServerUnavailableError
 from ae_search.files import write_atomically
+
+if TYPE_CHECKING:
+    from ae_search.contract import Index
 
 QUERIES = 1000
 PICTURED = 8
@@ -32,12 +35,13 @@ def demo(
     source: Annotated[
         str | None, typer.Option(help="Data set: fashion_mnist, or digits (the default without a network).")
     ] = None,
+    index: Annotated[str | None, index_option("Place of the index; DIR/index unless given.")] = None,
 ) -> None:
     """Train, export, serve, index and query Fashion-MNIST; print figures and draw pictures."""
     load_tensorflow()
     name = source or _obtainable_source()
     model = "fashion" if name == "fashion_mnist" else name
-    run, export, index = folder / "run", folder / "export" / model, folder / "index"
+    run, export, index = folder / "run", folder / "export" / model, index or str(folder / "index")
     _check_same_source(run, name)
     seconds: dict[str, float] = {}
     with _timed(seconds, "training"):
@@ -142,23 +146,22 @@ def _start_server(export: Path) -> tuple[subprocess.Popen[str], str]:
     return server, match[1]
 
 
-def _index(name: str, address: str, model: str, index: Path) -> float | None:
+def _index(name: str, address: str, model: str, index: str) -> float | None:
     """Index the training images over gRPC unless that is done already; return images a second."""
     from ae_search.cli.index.build import build_with_progress
     from ae_search.client import LatentClient
     from ae_search.data import open_source
     from ae_search.index import BuildOptions
-    from ae_search.open_index import open_index
 
     with LatentClient(address, model) as client:
-        if (index / "CURRENT").exists():
-            with open_index(index) as opened:
+        if there := _opened(index):
+            with there as opened:
                 if opened.model.fingerprint == client.describe().fingerprint:
                     say(f"reusing {index}", err=True)
                     return None
         source = open_source(f"{name}/train")
         began = time.monotonic()
-        report = build_with_progress(source, client, index, BuildOptions(replace=(index / "CURRENT").exists()))
+        report = build_with_progress(source, client, index, BuildOptions(replace=there is not None))
         say(
             f"{report.info.items} images, recall@10 {report.info.recall:.3f}; seconds by stage: "
             + ", ".join(f"{stage} {spent:.1f}" for stage, spent in report.seconds.items()),
@@ -167,7 +170,18 @@ def _index(name: str, address: str, model: str, index: Path) -> float | None:
         return round(report.info.items / (time.monotonic() - began), 1)
 
 
-def _query(name: str, address: str, model: str, index: Path, folder: Path) -> dict[str, Any]:
+def _opened(index: str) -> "Index | None":
+    """Open the index of an earlier demo, None where there is none."""
+    from ae_search.open_index import is_postgres, open_index
+
+    if is_postgres(index):
+        with suppress(ConfigurationError):
+            return open_index(index)
+        return None
+    return open_index(index) if (Path(index) / "CURRENT").exists() else None
+
+
+def _query(name: str, address: str, model: str, index: str, folder: Path) -> dict[str, Any]:
     """Query with test images, draw neighbours.png, and save a few queries as files to go on with."""
     import numpy as np
 
@@ -203,7 +217,7 @@ def _query(name: str, address: str, model: str, index: Path, folder: Path) -> di
     }
 
 
-def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: Path) -> None:
+def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export: Path, index: str) -> None:
     """Write summary.json, and print the table and what to do next."""
     from ae_search.training.run_folder import read_summary
 

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.options import index_option
 from ae_search.cli.terminal import say, say_json
 from ae_search.errors import ConfigurationError
 
@@ -15,9 +15,7 @@ from ae_search.errors import ConfigurationError
 @with_connection
 def doctor(
     connection: Connection,
-    index: Annotated[
-        Path | None, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index to check too.")
-    ] = None,
+    index: Annotated[str | None, index_option("Index to check too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find out what is wrong with a model server or its index, and what to do about it.

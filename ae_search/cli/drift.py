@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ae_search import trust
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.terminal import say, say_json, show_table
 from ae_search.drift import Drift, compare, read_log
 from ae_search.errors import ConfigurationError
@@ -18,7 +18,7 @@ from ae_search.open_index import open_index
 
 def drift(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that --query-log has written.")],
-    index: IndexPath,
+    index: IndexPlace,
     since: Annotated[
         datetime | None, typer.Option(metavar="TIME", help="Time of the first query that counts, UTC, as 2026-11-30.")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 from ae_search.calibration import stored
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName
-from ae_search.cli.options import IndexPath, Only, SourceFlags, load_tensorflow, with_source_flags
+from ae_search.cli.options import IndexPlace, Only, SourceFlags, load_tensorflow, with_source_flags
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import Encoder, Index, ModelRef
 from ae_search.data import Source
@@ -39,7 +39,7 @@ def evaluate(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     databases: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,19 +5,25 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from ae_search.cli.terminal import say
 from ae_search.errors import ConfigurationError
+from ae_search.open_index import place_name
 from ae_search.quiet_import import load_tensorflow as load_tensorflow
 
 if TYPE_CHECKING:
     from ae_search.data import Source
 
-IndexPath = Annotated[Path, typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", help="Index folder.")]
+
+def index_option(help: str) -> Any:
+    """Return the option --index; its value is without a password from the beginning, so that nothing can tell one."""
+    return typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", parser=place_name, help=help)
+
+
+IndexPlace = Annotated[str, index_option("Index: a folder, or postgresql://HOST/DATABASE?index=NAME.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(

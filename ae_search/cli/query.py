@@ -11,7 +11,7 @@ import typer
 from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import parsed_where
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.query_pictures import draw_neighbours, draw_why, explain
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import ITEM_FIELDS, Index
@@ -31,7 +31,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 @with_connection
 def query(
     connection: Connection,
-    index: IndexPath,
+    index: IndexPlace,
     photos: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PHOTO]...", help="Image files, or folders of them.", show_default=False),

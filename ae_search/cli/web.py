@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.terminal import say, set_up
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
@@ -23,7 +23,7 @@ _DOORS, _LIMITS = "Who may come in", "Limits"
 @with_connection
 def web(
     connection: Connection,
-    index: IndexPath,
+    index: IndexPlace,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8600,
     workers: Annotated[int, typer.Option(min=1, help="Processes behind the port; they share the mapped index.")] = 1,
@@ -87,7 +87,7 @@ def web(
     from ae_search.web import AccessKeys, Doors, Limits, ServiceOptions, UploadOptions, serve
 
     options = ServiceOptions(
-        place=str(index),
+        place=index,
         encoder=_encoder(connection, index),
         doors=Doors(
             host=host,
@@ -115,7 +115,7 @@ def web(
     serve(options, lambda address: say(f"serving {index} on {address}"))
 
 
-def _encoder(connection: Connection, index: Path) -> "EncoderOptions":
+def _encoder(connection: Connection, index: str) -> "EncoderOptions":
     """Return where latents come from; nothing is loaded or asked yet."""
     from ae_search.web import InProcess, Served
 

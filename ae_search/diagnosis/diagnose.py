@@ -15,9 +15,9 @@ from ae_search.errors import AeSearchError, ConfigurationError, ModelMismatchErr
 from ae_search.handshake import matching
 from ae_search.index.engine import engine_of
 from ae_search.index.options import ENGINE_OPTIONS, AnnoyOptions, engine_options
-from ae_search.open_index import open_index
+from ae_search.open_index import is_postgres, open_index
 
-ENGINE, INDEX, LATENCY = "search engine", "index", "latency"
+ENGINE, INDEX, DATABASE, LATENCY = "search engine", "index", "database", "latency"
 # More than enough to say which versions there are.
 SERVER_TIMEOUT_S = 5.0
 
@@ -29,7 +29,7 @@ def diagnose(
     access: Access | None = None,
     version: int | None = None,
     label: str | None = None,
-    index: Path | None = None,
+    index: str | Path | None = None,
     timeout_s: float = 30.0,
 ) -> Iterator[Finding]:
     """Yield what is found about a model server, and about an index that is to be used with it.
@@ -42,7 +42,7 @@ def diagnose(
         access: TLS and credentials.
         version: Version to pin.
         label: Label to pin.
-        index: Folder of an index.
+        index: Place of an index; see `open_index`.
         timeout_s: Seconds allowed for each check.
 
     Raises:
@@ -58,6 +58,8 @@ def diagnose(
     engine = opened.info().engine if opened else AnnoyOptions.engine
     if engine in ENGINE_OPTIONS:
         yield _engine(engine)
+    if opened is not None:
+        yield from _database(opened)
     # A check is one call, so that no server can stretch it by refusals.
     connect = partial(LatentClient, target, name, access=access, timeout_s=timeout_s, total_timeout_s=timeout_s)
     try:
@@ -79,6 +81,20 @@ def _engine(name: str) -> Finding:
     except ConfigurationError as error:
         return wrong(ENGINE, str(error), "Nothing can be searched on this machine before that.")
     return ok(ENGINE, f"{name} runs on this processor")
+
+
+def _database(index: Index) -> Iterator[Finding]:
+    """Tell whether the database of an index is fit for it."""
+    if not is_postgres(index.place):
+        return
+    from ae_search.remote_index.postgres import PostgresIndex
+
+    assert isinstance(index, PostgresIndex)
+    try:
+        for one in index.health():
+            yield ok(DATABASE, one.told) if one.advice is None else warning(DATABASE, one.told, one.advice)
+    except AeSearchError as error:
+        yield wrong(DATABASE, str(error), "Look at the database's log.")
 
 
 class _StopError(Exception):
@@ -116,13 +132,13 @@ def _ask(client: LatentClient, label: str | None, index: Index | None, trouble: 
     yield _latency(encoder or client, card, index if fits else None)
 
 
-def _open(index: Path | None) -> tuple[Index | None, Finding | None]:
+def _open(index: str | Path | None) -> tuple[Index | None, Finding | None]:
     if index is None:
         return None, None
     try:
         return open_index(index), None
     except AeSearchError as error:
-        return None, wrong(INDEX, str(error), "Name the folder of an index, or build one: `ae-search index build`.")
+        return None, wrong(INDEX, str(error), "Name the place of an index, or build one: `ae-search index build`.")
 
 
 def _match(client: LatentClient, card: ModelCard, index: Index) -> tuple[Finding, LatentClient | None]:

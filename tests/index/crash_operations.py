@@ -11,7 +11,8 @@ import numpy as np
 from index_fixtures import CARD, DIM
 from index_oracle import Oracle
 
-from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions, IndexBuilder, LatentIndex, Resources
+from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions, Resources
+from ae_search.open_index import build_index, is_postgres, open_index
 
 KINDS = ("build", "add", "update", "remove", "compact", "tune", "rebuild")
 FINGERPRINTS = ("ab" * 32, "cd" * 32)
@@ -47,19 +48,20 @@ def perform(operation, path, before):
     plan = _plan(operation, before)
     if operation.kind == "build":
         card, arguments = card_of(plan["fingerprint"], before.metric), plan["arguments"]
-        # Both engines, in turn.
-        engine = FaissOptions() if operation.seed % 2 else AnnoyOptions(2)
-        with IndexBuilder(path, card, BuildOptions(engine, replace=True, resources=Resources(1))) as builder:
+        # Both engines of a folder, in turn; on PostgreSQL, Annoy's default options become those of its own engine.
+        own = FaissOptions() if operation.seed % 2 else AnnoyOptions(2)
+        engine = AnnoyOptions() if is_postgres(path) else own
+        with build_index(path, card, BuildOptions(engine, replace=True, resources=Resources(1))) as builder:
             for cut in (slice(0, 2), slice(2, None)):
                 builder.add(**{name: values[cut] for name, values in arguments.items()})
     elif operation.kind == "rebuild":
         rows = iter(plan["latents"])
         card = card_of(plan["fingerprint"], before.metric)
-        with LatentIndex.open(path) as old, old.rebuilding(card, Resources(1)) as writer:
+        with open_index(path) as old, old.rebuilding(card, Resources(1)) as writer:
             for latents, items in old.blocks():
                 writer.add_items(np.array([next(rows) for _ in latents], np.float32)[:, np.newaxis], items)
     else:
-        with LatentIndex.open(path) as index:
+        with open_index(path) as index:
             getattr(index, operation.kind)(**plan["arguments"])
 
 

@@ -114,7 +114,7 @@ def test_a_generation_that_is_removed_while_it_is_read(ready, monkeypatch, step)
 
 
 def test_many_equal_items_are_searched_for_their_duplicates_a_few_at_a_time(build, monkeypatch):
-    monkeypatch.setattr("ae_search.index.upkeep.duplicates._FOUND_AT_A_TIME", 100)
+    monkeypatch.setattr("ae_search.nearest.alike._FOUND_AT_A_TIME", 100)
     rows = np.repeat(np.eye(2, 8, dtype=np.float32), 150, axis=0)
     with LatentIndex.open(build(rows=rows)) as index:
         found = index.duplicates(0.9)

@@ -6,6 +6,23 @@ import pytest
 from guests import GUESTS, oracle_of
 from index_items import CARD, clustered, small_block
 
+# Each call of a server waits for it: what finds little that the others do not find is left to `make slowtest`.
+SLOW_ON_A_SERVER = {
+    "test_contract_blocks",
+    "test_contract_filtered_search",
+    "test_contract_lookup",
+    "test_contract_properties",
+    "test_contract_refusals",
+    "test_contract_several",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.module.__name__ in SLOW_ON_A_SERVER and "pgvector" in item.nodeid.lower():
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session", params=GUESTS, ids=lambda guest: guest.name)
 def guest(request, tmp_path_factory):

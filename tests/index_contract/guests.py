@@ -4,6 +4,7 @@ Another guest: write a class as below and add it to `GUESTS`. What it does not p
 that need it are left out then, and `test_contract_missing.py` holds that the index says so.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from index_items import CARD
 from index_oracle import Oracle
+from postgres_server import copied_index, shared_server
 
 from ae_search.contract import Builder, Index, Origin, Resources
 from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions
@@ -86,7 +88,35 @@ class FaissInFolder(AnnoyInFolder):
     engine = FaissOptions()
 
 
-GUESTS = (AnnoyInFolder, FaissInFolder)
+class PgvectorInPostgres:
+    """An index in a database of a server that the tests start."""
+
+    name = "pgvector"
+    missing = frozenset()
+    # Beyond pgvector's limit, which compares with every item.
+    exhaustive = 10**6
+    oracle_options = {"moves": False}
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._url = shared_server().url("contract")
+
+    def place(self):
+        return f"{self._url}&index=i{next(_NUMBERS)}-{os.getpid()}"
+
+    def build(self, place, card=CARD, *, sources=(), **options):
+        jobs = options.pop("jobs", 1)
+        return build_index(place, card, BuildOptions(resources=Resources(jobs), **options), sources=sources)
+
+    def open(self, place):
+        return open_index(place)
+
+    def copied(self, place):
+        """Copy the tables: `build` could make neither removed items nor ids."""
+        return copied_index(place, self.place())
+
+
+_NUMBERS = itertools.count()
+GUESTS = (AnnoyInFolder, FaissInFolder, PgvectorInPostgres)
 
 
 def oracle_of(guest, metric="angular", **options) -> Oracle:

@@ -9,8 +9,8 @@ from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     CellCount,
     Deterministic,
-    EngineName,
     EngineOption,
+    HalfVec,
     IndexFields,
     Jobs,
     MetadataLines,
@@ -20,16 +20,16 @@ from ae_search.cli.index.options import (
     Trees,
     Wait,
     check_recall,
+    engine_options_at,
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
+from ae_search.cli.options import IndexPlace, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.contract import Encoder
 from ae_search.data import Source
 from ae_search.errors import ConfigurationError
 from ae_search.index import BuildOptions
-from ae_search.index.options import engine_options
 from ae_search.indexing import IndexReport
 from ae_search.open_index import open_index
 
@@ -40,13 +40,14 @@ def build(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     only: Only = None,
     metadata: MetadataLines = None,
-    engine: EngineOption = EngineName.annoy,
+    engine: EngineOption = None,
     trees: Trees = None,
     cells: CellCount = None,
     index_field: IndexFields = None,
+    halfvec: HalfVec = False,
     recall: Recall = 0.98,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random choices.")] = 42,
     jobs: Jobs = None,
@@ -72,7 +73,7 @@ def build(
     check_recall(recall)
     images = flags.open(source, only)
     options = BuildOptions(
-        engine_options(engine, trees, cells),
+        engine_options_at(index, engine, trees=trees, cells=cells, halfvec=halfvec, deterministic=deterministic),
         seed,
         recall,
         replace,
@@ -90,7 +91,7 @@ def build(
 def build_with_progress(
     source: Source,
     encoder: Encoder,
-    place: Path,
+    place: str | Path,
     options: BuildOptions,
     *,
     metadata: Path | None = None,
@@ -118,7 +119,7 @@ def build_with_progress(
 def rebuild(
     connection: Connection,
     flags: SourceFlags,
-    index: IndexPath,
+    index: IndexPlace,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -156,7 +157,7 @@ def rebuild(
     _tell(index, report)
 
 
-def _tell(index: Path, report: IndexReport) -> None:
+def _tell(index: str, report: IndexReport) -> None:
     info = report.info
     say(
         f"{index}: {info.items} images of {info.model.name} version {info.model.version}, recall@10 "

@@ -26,7 +26,7 @@ from ae_search.cli.index.options import (
     resources_of,
     tell_refused,
 )
-from ae_search.cli.options import IndexPath, Only, SourceFlags, Strict, tell_truncated, with_source_flags
+from ae_search.cli.options import IndexPlace, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
@@ -39,7 +39,7 @@ def add(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     only: Only = None,
     metadata: MetadataLines = None,
     strict: Strict = False,
@@ -76,7 +76,7 @@ def update(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     where: WhereText = None,
     match: Match = None,
     metadata: MetadataLines = None,
@@ -108,7 +108,7 @@ def update(
 
 
 def remove(
-    index: IndexPath,
+    index: IndexPlace,
     keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of items.")] = None,
     keys_from: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="Text file of more keys, one a line.")
@@ -145,7 +145,7 @@ def remove(
 
 
 def compact(
-    index: IndexPath,
+    index: IndexPlace,
     engine: Annotated[
         EngineName | None, typer.Option("--engine", help="Engine to move to; the same one unless given.")
     ] = None,
@@ -173,7 +173,7 @@ def compact(
 
 
 def tune(
-    index: IndexPath,
+    index: IndexPlace,
     recall: Annotated[
         float | None, typer.Option(help="Recall@10 to reach, above 0 and up to 1; unless given, as before.")
     ] = None,

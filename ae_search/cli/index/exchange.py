@@ -9,8 +9,8 @@ from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     CellCount,
     Deterministic,
-    EngineName,
     EngineOption,
+    HalfVec,
     IndexFields,
     Jobs,
     OnDisk,
@@ -18,19 +18,19 @@ from ae_search.cli.index.options import (
     Trees,
     Wait,
     check_recall,
+    engine_options_at,
     resources_of,
 )
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.terminal import progress, say
 from ae_search.index import BuildOptions
-from ae_search.index.options import engine_options
 from ae_search.open_index import build_index, open_index
 from ae_search.trust import remember
 
 
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="*.parquet, or *.jsonl for other engines.")],
-    index: IndexPath,
+    index: IndexPlace,
 ) -> None:
     """Write keys and latents of all items to FILE."""
     with open_index(index) as opened, progress("exporting", len(opened)) as advance:
@@ -45,15 +45,16 @@ def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="*.parquet with key and latent, a folder of them, or *.npy.")
     ],
-    index: IndexPath,
+    index: IndexPlace,
     keys: Annotated[
         Path | None, typer.Option(metavar="TXT", help="File with one key a line, for *.npy; row numbers unless given.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric, angular or euclidean; the model's unless given.")] = None,
-    engine: EngineOption = EngineName.annoy,
+    engine: EngineOption = None,
     trees: Trees = None,
     cells: CellCount = None,
     index_field: IndexFields = None,
+    halfvec: HalfVec = False,
     recall: Recall = 0.98,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
@@ -75,7 +76,7 @@ def import_(
     named = connection.model is not None or (source is not None and source.name == "COMMANDLINE")
     card = connection.encoder().describe() if named else None
     options = BuildOptions(
-        engine_options(engine, trees, cells),
+        engine_options_at(index, engine, trees=trees, cells=cells, halfvec=halfvec, deterministic=deterministic),
         recall=recall,
         replace=replace,
         resources=resources_of(jobs, deterministic, on_disk),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.index.options import Wait
-from ae_search.cli.options import IndexPath
+from ae_search.cli.options import IndexPlace
 from ae_search.cli.terminal import progress, say, say_json
 from ae_search.contract import Index
 from ae_search.data import open_source
@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def info(
-    index: IndexPath,
+    index: IndexPlace,
     as_json: AsJson = False,
     moved: Annotated[
         str | None,
@@ -74,7 +74,7 @@ def _set_source(index: Index, moved: str, wait_s: float) -> None:
     say(f"{source_name(source)} has images of {there} of {len(index)} items", err=True)
 
 
-def warm(index: IndexPath) -> None:
+def warm(index: IndexPlace) -> None:
     """Read what searches need into the page cache; after a reboot the first queries wait for the disk otherwise."""
     with open_index(index) as opened:
         start = time.perf_counter()
@@ -82,7 +82,7 @@ def warm(index: IndexPath) -> None:
     say(f"{index}: {read / 1e6:.1f} MB read in {time.perf_counter() - start:.1f} s")
 
 
-def verify(index: IndexPath, as_json: AsJson = False) -> None:
+def verify(index: IndexPlace, as_json: AsJson = False) -> None:
     """Check every digest, both databases, all counts, and a sample of latents against the base.
 
     What was added since the index was built has no digest until it is compacted: there, a flipped bit within a text or
@@ -102,7 +102,7 @@ def verify(index: IndexPath, as_json: AsJson = False) -> None:
 
 
 def duplicates(
-    index: IndexPath,
+    index: IndexPlace,
     similarity: Annotated[
         float | None,
         typer.Option(

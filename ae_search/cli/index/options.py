@@ -11,8 +11,9 @@ import typer
 
 from ae_search.cli.terminal import say
 from ae_search.contract import ALL_CORES, Index, Resources, Where, parse_where
-from ae_search.errors import ConfigurationError
-from ae_search.index.options import MAX_N_CELLS, MAX_N_TREES, AnnoyOptions, FaissOptions
+from ae_search.errors import ConfigurationError, NotSupportedError
+from ae_search.index.options import MAX_N_CELLS, MAX_N_TREES, AnnoyOptions, EngineOptions, FaissOptions, engine_options
+from ae_search.open_index import is_postgres
 
 SourceName = Annotated[
     str,
@@ -63,7 +64,10 @@ class EngineName(StrEnum):
     faiss = FaissOptions.engine
 
 
-EngineOption = Annotated[EngineName, typer.Option("--engine", help="Engine; faiss is faster, and an extra.")]
+EngineOption = Annotated[
+    EngineName | None,
+    typer.Option("--engine", help="Engine, annoy unless given; faiss is faster, and an extra. PostgreSQL has its own."),
+]
 Trees = Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")]
 CellCount = Annotated[
     int | None,
@@ -74,6 +78,10 @@ IndexFields = Annotated[
     typer.Option(
         "--index-field", metavar="NAME", help="Field of the metadata for --where to look up; repeatable, up to 16."
     ),
+]
+HalfVec = Annotated[
+    bool,
+    typer.Option("--halfvec", help="Build PostgreSQL's graph of latents in 16 bits: half its size."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be done, an item a line.")]
 Recall = Annotated[float, typer.Option(help="Recall@10 that queries are tuned to, above 0 and up to 1.")]
@@ -90,6 +98,35 @@ def resources_of(jobs: int | None, deterministic: bool, on_disk: bool | None) ->
     if deterministic:
         say("deterministic: building with one thread, which takes longer", err=True)
     return Resources(1 if deterministic else jobs or ALL_CORES, on_disk)
+
+
+def engine_options_at(
+    index: str,
+    engine: EngineName | None,
+    *,
+    trees: int | None,
+    cells: int | None,
+    halfvec: bool,
+    deterministic: bool,
+) -> EngineOptions:
+    """Return the options of the engine that an index is to have.
+
+    Raises:
+        NotSupportedError: Some are those of another engine.
+        ConfigurationError: The engine takes no such option.
+    """
+    if not is_postgres(index):
+        if halfvec:
+            raise NotSupportedError("--halfvec is for an index on PostgreSQL; a folder does without.")
+        return engine_options(engine or EngineName.annoy, trees, cells)
+    if engine is not None or trees is not None or cells is not None or deterministic:
+        raise NotSupportedError(
+            "--engine, --trees, --cells and --deterministic are for an index in a folder; PostgreSQL has pgvector's "
+            f"graph, with levels by chance. Index: {index}."
+        )
+    from ae_search.remote_index.postgres import HnswOptions
+
+    return HnswOptions(halfvec=halfvec)
 
 
 def check_recall(recall: float | None) -> None:

@@ -2,7 +2,7 @@
 
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import DryRun, SourceName, Wait, list_keys, tell_refused
-from ae_search.cli.options import IndexPath, SourceFlags, with_source_flags
+from ae_search.cli.options import IndexPlace, SourceFlags, with_source_flags
 from ae_search.cli.terminal import progress, say
 from ae_search.indexing import SyncReport
 from ae_search.open_index import open_index
@@ -14,7 +14,7 @@ def sync(
     connection: Connection,
     flags: SourceFlags,
     source: SourceName,
-    index: IndexPath,
+    index: IndexPlace,
     dry_run: DryRun = False,
     wait: Wait = 0.0,
 ) -> None:

@@ -1,7 +1,6 @@
 """Choosing the effort of an engine: the least work that finds the asked share of the true neighbours."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,13 +12,13 @@ from ae_search.index.engine import Engine
 from ae_search.index.options import EngineOptions
 from ae_search.nearest.comparing import Query, compare, queries
 from ae_search.nearest.exact import nearest
+from ae_search.precision import climb, meets
 
 # Recall is measured for this many neighbours.
 TUNED_K = 10
 
 _QUERIES = 500
 _TIMED_QUERIES = 100
-_REFINEMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,6 @@ def measure_recall(base: Engine, sample: Sample, effort: int) -> RecallPoint:
     return RecallPoint(effort, float(shares.mean()), round(error, 6), round(1e3 * float(np.median(seconds)), 4))
 
 
-def meets(point: RecallPoint, recall: float) -> bool:
-    """Tell whether a measurement meets a recall: its lower bound by one standard error does.
-
-    The smallest `effort` whose bare measurement meets it would be picked by its luck, and fall short on other
-    queries in half of the cases.
-    """
-    return point.recall - point.error >= recall
-
-
 def tune(
     base: Engine, options: EngineOptions, *, recall: float, seed: int
 ) -> tuple[RecallPoint, tuple[RecallPoint, ...]]:
@@ -108,21 +98,7 @@ def tune(
         points[effort] = measure_recall(base, sample, effort)
         return meets(points[effort], recall)
 
-    _climb(enough, base.first_effort(sample.k, options), base.most_effort)
+    climb(enough, base.first_effort(sample.k, options), base.most_effort)
     curve = tuple(points[effort] for effort in sorted(points))
     good = [point for point in curve if meets(point, recall)]
     return (good[0] if good else curve[-1]), curve
-
-
-def _climb(enough: Callable[[int], bool], start: int, cap: int) -> None:
-    """Double until it is enough, then halve the last step a few times."""
-    low, high = 0, min(start, cap)
-    while not enough(high) and high < cap:
-        low, high = high, min(2 * high, cap)
-    if not low:
-        return
-    for _ in range(_REFINEMENTS):
-        middle = (low + high) // 2
-        if middle in (low, high):
-            return
-        low, high = (low, middle) if enough(middle) else (middle, high)

@@ -1,0 +1,136 @@
+"""Groups of items that are almost the same, found by searching for each."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+
+from ae_search.contract import DuplicateGroup, Latents, OnItems, no_progress
+from ae_search.nearest.comparing import Floats, Found
+
+_FIRST_K = 10
+_WIDENING = 4
+_FOUND_AT_A_TIME = 100_000
+# Items so near to each other have the same neighbours.
+_SAME_DISTANCE = 1e-6
+
+
+class Searched(Protocol):
+    """The items of an index at one moment."""
+
+    @property
+    def has_several(self) -> bool:
+        """Whether an item may have several latents."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def live_ids(self) -> Iterator[list[int]]:
+        """Yield the ids of all items, ascending, in blocks."""
+
+    def latents(self, ids: list[int]) -> Latents:
+        """Return the first latent of each item, float32 `[n, d]`."""
+
+    def found(self, latents: Latents, k: int) -> list[list[Found]]:
+        """Return the k nearest items of each latent."""
+
+    def keys(self, ids: list[int]) -> list[str]:
+        """Return the keys of some items."""
+
+
+class _Groups:
+    """Disjoint sets of ids, joined as links come in (union by path halving)."""
+
+    def __init__(self) -> None:
+        self.parents: dict[int, int] = {}
+        self.weakest: dict[int, float] = {}
+
+    def find(self, item: int) -> int:
+        parents = self.parents
+        while (parent := parents.setdefault(item, item)) != item:
+            parents[item] = item = parents.setdefault(parent, parent)
+        return item
+
+    def join(self, one: int, other: int, similarity: float) -> None:
+        first, second = sorted((self.find(one), self.find(other)))
+        if first != second:
+            self.parents[second] = first
+            self.weakest[first] = min(similarity, *(self.weakest.pop(root, 1.0) for root in (first, second)))
+
+
+def groups_of_alike(
+    items: Searched, least: Callable[[Latents], Floats], *, on_progress: OnItems = no_progress
+) -> list[DuplicateGroup]:
+    """Find groups of items that are almost the same.
+
+    Every item is searched for its nearest ones by its first latent, as many as are similar enough. A pair is missed
+    where the search misses it from both sides, so with a recall of 0.98 hardly ever. In a euclidean index the nearest
+    ones are so by distance: items of the same direction that are far apart in length are not found.
+
+    Args:
+        items: The items.
+        least: Returns from which cosine similarity on others are almost the same as each of some latents.
+        on_progress: Called with the number of items done since the last call.
+
+    Returns:
+        Groups of at least two items, the largest first, equal ones by their first id.
+    """
+    groups = _Groups()
+    known: set[int] = set()
+    for block in items.live_ids():
+        todo = [item for item in block if item not in known]
+        k = _FIRST_K
+        while todo:
+            unfinished: list[int] = []
+            # Of many items with many like them, a few at a time: the first ones spare searching for the rest.
+            size = max(1, _FOUND_AT_A_TIME // k)
+            for start in range(0, len(todo), size):
+                part = [item for item in todo[start : start + size] if item not in known]
+                unfinished += _link(items, part, k, least, groups, known)
+            todo, k = unfinished, k * _WIDENING
+        known.difference_update(block)
+        on_progress(len(block))
+    return _named(items, groups)
+
+
+def _link(
+    items: Searched,
+    ids: list[int],
+    k: int,
+    least: Callable[[Latents], Floats],
+    groups: _Groups,
+    known: set[int],
+) -> list[int]:
+    """Join each item with those like it; return the items that may have more of them than k."""
+    unfinished = []
+    latents = items.latents(ids)
+    all_found = items.found(latents, k)
+    for item, found, similarity in zip(ids, all_found, least(latents).tolist(), strict=True):
+        if item in known:
+            continue
+        alike: list[Found] = [row for row in found if row[2] >= similarity]
+        for _, other, cosine in alike:
+            if other != item:
+                groups.join(item, other, cosine)
+        if len(alike) == len(found) == k < len(items):
+            unfinished.append(item)
+        else:
+            known.update(_same(items, item, [row[1] for row in alike if row[0] <= _SAME_DISTANCE and row[1] > item]))
+    return unfinished
+
+
+def _same(items: Searched, item: int, others: list[int]) -> list[int]:
+    """Return those of some equal items that have the same neighbours as one."""
+    if not items.has_several or not others:
+        return others
+    # They were found by any of their latents, and are searched for by the first.
+    first, *firsts = items.latents([item, *others])
+    return [other for other, latent in zip(others, firsts, strict=True) if np.array_equal(latent, first)]
+
+
+def _named(items: Searched, groups: _Groups) -> list[DuplicateGroup]:
+    members: dict[int, list[int]] = {}
+    for item in sorted(groups.parents):
+        members.setdefault(groups.find(item), []).append(item)
+    ordered = sorted(members.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    return [DuplicateGroup(items.keys(ids), groups.weakest[root]) for root, ids in ordered]

@@ -1,0 +1,1 @@
+"""The contract of an index on engines of other machines."""
