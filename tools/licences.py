@@ -40,7 +40,10 @@ KNOWN = {spelling: name for name, spellings in SPELLINGS.items() for spelling in
 # By the LICENSE file that they bring, where the metadata say nothing.
 UNTOLD = {"atheris": "Apache-2.0", "hnswlib": "Apache-2.0", "namex": "Apache-2.0"}
 # Whose wheels are under another licence than the metadata name, by a file that they bring.
-WHEELS = {"pillow-heif": "GPL-2.0-only (its wheels, which hold x265; its own code: BSD-3-Clause)"}
+WHEELS = {
+    "axe-playwright-python": "MPL-2.0 (the axe-core that it holds; its own code: MIT)",
+    "pillow-heif": "GPL-2.0-only (its wheels, which hold x265; its own code: BSD-3-Clause)",
+}
 NOT_TOLD = "not told by its metadata"
 
 

@@ -17,6 +17,8 @@ export const byItem = (query, key) => {
 	return { ...EMPTY, conditions, views, exact, originals, unfold, key };
 };
 
+const took = (ms) => (ms < 1000 ? `${Math.max(ms, 1).toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
 export class Results {
 	/** `on` is what `Grid` takes. */
 	constructor(on) {
@@ -50,7 +52,7 @@ export class Results {
 		this.grid.append(neighbours, { hrefOf, marks, canExplain: explain, fold: fold && !query.unfold });
 		const number = finding.neighbours.length;
 		const among = query.conditions.length ? "that meet the filters" : `of ${counted(info.items)}`;
-		const figures = `${counted(number)} shown ${among} · ${Math.max(finding.took_ms, 1).toFixed(0)} ms`;
+		const figures = `${counted(number)} shown ${among} · ${took(finding.took_ms)}`;
 		at("found-title").replaceChildren("Similar images", element("small", {}, figures));
 		at("more-button").hidden = finding.next === null;
 		at("end").hidden = finding.next !== null;

@@ -39,7 +39,7 @@ export function tile(item, href, { canExplain = false, plain = false } = {}) {
 	const node = element("li", { class: "tile", title: visible(item.key.slice(0, 300)) }, link);
 	node.item = item;
 	if (plain) return node;
-	if (item.verdict) link.firstChild.append(element("span", { class: "judged", "data-verdict": item.verdict }, item.verdict));
+	if (item.verdict && item.verdict !== "not here") link.firstChild.append(element("span", { class: "judged", "data-verdict": item.verdict }, item.verdict));
 	node.over = element("div", { class: "over" }, element("div", { class: "acts" },
 		act("like", "More like this", "plus"),
 		act("unlike", "Less like this", "minus"),
