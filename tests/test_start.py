@@ -21,7 +21,8 @@ BASE = {"ae_search", "annoy", "numpy", "PIL", "typer"}
 BASE |= {"annotated_doc", "shellingham", "typing_extensions"}
 # Newer releases of Typer check ranges and paths with it, which takes a tenth of a second.
 BASE |= {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
-CALLING = BASE | {"google", "grpc"}
+# gRPC looks for its own companions.
+CALLING = BASE | {"google", "grpc", "grpc_health", "grpc_reflection", "grpc_tools"}
 # Of the standard library, what takes more than a few milliseconds and has no business here.
 SLOW = {"multiprocessing", "unittest", "xml", "http", "sqlite3.dump", "pydoc", "doctest", "distutils", "tkinter"}
 
