@@ -36,6 +36,11 @@ def __getattr__(name: str) -> Any:
     return globals()["app"]
 
 
+def __dir__() -> list[str]:
+    # `python -m typer`, which writes the reference, looks for it here.
+    return [*globals(), "app"]
+
+
 def app_of(names: Sequence[str]) -> typer.Typer:
     """Return the application with some commands."""
     made = typer.Typer(

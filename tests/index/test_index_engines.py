@@ -26,9 +26,8 @@ WIDE = {"label": {"in": ["label-1", "label-3", "label-4"]}}
 def large(tmp_path_factory):
     """Indexes of both engines with more items than a narrow filter leaves, and their latents."""
     rows, made = clustered(COUNT, seed=5), {}
-    for options in (AnnoyOptions(10), FaissOptions()):
+    for options in (AnnoyOptions(4), FaissOptions()):
         path = tmp_path_factory.mktemp("large") / options.engine
-        # By id, so that every fifth cell of a label lies together.
         with IndexBuilder(path, CARD, BuildOptions(options, resources=Resources(1))) as builder:
             for start in range(0, COUNT, 6000):
                 keys = range(start, start + 6000)
@@ -48,7 +47,7 @@ def nearest(rows, queries, chosen):
 
 
 @pytest.mark.parametrize("engine", ["annoy", "faiss"])
-@pytest.mark.parametrize("how", ["of one label", "of three", "near each other"])
+@pytest.mark.parametrize("how", ["of four labels", "of three", "near each other"])
 def test_wide_filters_that_are_asked_often_find_the_nearest(large, engine, how):
     made, rows = large
     ids = np.arange(COUNT)
@@ -59,7 +58,7 @@ def test_wide_filters_that_are_asked_often_find_the_nearest(large, engine, how):
     else:
         chosen = np.flatnonzero(np.isin(ids % 5, [1, 3, 4] if how == "of three" else [0, 1, 2, 3]))
         where = WIDE if how == "of three" else {"label": {"lt": "label-4"}}
-    queries = rows[np.random.default_rng(6).integers(COUNT, size=100)] + np.float32(0.02)
+    queries = rows[np.random.default_rng(6).integers(COUNT, size=50)] + np.float32(0.02)
     truth = nearest(rows, queries, chosen)
     with LatentIndex.open(made[engine]) as index:
         for _ in range(2):
@@ -124,8 +123,9 @@ def test_latents_that_are_hard_to_sort(tmp_path, rows, metric):
     engine = engine_of(options)
     base = engine.grow(tmp_path / "cells.bin", rows, shape, options, seed=1, resources=Resources(1))
     engine.check(tmp_path / "cells.bin", shape, options)
-    for found in (base.candidates(rows[3], 50, 1), base.candidates_of_many(rows[:3], 50, 1).tolist()[0]):
-        assert len(set(found)) == 50
+    # More than were asked for, where others are as near as the last.
+    for found in (base.candidates(rows[3], 50, 1), list(base.candidates_of_many(rows[:3], 50, 1)[0])):
+        assert len(found) == len(set(found)) >= 50
         assert set(found) <= set(range(len(rows)))
 
 
@@ -164,19 +164,14 @@ def test_an_index_moves_from_engine_to_engine_and_back(small):
 
 
 @pytest.mark.parametrize("engine", ["annoy", "faiss"])
-def test_warming_reads_what_a_search_maps(large, tmp_path, engine):
-    path = shutil.copytree(large[0][engine], tmp_path / "index")
-    folder = only_generation(path)
-    mapped = [folder / engine_of(engine_options(engine)).file, folder / "names.bin"]
+def test_warming_reads_what_a_search_maps(small, engine):
+    path, _ = small
     with LatentIndex.open(path) as index:
-        assert index.warm() == sum(file.stat().st_size for file in mapped)
         index.add(np.ones((1, 2, 8)), ["two latents"])
-        index.compact()
-        assert index.warm() == sum(
-            file.stat().st_size
-            for file in only_generation(path).iterdir()
-            if file.name in (*[one.name for one in mapped], "owners.u32")
-        )
+        index.compact(engine=engine)
+        folder = only_generation(path)
+        names = (engine_of(engine_options(engine)).file, "names.bin", "owners.u32")
+        assert index.warm() == sum((folder / name).stat().st_size for name in names)
 
 
 def test_cells_grow_with_the_index(tmp_path):
@@ -234,8 +229,8 @@ import os, sys, numpy as np
 from ae_search.contract import ModelCard, Resources
 from ae_search.index import BuildOptions, FaissOptions, IndexBuilder, LatentIndex
 
-rows = np.random.default_rng(0).normal(size=(20_000, 16)).astype(np.float32)
-card = ModelCard("tiny", 1, "ab" * 32, image_shape=None, latent_dim=16)
+rows = np.random.default_rng(0).normal(size=(3_000, 8)).astype(np.float32)
+card = ModelCard("tiny", 1, "ab" * 32, image_shape=None, latent_dim=8)
 
 def use(path):
     with IndexBuilder(path, card, BuildOptions(FaissOptions(), resources=Resources(2))) as builder:

@@ -95,9 +95,7 @@ def that_wrap_around(sizes):
 
 
 def that_add_up_by_wrapping(sizes):
-    sizes[0] += 2**63 - 1
-    sizes[1] += 2**63 - 1
-    sizes[2] += 2
+    sizes[:3] += np.array([2**63 - 1, 2**63 - 1, 2])
 
 
 def far_too_many(sizes):
