@@ -135,8 +135,10 @@ def find(session: Session, place: PostgresPlace) -> State | None:
     found = None if row[0] is None else session.execute(_LOAD, (place.index,)).fetchone()
     if found is None:
         return None
-    counts, text = found[:-1], found[-1]
-    return State(*counts, manifest=Manifest.from_json(text or "", place.name))
+    *counts, text = found
+    return State(
+        **dict(zip(_COUNTS.split(", "), counts, strict=True)), manifest=Manifest.from_json(text or "", place.name)
+    )
 
 
 def load(session: Session, place: PostgresPlace) -> State:
