@@ -13,7 +13,8 @@ _SHARE, _FEW = 0.1, 100
 
 _LAG = """
 SELECT pg_is_in_recovery(), CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0.0
-    ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END::float8
+    ELSE extract(epoch FROM clock_timestamp() - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))
+    END::float8
 """
 
 
