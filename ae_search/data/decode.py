@@ -1,6 +1,7 @@
 """The one decode-and-resize: training reads files through it, exported models carry it in their graph."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import tensorflow as tf
@@ -44,17 +45,31 @@ def decode_image(image_bytes: Tensor, image_shape: Shape, fit: Fit = "crop") -> 
         tf.errors.InvalidArgumentError: The bytes are no such image; it has more pixels than a file of its format may
             have, is of a kind that TensorFlow cannot decode (`image_file.head` has the rules), or most is missing.
     """
+    decode = _decoder(image_shape, fit) if tf.executing_eagerly() else _traced_decoder(image_shape, fit)
+    with tf.device("/CPU:0"):
+        return tf.ensure_shape(decode(image_bytes), image_shape)
 
-    def harmless() -> Tensor:
-        return framed(_decoded(image_bytes), image_shape, fit)
 
+def _decoder(image_shape: Shape, fit: Fit) -> Callable[[Tensor], Tensor]:
     def other(image_bytes: Tensor) -> Tensor:
         pixels, turn = _decoded_by_form(examined(image_bytes), image_shape, fit)
         return framed(pixels, image_shape, fit, turn=turn)
 
-    with tf.device("/CPU:0"):
-        image = tf.cond(is_harmless(image_bytes), harmless, lambda: apart(other)(image_bytes))
-        return tf.ensure_shape(image, image_shape)
+    def decode(image_bytes: Tensor) -> Tensor:
+        def harmless() -> Tensor:
+            return framed(_decoded(image_bytes), image_shape, fit)
+
+        with tf.device("/CPU:0"):
+            return tf.cond(is_harmless(image_bytes), harmless, lambda: apart(other)(image_bytes))
+
+    return decode
+
+
+@lru_cache(maxsize=16)
+def _traced_decoder(image_shape: Shape, fit: Fit) -> Callable[[Tensor], Tensor]:
+    """Return the decoder as one graph for all that contain it: tracing takes seconds, and a training has four."""
+    signature = [tf.TensorSpec((), tf.string)]
+    return tf.function(_decoder(image_shape, fit), signature, autograph=False)  # type: ignore[no-any-return]
 
 
 def resize_image(pixels: Tensor, image_shape: Shape, fit: Fit = "crop") -> Tensor:
