@@ -75,7 +75,7 @@ function colour(value) {
 
 function walk(stills) {
 	const image = still(stills[0]);
-	const slider = element("input", { type: "range", min: "0", max: String(stills.length - 1), value: "0", "aria-label": "From the query to the result", "aria-valuetext": "the query" });
+	const slider = element("input", { type: "range", min: "0", max: String(stills.length - 1), value: "0", "aria-label": "From the query to the result" });
 	slider.addEventListener("input", () => {
 		image.src = addressOf(stills[slider.value]);
 		slider.setAttribute("aria-valuetext", `${Math.round((100 * slider.value) / (stills.length - 1))} % of the way`);
