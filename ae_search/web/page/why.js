@@ -29,9 +29,9 @@ function told(answer, query, item) {
 	const asked = query.image ? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
 	const row = element("ul", { class: "grid" },
 		shown("The query", asked ? picture(asked) : null),
-		shown("as the model sees it", still(answer.query)),
+		shown("As the model sees it", still(answer.query)),
 		shown("Where they agree", heat(answer.agreement)),
-		shown("as the model sees it", still(answer.item)),
+		shown("As the model sees it", still(answer.item)),
 		shown(item.label ?? item.key, picture(item.thumbnail)));
 	return [
 		element("p", { class: "dim" }, "Similarity ", element("b", {}, figure(answer.similarity)), " with ", bdi(item.key)),
