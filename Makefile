@@ -51,6 +51,7 @@ demo: .venv/.installed  ## train, export, serve, index and query Fashion-MNIST; 
 
 # Another index or model: make web WEB_ARGS='--index DIR --server HOST:PORT'
 web: .venv/.installed  ## the page and the REST service on the demo's index and model; others in WEB_ARGS
+	@[ -n "$(WEB_ARGS)" ] || [ -e demo/index/CURRENT ] || { echo 'make demo first: it makes the index and the model' >&2; exit 1; }
 	$(BIN)/ae-search web $(or $(WEB_ARGS),--index demo/index --model $(firstword $(wildcard demo/export/*)))
 
 demo-postgres: .venv/.installed  ## the demo with its index in a PostgreSQL of its own; options in DEMO_ARGS

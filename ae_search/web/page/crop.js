@@ -123,9 +123,10 @@ class Drawing {
 	press(event) {
 		const across = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key] ?? 0;
 		const down = { ArrowUp: -STEP, ArrowDown: STEP }[event.key] ?? 0;
-		if (event.key === "Enter") at("crop").close("search");
-		if (!across && !down) return;
+		if (!across && !down && event.key !== "Enter") return;
+		// Else Enter presses the button that has the focus next.
 		event.preventDefault();
+		if (event.key === "Enter") return at("crop").close("search");
 		const { left, top, width, height } = this.crop;
 		if (event.shiftKey) {
 			const grown = { width: Math.min(width + across, 1 - left), height: Math.min(height + down, 1 - top) };

@@ -30,7 +30,7 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => page.showAddress());
 at("more-button").addEventListener("click", () => page.more());
-// No IntersectionObserver: it tells of changes only, and misses an end that has moved on and been reached within one frame.
+// An IntersectionObserver misses an end that moves on and is reached within one frame.
 for (const kind of ["scroll", "resize"]) addEventListener(kind, () => page.results.nearEnd && page.more(), { passive: true });
 at("help-open").addEventListener("click", () => at("help").showModal());
 at("crop-image").addEventListener("error", () => {

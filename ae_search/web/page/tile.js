@@ -18,7 +18,7 @@ export const figure = (similarity) => similarity.toFixed(3);
 
 function words(item) {
 	const similarity = item.similarity === undefined ? null
-		: element("span", { class: "figure", title: "Cosine similarity" }, figure(item.similarity));
+		: element("span", { class: "figure" }, figure(item.similarity));
 	// Folders are labels mostly; once is enough.
 	const rest = item.key.startsWith(`${item.label}/`) ? item.key.slice(item.label.length + 1) : item.key;
 	const [first, second] = item.label === null ? [item.key, null] : [item.label, rest];

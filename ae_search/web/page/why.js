@@ -29,9 +29,9 @@ function told(answer, query, item) {
 	const asked = query.image ? uploadOf(query.image) : query.key ? thumbnailOf(query.key) : null;
 	const row = element("ul", { class: "grid" },
 		shown("The query", asked ? picture(asked) : null),
-		shown("as the model sees it", still(answer.query)),
+		shown("As the model sees it", still(answer.query)),
 		shown("Where they agree", heat(answer.agreement)),
-		shown("as the model sees it", still(answer.item)),
+		shown("As the model sees it", still(answer.item)),
 		shown(item.label ?? item.key, picture(item.thumbnail)));
 	return [
 		element("p", { class: "dim" }, "Similarity ", element("b", {}, figure(answer.similarity)), " with ", bdi(item.key)),
@@ -75,7 +75,7 @@ function colour(value) {
 
 function walk(stills) {
 	const image = still(stills[0]);
-	const slider = element("input", { type: "range", min: "0", max: String(stills.length - 1), value: "0", "aria-label": "From the query to the result", "aria-valuetext": "the query" });
+	const slider = element("input", { type: "range", min: "0", max: String(stills.length - 1), value: "0", "aria-label": "From the query to the result" });
 	slider.addEventListener("input", () => {
 		image.src = addressOf(stills[slider.value]);
 		slider.setAttribute("aria-valuetext", `${Math.round((100 * slider.value) / (stills.length - 1))} % of the way`);
