@@ -103,7 +103,8 @@ def test_why_is_drawn_and_told(place, address, tmp_path):
         assert total == pytest.approx(found["why"]["similarity"], abs=1e-6)
         assert found["why"]["mean_agreement"] > 0.5
     assert "trust" in like and "trust" not in item
-    assert min(Image.open(tmp_path / "why.png").size) > 300
+    with Image.open(tmp_path / "why.png") as picture:
+        assert min(picture.size) > 300
 
 
 def test_what_does_not_go_together_is_told(place, address):

@@ -90,9 +90,11 @@ def test_the_part_that_was_trained_gives_the_same_latents(run, source, backbone)
 
 def test_an_export_answers_as_keras_and_says_what_its_backbone_is(run, source, backbone, tmp_path):
     export_run(run, tmp_path / "model")
-    encoder = LocalEncoder(tmp_path / "model")
-    expected = np.asarray(load_autoencoder(run).get_layer("encoder")(source.images / np.float32(255)))
+    encoder, autoencoder = LocalEncoder(tmp_path / "model"), load_autoencoder(run)
+    expected = np.asarray(autoencoder.get_layer("encoder")(source.images / np.float32(255)))
     np.testing.assert_allclose(encoder.encode(source.images), expected, atol=1e-4 * np.abs(expected).max())
+    images = keras.ops.sigmoid(autoencoder.get_layer("decoder")(expected))
+    np.testing.assert_allclose(encoder.decode(expected), images, atol=1e-4)
     told = encoder.describe().training["backbone"]
     assert (told["name"], told["fed"], told["finetune"]) == ("b.keras", "RGB in 0-255", 0)
     assert told["digest"] == read_config(run).backbone.digest
@@ -277,8 +279,10 @@ def test_the_last_blocks_are_trained_and_the_others_stay(source, backbone, tmp_p
     after = {"/".join(weight.path.split("/")[-2:]): weight.numpy() for weight in encoder.weights}
     same = {path: np.array_equal(value, after[path]) for path, value in before.items()}
     assert {path for path, equal in same.items() if not equal} == {"conv_1/kernel", "conv_1/bias"}
-    export_run(tmp_path / "run", tmp_path / "model")
-    latents = LocalEncoder(tmp_path / "model").encode(source.images)
+    export_run(tmp_path / "run", tmp_path / "model", decoder=False)
+    exported = LocalEncoder(tmp_path / "model")
+    latents = exported.encode(source.images)
+    assert not exported.describe().decodes
     expected = np.asarray(load_autoencoder(tmp_path / "run").get_layer("encoder")(source.images / np.float32(255)))
     np.testing.assert_allclose(latents, expected, atol=1e-4 * np.abs(expected).max())
     with pytest.raises(ConfigurationError, match=r"--finetune must be 1 to 2"):
