@@ -22,7 +22,7 @@ from ae_search.nearest.comparing import Ids
 
 # Scores that differ by less may be equal; and how many times k are looked at for the end of a row of equal ones.
 _SAME = 2e-6
-_MOST_TIED = 16
+_MOST_TIED, _LEAST_TIED = 16, 256
 
 
 class FaissEngine:
@@ -113,13 +113,14 @@ class FaissEngine:
         row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
+        products = row if self.shape.metric == "angular" else None
         # One more, to see whether those that are as near come to an end.
         fetch = min(k + 1, most)
         scores, numbers = self._search(row, fetch, effort, only)
         while numbers[0, k - 1] < 0 and effort < self._cells:
             effort *= 4
             scores, numbers = self._search(row, fetch, effort, only)
-        while _tied(scores, k)[0] and fetch < min(_MOST_TIED * k, most):
+        while _tied(scores, k, products)[0] and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
             fetch = min(4 * fetch, most)
             scores, numbers = self._search(row, fetch, effort, only)
         chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
@@ -128,9 +129,12 @@ class FaissEngine:
     def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
         """Return the same for each of many latents `[m, d]`; `[m, k]` where none has more."""
         with threads_of(1):
-            scores, found = self._search(self._prepared(latents), min(k + 1, self.shape.latents), effort)
+            rows = self._prepared(latents)
+            scores, found = self._search(rows, min(k + 1, self.shape.latents), effort)
             numbers = found[:, :k]
-            again = np.flatnonzero((numbers[:, -1] < 0) | _tied(scores, k))
+            again = np.flatnonzero(
+                (numbers[:, -1] < 0) | _tied(scores, k, rows if self.shape.metric == "angular" else None)
+            )
             if not again.size:
                 return numbers
             lists: list[list[int]] = numbers.tolist()
@@ -160,15 +164,21 @@ class FaissEngine:
         return scores, numbers
 
 
-def _tied(scores: Latents, k: int) -> npt.NDArray[np.bool_]:
+def _tied(scores: Latents, k: int, rows: Latents | None) -> npt.NDArray[np.bool_]:
     """Tell of each row whether what comes after the k-th is as near, but for rounding.
 
     faiss adds up equal latents in another order by where they lie in their cell.
+
+    Args:
+        scores: Float32 `[m, k]` or more.
+        k: How many are wanted.
+        rows: The queries `[m, d]` where the scores are inner products, which may be 0; None for squared distances.
     """
     if scores.shape[1] <= k:
         return np.zeros(len(scores), np.bool_)
     last, after = scores[:, k - 1], scores[:, -1]
-    tied: npt.NDArray[np.bool_] = np.abs(after - last) <= _SAME * np.abs(last)
+    scale = np.abs(last) if rows is None else np.sqrt(np.vecdot(rows, rows))
+    tied: npt.NDArray[np.bool_] = np.abs(after - last) <= _SAME * scale
     return tied
 
 
