@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ae_search.data.decode import decode_image
+from ae_search.data.decode import _traced_decoder, decode_image
 
 SHAPE = (20, 30, 3)
 
@@ -95,3 +95,13 @@ def test_animated_webp_is_refused_and_the_process_lives(picture):
 def test_what_is_no_image_is_an_invalid_argument(data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decoded(data)
+
+
+def test_all_graphs_with_it_share_one_trace(picture):
+    data, shape = encoded(picture, "JPEG"), (9, 7, 3)
+    rows = [
+        list(tf.data.Dataset.from_tensors(data).map(lambda one: decode_image(one, shape)).as_numpy_iterator())
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*rows)
+    assert _traced_decoder(shape, "crop").experimental_get_tracing_count() == 1
