@@ -142,7 +142,7 @@ def plot_drift(logged: Logged, usual: Usual, drift: Drift, path: Path) -> None:
         axis.legend(fontsize=CAPTION_POINTS)
     numbers = range(1, len(drift.windows) + 1)
     last.plot(numbers, [100 * window.distrusted for window in drift.windows], marker="o")
-    last.set(xlabel="tenths of the log, by time", ylabel="%", ylim=(-2, 102), title="queries unlike the training data")
+    last.set(xlabel="parts of the log, by time", ylabel="%", ylim=(-2, 102), title="queries unlike the training data")
     _save(canvas, path)
 
 
