@@ -120,10 +120,11 @@ class FaissEngine:
         while numbers[0, k - 1] < 0 and effort < self._cells:
             effort *= 4
             scores, numbers = self._search(row, fetch, effort, only)
-        while _tied(scores, k, products)[0] and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
+        tied = _tied(scores, k, products)[0]
+        while tied and _tied(scores, k, products)[0] and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
             fetch = min(4 * fetch, most)
             scores, numbers = self._search(row, fetch, effort, only)
-        chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
+        chosen: list[int] = numbers[0, : fetch if tied else k].tolist()
         return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
 
     def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
