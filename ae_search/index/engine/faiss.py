@@ -1,5 +1,6 @@
 """faiss: latents in cells around centres that were learned, and a search of the cells that are nearest to a query."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -113,17 +114,18 @@ class FaissEngine:
         row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
-        products = row if self.shape.metric == "angular" else None
+        products = row[0] if self.shape.metric == "angular" else None
         # One more, to see whether those that are as near come to an end.
         fetch = min(k + 1, most)
         scores, numbers = self._search(row, fetch, effort, only)
         while numbers[0, k - 1] < 0 and effort < self._cells:
             effort *= 4
             scores, numbers = self._search(row, fetch, effort, only)
-        while _tied(scores, k, products)[0] and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
+        tied = _one_tied(scores, k, products)
+        while tied and _one_tied(scores, k, products) and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
             fetch = min(4 * fetch, most)
             scores, numbers = self._search(row, fetch, effort, only)
-        chosen: list[int] = numbers[0, : k if fetch <= k + 1 else fetch].tolist()
+        chosen: list[int] = numbers[0, : fetch if tied else k].tolist()
         return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
 
     def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
@@ -180,6 +182,15 @@ def _tied(scores: Latents, k: int, rows: Latents | None) -> npt.NDArray[np.bool_
     scale = np.abs(last) if rows is None else np.sqrt(np.vecdot(rows, rows))
     tied: npt.NDArray[np.bool_] = np.abs(after - last) <= _SAME * scale
     return tied
+
+
+def _one_tied(scores: Latents, k: int, row: Latents | None) -> bool:
+    """Tell the same of one row, in plain floats: NumPy would take longer than all else beside faiss."""
+    if scores.shape[1] <= k:
+        return False
+    last, after = scores.item(k - 1), scores.item(-1)
+    scale = abs(last) if row is None else math.sqrt(row.dot(row))
+    return abs(after - last) <= _SAME * scale
 
 
 def _parameters(effort: int) -> Any:
