@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import atexit
+import gc
 import shutil
 import tempfile
 
@@ -22,6 +23,14 @@ atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 def pytest_make_parametrize_id(val, argname):
     """Name bytes by their argument: gzip and the like put the time of day into theirs, and test ids must not move."""
     return argname if isinstance(val, bytes | bytearray | memoryview) else None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _kept_from_the_collector():
+    """Let Python's collector pass over what a module leaves: TensorFlow's and Keras's objects, millions in the end."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

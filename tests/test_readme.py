@@ -1,19 +1,21 @@
 """The commands and the Python of README and guides run as they stand there, on a tiny folder of photographs."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from ae_search.cli import main
 from ae_search.index import Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +39,24 @@ def walk(pages):
 
 def run(command, cwd):
     return subprocess.run([TOOL, *command], cwd=cwd, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Run a command as `run` does, but in this process, which need not load TensorFlow anew."""
+    for module, hook in ((sys, "excepthook"), (threading, "excepthook"), (warnings, "showwarning")):
+        monkeypatch.setattr(module, hook, getattr(module, hook))  # so that what `main` sets is taken back
+
+    def run_command(command, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["ae-search", *command])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(command, ended.value.code, out, err)
+
+    return run_command
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +243,9 @@ WRONG = {
     "serve export/photos --tls-cert ca.pem": "--tls-key",
 }
 
+# One that needs TensorFlow, and one that does not.
+IN_A_PROCESS = {"query missing.jpg --index indexes/photos --server {address}", "train digits --run new --epochs 0"}
+
 
 @pytest.fixture(scope="module")
 def spoiled(place):
@@ -247,10 +270,11 @@ def files(folder):
 
 
 @pytest.mark.parametrize("command", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(place, spoiled, command):
+def test_what_is_wrong_is_told_in_one_sentence(place, spoiled, run_here, command):
     folder, address, _ = place
     before = files(folder)
-    result = run(shlex.split(command.format(address=address)), folder)
+    start = run if command in IN_A_PROCESS else run_here
+    result = start(shlex.split(command.format(address=address)), folder)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 1, result.stderr
     assert len(errors) == 1, result.stderr
@@ -260,16 +284,18 @@ def test_what_is_wrong_is_told_in_one_sentence(place, spoiled, command):
 
 
 @pytest.mark.parametrize("command", ["", "index", "train", "query", "train digits", "query x.jpg -k many"])
-def test_wrong_usage_ends_with_exit_code_2(command, tmp_path):
-    assert run(command.split(), tmp_path).returncode == 2
+def test_wrong_usage_ends_with_exit_code_2(command, tmp_path, run_here):
+    start = run if command == "train" else run_here
+    assert start(command.split(), tmp_path).returncode == 2
 
 
-def test_help_of_every_command():
+def test_help_of_every_command(tmp_path, run_here):
     changes = [
         f"index {name}"
         for name in "add update remove compact rebuild tune info verify duplicates export import".split()
     ]
     for command in ("train", "export", "serve", "index", "index build", *changes, "query", "embed", "doctor", "demo"):
-        result = subprocess.run([TOOL, *command.split(), "--help"], capture_output=True, text=True, env=os.environ)
+        start = run if command == "query" else run_here
+        result = start([*command.split(), "--help"], tmp_path)
         assert result.returncode == 0
         assert "Usage" in result.stdout

@@ -1,4 +1,4 @@
-"""`ae-search evaluate` as a user types it, with a model in this process."""
+"""`ae-search evaluate` as a user types it, with a server, and with a model in its own process."""
 
 import json
 import shutil
@@ -33,13 +33,22 @@ def folder(photos, tiny_export, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def server(tiny_export):
+    """A server, so that not every command loads the model anew."""
+    from ae_search.model_server import ModelServer
+
+    with ModelServer(tiny_export) as server:
+        yield server
+
+
 @pytest.fixture
-def run(folder, tiny_export, monkeypatch):
+def run(folder, server, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "160")
 
     def run_command(*words, error=None, model=True):
-        where = ["--model", str(tiny_export)] if model else []
+        where = ["--server", server.address] if model else []
         result = CliRunner().invoke(app, ["evaluate", *map(str, words), *where])
         if error is None:
             assert result.exit_code == 0, result.output

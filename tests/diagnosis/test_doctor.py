@@ -249,12 +249,13 @@ def test_addresses_of_a_target(target, addresses):
     assert addresses_of(target) == addresses
 
 
-@pytest.fixture
-def versions(tiny_encoder, tmp_path):
+@pytest.fixture(scope="module")
+def versions(tiny_encoder, tmp_path_factory):
     """A base path with versions 1 and 2, of the same weights."""
+    base = tmp_path_factory.mktemp("versions") / "tiny"
     for _ in range(2):
-        export_encoder(tiny_encoder, tmp_path / "tiny")
-    return tmp_path / "tiny"
+        export_encoder(tiny_encoder, base)
+    return base
 
 
 def both(*addresses):

@@ -20,6 +20,11 @@ SHAPE = (24, 20, 3)
 PIXELS = np.stack([np.asarray(coloured_picture(seed, (20, 24))) for seed in range(5)])
 
 
+def slow(*names):
+    """Mark parameters that take long and prove of further encoders what their neighbours prove already."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(1)
@@ -150,7 +155,7 @@ def test_each_encoder_is_fed_what_its_input_wants(name, caplog):
     assert line.levelname == "INFO" and f"{dtype} images in {input_range}" in line.getMessage()
 
 
-@pytest.mark.parametrize("name", ["uint8", "int32", "float16", "Rescaling to 0-1", "Rescaling of -1-1"])
+@pytest.mark.parametrize("name", ["uint8", "float16", "Rescaling to 0-1", *slow("int32", "Rescaling of -1-1")])
 def test_the_export_feeds_it_too(name, tmp_path):
     make, input_range = WANTING[name]
     encoder = make()
@@ -256,7 +261,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+SLOW_FORMS = ("a list of one", "a dict in a dict", "a subclass that was called", "a subclass without training")
+
+
+@pytest.mark.parametrize("name", [*(name for name in FORMS if name not in SLOW_FORMS), *slow(*SLOW_FORMS)])
 def test_each_form_of_model_is_taken(name, tmp_path):
     make, shape, input_range = FORMS[name]
     encoder = make()
@@ -283,7 +291,7 @@ def test_subclasses_of_equal_weights_have_other_fingerprints_where_their_layers_
     assert fingerprint(first, SHAPE) != fingerprint(second, SHAPE)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", *slow("mixed_bfloat16", "float16")])
 def test_half_precision_gives_float32_latents(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -294,7 +302,7 @@ def test_half_precision_gives_float32_latents(policy, tmp_path):
     check(export_encoder(encoder, tmp_path / "own"), encoder, "0-255", tolerance=5e-3)
 
 
-@pytest.mark.parametrize("application", ["MobileNetV3Small", "EfficientNetB0", "ConvNeXtTiny"])
+@pytest.mark.parametrize("application", ["MobileNetV3Small", *slow("EfficientNetB0", "ConvNeXtTiny")])
 def test_keras_applications_that_scale_by_themselves_are_fed_bytes(application):
     backbone = getattr(keras.applications, application)(
         input_shape=(64, 64, 3), include_top=False, weights=None, pooling="avg"
@@ -302,6 +310,7 @@ def test_keras_applications_that_scale_by_themselves_are_fed_bytes(application):
     assert detect_range(backbone, keras.Input((64, 64, 3))) == "0-255"
 
 
+@pytest.mark.slow
 def test_a_mobilenet_is_fed_bytes_behind_its_preprocessing_and_what_is_told_without(tmp_path):
     backbone = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
     image = keras.Input((96, 96, 3))

@@ -201,6 +201,7 @@ def test_build_embed_evaluate_and_what_they_log(run, folder, model, tmp_path):
     assert told["model"]["name"] == "tiny"
 
 
+@pytest.mark.slow
 def test_train(folder, tmp_path):
     words = ["train", folder, "--run", "run\x1b[31m", "--epochs", "1", "--image-size", "16x16", "--latent-dim", "4"]
     ended = run_bounded(["ae-search", *words, "--architecture", "conv"], folder=tmp_path, timeout_s=300)
