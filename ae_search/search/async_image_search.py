@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from ae_search.contract import AsyncEncoder, Index, Neighbour, Where
+from ae_search.contract import AsyncEncoder, Index, ModelRef, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.explaining import PARTS, STEPS, Explanation
 from ae_search.plan import carry_out_on_loop
@@ -92,6 +92,12 @@ class AsyncImageSearch:
         if self._handshake is not None and self._handshake.get_loop() is asyncio.get_running_loop():
             self._handshake.cancel()
         await asyncio.to_thread(self._pool.shutdown)
+
+    @property
+    def model(self) -> ModelRef | None:
+        """The model that encoder and index agreed on last, None before they did."""
+        match = self._match
+        return None if match is None else match.model
 
     async def encoder(self) -> AsyncEncoder:
         """Return the encoder, pinned to the index's version."""

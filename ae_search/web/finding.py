@@ -31,9 +31,8 @@ async def answer(service: Service, asked: Asked) -> dict[str, Any]:
         AeSearchError: Image, index or model server are not as they should be.
     """
     began, given = time.perf_counter(), asked.parameters
-    model = await service.model()
     try:
-        page, offset = await _page(service, asked, model)
+        page, offset, model = await _page(service, asked)
     except ConfigurationError as error:
         raise await _unknown(service, asked) or error from error
     keys = [row.neighbour.key for row in page.rows]
@@ -94,10 +93,15 @@ def picture_version(picture: bytes) -> str:
     return hashlib.sha256(picture).hexdigest()[:16]
 
 
-async def _page(service: Service, asked: Asked, model: ModelRef) -> tuple[Page, int]:
+async def _page(service: Service, asked: Asked) -> tuple[Page, int, ModelRef]:
+    """Return a page, how many rows came before it, and the model whose latents were compared."""
     given, finds = asked.parameters, partial(find, service, asked)
     if given.cursor is None:
-        return await service.listings.first(finds, given.k, exact=given.exact), 0
+        page = await service.listings.first(finds, given.k, exact=given.exact)
+        # A search by image knows; to ask the index would cost another turn of a thread.
+        known = service.search.model if asked.file is not None else None
+        return page, 0, known or await service.model()
+    model = await service.model()
     cursor = Cursor.parse(given.cursor, asked.digest(), model.fingerprint[:16])
     page = await service.listings.later(
         finds,
@@ -107,7 +111,7 @@ async def _page(service: Service, asked: Asked, model: ModelRef) -> tuple[Page, 
         exact=given.exact,
         depth=DEPTH_VIEWS if given.views or given.originals else DEPTH,
     )
-    return page, cursor.offset
+    return page, cursor.offset, model
 
 
 def _by_latent(index: Index, asked: Asked, k: int, options: dict[str, Any]) -> Any:

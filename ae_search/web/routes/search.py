@@ -1,9 +1,9 @@
 """Searching, and the images that are kept for it."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from ae_search.checked_json import parsed_object
@@ -16,11 +16,14 @@ from ae_search.web.problems import Problem
 from ae_search.web.responses import Json
 from ae_search.web.routes.shared import (
     checked,
+    described,
     file_of,
     image_body,
     image_of,
     is_image,
     media_type_of,
+    named_once,
+    parameters_of,
     problems,
     service_of,
     some,
@@ -33,6 +36,7 @@ router = APIRouter(tags=["search"])
 
 _JSON_BYTES = 4 * 2**20
 _LISTS = ("like", "unlike", "label")
+_PARAMETERS = described(SearchParameters)
 _FORM = {
     "type": "object",
     "properties": {"image": {"type": "string", "format": "binary"}},
@@ -44,10 +48,16 @@ _SHOWN = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "BMP": "
 _ANSWERS = problems(404, 409, 422, 502)
 
 
-@router.get("/v1/search", response_model=SearchAnswer, responses=_ANSWERS, operation_id="search")
-async def search(request: Request, parameters: Annotated[SearchParameters, Query()]) -> Response:
+@router.get(
+    "/v1/search",
+    response_model=SearchAnswer,
+    responses=_ANSWERS,
+    operation_id="search",
+    openapi_extra={"parameters": _PARAMETERS},
+)
+async def search(request: Request) -> Response:
     """Find the items that are most similar to an item, to an image that is kept, or to examples."""
-    service = service_of(request)
+    service, parameters = service_of(request), parameters_of(request, SearchParameters, _LISTS)
     return Json(await answer(service, await _with_kept(service, parameters)))
 
 
@@ -56,11 +66,15 @@ async def search(request: Request, parameters: Annotated[SearchParameters, Query
     response_model=SearchAnswer,
     responses=_ANSWERS | problems(404, 408, 409, 413, 415, 422, 502),
     operation_id="search_by_body",
-    openapi_extra=image_body(_FORM, {"$ref": "#/components/schemas/SearchBody"}, needed=False),
+    openapi_extra={
+        "parameters": _PARAMETERS,
+        **image_body(_FORM, {"$ref": "#/components/schemas/SearchBody"}, needed=False),
+    },
 )
-async def search_by_body(request: Request, parameters: Annotated[SearchParameters, Query()]) -> Response:
+async def search_by_body(request: Request) -> Response:
     """Find the items that are most similar to an image: the body, or the file `image` of a form; or ask in JSON."""
     service, media_type = service_of(request), media_type_of(request)
+    parameters = parameters_of(request, SearchParameters, _LISTS)
     if media_type == "application/json":
         asked = await _with_kept(service, _merged(parameters, await request.body()))
     elif media_type == "multipart/form-data":
@@ -166,12 +180,5 @@ async def _of_form(request: Request, parameters: SearchParameters) -> tuple[Sear
     """Return what a form asks for, beside what the address does, and its image."""
     async with request.form(max_files=1, max_fields=1000) as form:
         image = await file_of(form.get("image"), "image")
-        fields: dict[str, Any] = {}
-        for name, value in form.multi_items():
-            if not isinstance(value, str):
-                continue
-            if name in _LISTS:
-                fields.setdefault(name, []).append(value)
-            else:
-                fields[name] = value
+        fields = named_once(((name, value) for name, value in form.multi_items() if isinstance(value, str)), _LISTS)
     return checked(SearchParameters, parameters.model_dump(exclude_unset=True) | fields), image

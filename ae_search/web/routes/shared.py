@@ -1,6 +1,6 @@
 """What routes have in common: the service of the process, bodies that hold an image, and how they are documented."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -51,6 +51,43 @@ def checked(kind: type[Parameters], raw: Mapping[str, Any]) -> Parameters:
         return kind.model_validate(raw)
     except ValidationError as error:
         raise malformed(error.errors()) from error
+
+
+def parameters_of(request: Request, kind: type[Parameters], lists: Collection[str]) -> Parameters:
+    """Return the parameters of an address, as FastAPI would, which takes longer for it than a search does.
+
+    Args:
+        request: The request.
+        kind: What they are.
+        lists: Names that may occur more than once.
+
+    Raises:
+        Problem: They are malformed, or one that may occur once occurs twice.
+    """
+    return checked(kind, named_once(request.query_params.multi_items(), lists))
+
+
+def named_once(pairs: Iterable[tuple[str, Any]], lists: Collection[str]) -> dict[str, Any]:
+    """Return names and values as a mapping, with a list where a name may occur more than once.
+
+    Raises:
+        Problem: Another one occurs twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in lists:
+            found.setdefault(name, []).append(value)
+        elif name in found:
+            raise Problem("BadRequest", f"{name!r:.80} may occur once.")
+        else:
+            found[name] = value
+    return found
+
+
+def described(kind: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return how the parameters of an address are documented."""
+    properties = kind.model_json_schema()["properties"]
+    return [{"name": name, "in": "query", "required": False, "schema": told} for name, told in properties.items()]
 
 
 def malformed(faults: Sequence[Mapping[str, Any]]) -> Problem:
