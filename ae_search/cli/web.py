@@ -72,6 +72,22 @@ def web(
         float,
         typer.Option(min=0.0, rich_help_panel=_LIMITS, help="Hours to keep the images of queries; 0 keeps none."),
     ] = 24.0,
+    query_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_LIMITS,
+            help="Folder of Parquet files to note figures of queries in; see `drift`.",
+        ),
+    ] = None,
+    query_log_latents: Annotated[
+        bool,
+        typer.Option(
+            "--query-log-latents",
+            rich_help_panel=_LIMITS,
+            help="Note the latents of queries too, which can be decoded back into images.",
+        ),
+    ] = False,
     max_requests: Annotated[
         int, typer.Option(min=1, rich_help_panel=_LIMITS, help="Requests under way in a process.")
     ] = 128,
@@ -84,8 +100,10 @@ def web(
     ] = 10.0,
 ) -> None:
     """Serve the page and the REST service over an index, to search it by image; --timeout bounds an answer."""
-    from ae_search.web import AccessKeys, Doors, Limits, ServiceOptions, UploadOptions, serve
+    from ae_search.web import AccessKeys, Doors, Limits, LogOptions, ServiceOptions, UploadOptions, serve
 
+    if query_log_latents and query_log is None:
+        raise ConfigurationError("--query-log-latents goes with --query-log DIR.")
     options = ServiceOptions(
         place=index,
         encoder=_encoder(connection, index),
@@ -107,6 +125,7 @@ def web(
             drain_s=drain_s,
         ),
         uploads=UploadOptions(uploads, kept_s=keep_hours * 3600),
+        query_log=None if query_log is None else LogOptions(query_log.absolute(), query_log_latents),
         workers=workers,
         server=connection.server,
         model=None if connection.model is None else str(connection.model),

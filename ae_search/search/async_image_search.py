@@ -9,14 +9,14 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from ae_search.contract import AsyncEncoder, Index, ModelRef, Neighbour, Where
+from ae_search.contract import AsyncEncoder, Index, ModelCard, ModelRef, Neighbour, Where
 from ae_search.cores import cores
 from ae_search.explaining import PARTS, STEPS, Explanation
 from ae_search.plan import carry_out_on_loop
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
 from ae_search.search.examples import by_example, check_examples
-from ae_search.search.explained import LatentOf, explained, latent_itself, latent_of_image
+from ae_search.search.explained import LatentOf, explained, latent_itself, latent_of_query
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 from ae_search.search.trusting import TrustOptions, trusted
 from ae_search.trust import Trusted
@@ -98,6 +98,12 @@ class AsyncImageSearch:
         """The model that encoder and index agreed on last, None before they did."""
         match = self._match
         return None if match is None else match.model
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The card of that model."""
+        match = self._match
+        return None if match is None else match.card
 
     async def encoder(self) -> AsyncEncoder:
         """Return the encoder, pinned to the index's version."""
@@ -204,9 +210,19 @@ class AsyncImageSearch:
         self._check_open()
         return await carry_out_on_loop(trusted(self._agree, self.index, images, query), self._in_thread)
 
-    async def explain(self, image: ImageInput, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:
+    async def explain(
+        self,
+        image: ImageInput | None,
+        key: str,
+        *,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
+        steps: int = STEPS,
+        parts: int = PARTS,
+    ) -> Explanation:
         """Return why an image and an item are similar; see `ImageSearch.explain`."""
-        return await self._explained(latent_of_image(image), key, steps, parts)
+        query = latent_of_query(self.index, image, like=like, unlike=unlike)
+        return await self._explained(query, key, steps, parts)
 
     async def explain_latent(
         self, latent: npt.ArrayLike, key: str, *, steps: int = STEPS, parts: int = PARTS

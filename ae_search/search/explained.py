@@ -1,6 +1,6 @@
 """Why a query and an item are similar, asked of an encoder and an index."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from ae_search.errors import ModelMismatchError
 from ae_search.explaining import Explanation, Pair
 from ae_search.plan import Blocking, Plan, Question
 from ae_search.search.as_files import ImageInput
+from ae_search.search.examples import Examples, check_examples
 from ae_search.search.query import Agree, Match, encoded, while_models_move
 
 # Ends with the latent `[d]` of a query.
@@ -28,15 +29,25 @@ def explained(agree: Agree, index: Index, query: LatentOf, key: str, *, steps: i
     return (yield from while_models_move(agree, found))
 
 
-def latent_of_image(image: ImageInput) -> LatentOf:
-    """Return what encodes an image."""
+def latent_of_query(
+    index: Index, image: ImageInput | None, *, like: Sequence[str] = (), unlike: Sequence[str] = ()
+) -> LatentOf:
+    """Return what ends with the latent that a search by an image, by examples or by both has.
 
-    def encode(match: Match) -> Plan[Latents]:
-        asked = yield from encoded(match, [image])
-        latent: Latents = asked.latents[0]
-        return latent
+    Raises:
+        ValueError: There is nothing to be near to.
+    """
+    examples = check_examples(like, unlike, has_image=image is not None, views=False)
 
-    return encode
+    def found(match: Match) -> Plan[Latents]:
+        own = None if image is None else (yield from encoded(match, [image])).latents
+        if own is not None and not examples.keys:
+            latent: Latents = own[0]
+            return latent
+        shown: Latents = yield Blocking(partial(_shown, match, index, examples, own))
+        return shown
+
+    return found
 
 
 def latent_itself(latent: npt.ArrayLike) -> LatentOf:
@@ -63,12 +74,31 @@ def _explained(match: Match, index: Index, query: LatentOf, key: str, *, steps: 
     return result
 
 
+def _shown(match: Match, index: Index, examples: Examples, own: Latents | None) -> Latents:
+    """Return the latent `[d]` that stands for examples, as long as those to be near to are on average.
+
+    Where directions are compared, a search does not care for its length, but a decoder does.
+    """
+    latent: Latents = examples.latent(index, own)[0]
+    if match.card.metric == "angular":
+        near = [np.zeros((0, len(latent)), np.float32) if own is None else own]
+        if examples.like:
+            near.append(index.latents(examples.like))
+        latent = latent * (np.linalg.norm(np.concatenate(near), axis=1).mean() / np.linalg.norm(latent))
+    _check_model(match, index)
+    return np.asarray(latent, np.float32)
+
+
 def _latents_of(match: Match, index: Index, key: str) -> Latents:
     """Return the latents `[r, d]` of an item, unless they are those of another model by now."""
     (latents,) = index.all_latents([key])
+    _check_model(match, index)
+    return latents
+
+
+def _check_model(match: Match, index: Index) -> None:
     if (model := index.model).fingerprint != match.model.fingerprint:
         raise ModelMismatchError(f"{index.place} holds latents of {model.name} version {model.version} by now.")
-    return latents
 
 
 def _nearest(latent: Latents, items: Latents) -> Latents:

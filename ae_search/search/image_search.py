@@ -11,7 +11,7 @@ from ae_search.plan import carry_out
 from ae_search.search.as_files import ImageInput
 from ae_search.search.candidates import Candidate
 from ae_search.search.examples import by_example, check_examples
-from ae_search.search.explained import explained, latent_itself, latent_of_image
+from ae_search.search.explained import explained, latent_itself, latent_of_query
 from ae_search.search.query import Images, Match, QueryOptions, answered, judged, looks_plain, matched
 from ae_search.search.trusting import TrustOptions, trusted
 from ae_search.trust import Trusted
@@ -212,12 +212,23 @@ class ImageSearch:
         query = QueryOptions(k, where, effort, exact, views)
         return carry_out(trusted(self._agree, self.index, images, TrustOptions(query, check_reconstruction)))
 
-    def explain(self, image: ImageInput, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:
+    def explain(
+        self,
+        image: ImageInput | None,
+        key: str,
+        *,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
+        steps: int = STEPS,
+        parts: int = PARTS,
+    ) -> Explanation:
         """Return why an image and an item are similar, as far as the model's latents and decoder say.
 
         Args:
-            image: As for `search`.
+            image: As for `search`; None where `like` alone says what was searched for.
             key: Key of the item.
+            like: Items that were to be near to, as for `search`.
+            unlike: Items that were to be far from.
             steps: Images of the walk from one to the other, 2 to 64.
             parts: Dimensions of the latents to show, 0 to 32.
 
@@ -225,9 +236,9 @@ class ImageSearch:
             ConfigurationError: The model has no decoder, or the index lacks the key.
             ImageError: The image cannot be decoded or has the wrong shape.
             ServerError: The encoder does not answer.
-            ValueError: `steps` or `parts` is out of range.
+            ValueError: `steps` or `parts` is out of range, or there is neither an image nor `like`.
         """
-        query = latent_of_image(image)
+        query = latent_of_query(self.index, image, like=like, unlike=unlike)
         return carry_out(explained(self._agree, self.index, query, key, steps=steps, parts=parts))
 
     def explain_latent(self, latent: npt.ArrayLike, key: str, *, steps: int = STEPS, parts: int = PARTS) -> Explanation:

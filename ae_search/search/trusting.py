@@ -21,7 +21,7 @@ from ae_search.search.query import (
     model_pixels,
     while_models_move,
 )
-from ae_search.trust import NEIGHBOUR, Trusted, Usual, reconstruction_errors, tenth_distance
+from ae_search.trust import NEIGHBOUR, Trusted, Usual, reconstruction_errors, stored, tenth_distance
 
 # Of decoded images, at once.
 _DECODED_BYTES = 64 * 2**20
@@ -58,7 +58,8 @@ def _searched(match: Match, index: Index, images: Images, options: TrustOptions)
     errors: Sequence[float | None] = [None] * len(rows)
     if options.check_reconstruction and match.card.decodes:
         errors = yield from _errors(match, asked)
-    usual = match.usual or Usual(np.zeros(0, np.float32), np.zeros(0, np.float32))
+    kept = match.usual or (yield Blocking(partial(stored, index)))  # it may have been measured since
+    usual = kept or Usual(np.zeros(0, np.float32), np.zeros(0, np.float32))
     return [
         Trusted(row[: query.k], usual.of(distance, error), latent, match.model.fingerprint)
         for row, distance, error, latent in zip(rows, distances, errors, asked.latents, strict=True)

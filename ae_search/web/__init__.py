@@ -12,7 +12,7 @@ with needs("The service needs fastapi and uvicorn", "web"):
 from ae_search.web.access_keys import AccessKeys
 from ae_search.web.app import create_app
 from ae_search.web.encoders import InProcess, Served
-from ae_search.web.options import Doors, Limits, ServiceOptions, UploadOptions
+from ae_search.web.options import Doors, Limits, LogOptions, ServiceOptions, UploadOptions
 from ae_search.web.running import serve
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Doors",
     "InProcess",
     "Limits",
+    "LogOptions",
     "Served",
     "ServiceOptions",
     "UploadOptions",

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 Scope = dict[str, Any]
 # What answers at once and must answer when the service is busy as well.
 _ALWAYS = ("/healthz", "/readyz", "/metrics", "/v1/session")
-_SMALL_BODIES = {"/v1/session": 4096}
+_SMALL_BODIES = {"/v1/session": 4096, "/v1/explain": 4 * 2**20}
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 

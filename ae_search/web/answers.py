@@ -42,17 +42,61 @@ class FoundItem(BaseModel):
     score: Annotated[float | None, Field(description="With `originals`.")] = None
 
 
+class TrustAnswer(BaseModel):
+    """How usual an image is for the index."""
+
+    familiar: Annotated[
+        bool | None,
+        Field(
+            description="False: it is unlike what the model was trained on. Null: the index keeps nothing to compare."
+        ),
+    ]
+    distance: Annotated[float | None, Field(description="To its tenth neighbour in the whole index.")]
+    distance_share: Annotated[float | None, Field(description="Share of held-out items that are nearer to theirs.")]
+    error: Annotated[float | None, Field(description="With `check_reconstruction`: the reconstruction error.")]
+    error_share: Annotated[float | None, Field(description="Share of held-out items with a smaller one.")]
+
+
 class SearchAnswer(BaseModel):
     """What was found."""
 
     query: Query
     model: Model
     plain: Annotated[bool | None, Field(description="With `plain`.")]
+    trust: Annotated[
+        TrustAnswer | None, Field(description="Of an image alone, with the first page, where the index keeps it.")
+    ]
     verdict: Annotated[Verdict | None, Field(description="With `originals`: that of the first.")]
     neighbours: list[FoundItem]
     next: Annotated[str | None, Field(description="The cursor of what follows; null where nothing does.")]
     more: Annotated[bool, Field(description="Whether there is more than can be listed.")]
     took_ms: float
+
+
+Picture = Annotated[str, Field(description="A PNG file in base64.", json_schema_extra={"format": "byte"})]
+
+
+class PartAnswer(BaseModel):
+    """One float of the latents."""
+
+    dimension: int
+    contribution: Annotated[float, Field(description="What it adds to the similarity.")]
+    where: Annotated[Picture, Field(description="Where it shows, grey: 0 for nowhere. A PNG file in base64.")]
+
+
+class ExplainAnswer(BaseModel):
+    """Why an item is similar to what was searched for."""
+
+    key: str
+    similarity: float
+    query: Annotated[Picture, Field(description="What the model keeps of the query. A PNG file in base64.")]
+    item: Annotated[Picture, Field(description="What it keeps of the item. A PNG file in base64.")]
+    agreement: Annotated[
+        Picture, Field(description="Grey: 255 where both look the same, 0 where opposite. A PNG file in base64.")
+    ]
+    parts: list[PartAnswer]
+    rest: Annotated[float, Field(description="What all other floats add to the similarity.")]
+    walk: Annotated[list[Picture], Field(description="From the query to the item.")]
 
 
 class Item(BaseModel):

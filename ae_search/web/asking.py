@@ -107,6 +107,8 @@ class Asked:
             raise Problem("BadRequest", "A latent goes without like and unlike.")
         if (given.views or given.originals) and (self.image is None or self.is_by_example):
             raise Problem("BadRequest", "views and originals go with an image alone.")
+        if given.check_reconstruction and self.image is None:
+            raise Problem("BadRequest", "check_reconstruction goes with an image.")
         if given.keep and (self.file is None or given.image is not None):
             raise Problem("BadRequest", "keep is for an image in the body.")
 

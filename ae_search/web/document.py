@@ -21,17 +21,33 @@ _SEARCH = {
     "query": {"key": "test/3.png", "image": None, "like": [], "unlike": [], "where": None},
     "model": _MODEL,
     "plain": None,
+    "trust": None,
     "verdict": None,
     "neighbours": [_FOUND],
     "next": None,
     "more": False,
     "took_ms": 2.5,
 }
+_TRUST = {"familiar": True, "distance": 0.31, "distance_share": 0.42, "error": None, "error_share": None}
+_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+_EXPLANATION = {
+    "key": "test/7.png",
+    "similarity": 0.98,
+    "query": _PNG,
+    "item": _PNG,
+    "agreement": _PNG,
+    "parts": [{"dimension": 12, "contribution": 0.2, "where": _PNG}],
+    "rest": 0.78,
+    "walk": [_PNG, _PNG],
+}
 _ITEM = {"key": "test/7.png", "label": "Bag", "metadata": {"price": 12.5}, "thumbnail": None}
 # By operation; FastAPI would leave out what is null.
 _EXAMPLES: dict[str, Any] = {
     "search": _SEARCH,
-    "search_by_body": _SEARCH | {"query": {"key": None, "image": None, "like": [], "unlike": [], "where": None}},
+    "search_by_body": _SEARCH
+    | {"query": {"key": None, "image": None, "like": [], "unlike": [], "where": None}}
+    | {"trust": _TRUST},
+    "explain": _EXPLANATION,
     "keep_image": {"image": 64 * "0", "width": 4000, "height": 3000, "bytes": 5_200_000},
     "list_items": {"items": [_ITEM], "next": None},
     "get_item": _ITEM,

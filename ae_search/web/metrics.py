@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ae_search.extras import needs
+from ae_search.trust import Trust
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+ERROR_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 SIMILARITY_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
 # Names a folder in which the processes of a service keep their figures, so that each can tell those of all.
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -23,7 +25,9 @@ class Metrics:
     | `ae_search_web_requests_in_flight` | | requests not yet answered |
     | `ae_search_web_refused_total` | `reason` | requests refused: busy, slow, deadline, host, site, key |
     | `ae_search_web_first_similarity` | `by` | histogram of the first neighbour's similarity; by image, key, ... |
+    | `ae_search_web_reconstruction_error` | | histogram of the error of queries for which it was looked at |
     | `ae_search_web_plain_total` | | queries that are of one colour |
+    | `ae_search_web_distrusted_total` | | queries that are unlike what the model was trained on |
     | `ae_search_web_items` | | items of the index |
     """
 
@@ -64,6 +68,15 @@ class Metrics:
             registry=registry,
             buckets=SIMILARITY_BUCKETS,
         )
+        self._error = prometheus.Histogram(
+            "ae_search_web_reconstruction_error",
+            "Mean squared error of the reconstruction of a query.",
+            registry=registry,
+            buckets=ERROR_BUCKETS,
+        )
+        self._distrusted = prometheus.Counter(
+            "ae_search_web_distrusted", "Queries unlike what the model was trained on.", registry=registry
+        )
         self._plain = prometheus.Counter("ae_search_web_plain", "Queries of one colour.", registry=registry)
         self._items = prometheus.Gauge(
             "ae_search_web_items", "Items of the index.", registry=registry, multiprocess_mode="livemostrecent"
@@ -87,6 +100,13 @@ class Metrics:
     def found(self, by: str, similarity: float) -> None:
         """Count the first neighbour of a search."""
         self._first.labels(by).observe(similarity)
+
+    def trusted(self, trust: Trust) -> None:
+        """Count how usual a query is."""
+        if trust.error is not None:
+            self._error.observe(trust.error)
+        if trust.familiar is False:
+            self._distrusted.inc()
 
     def plain(self) -> None:
         """Count a query of one colour."""

@@ -63,6 +63,19 @@ class UploadOptions:
 
 
 @dataclass(frozen=True)
+class LogOptions:
+    """What is kept of queries, so that a drift can be seen later; see `drift.QueryLog`.
+
+    Attributes:
+        folder: Where; all processes of the service share it.
+        latents: Whether to keep latents, which can be decoded back into images.
+    """
+
+    folder: Path
+    latents: bool = False
+
+
+@dataclass(frozen=True)
 class Doors:
     """Where a service listens, and whom it lets in.
 
@@ -130,6 +143,7 @@ class ServiceOptions:
         doors: Where it listens, and whom it lets in.
         limits: What strangers may hold of it.
         uploads: How images are kept.
+        query_log: What is kept of queries; None for nothing.
         workers: Processes, at least 1.
         server: The model server's address, for the command line that the page shows; None where there is none.
         model: The exported model, likewise.
@@ -141,6 +155,7 @@ class ServiceOptions:
     doors: Doors = field(default_factory=Doors)
     limits: Limits = field(default_factory=Limits)
     uploads: UploadOptions = field(default_factory=UploadOptions)
+    query_log: LogOptions | None = None
     workers: int = 1
     server: str | None = None
     model: str | None = None

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ae_search.contract import MAX_LATENT_DIM, MAX_TEXT_BYTES
+from ae_search.explaining import MOST_PARTS, MOST_STEPS, PARTS, STEPS
 
 MAX_K = 1000
 MAX_EXAMPLES = 100
@@ -40,6 +41,9 @@ class SearchOptions(Strict):
     thumbnails: Annotated[bool, Field(description="Give addresses of thumbnails.")] = False
     plain: Annotated[bool, Field(description="Say whether the image is of one colour.")] = False
     keep: Annotated[bool, Field(description="Keep the image of the body for a while.")] = False
+    check_reconstruction: Annotated[
+        bool, Field(description="Look also at how well the model gives the image back; see `trust`.")
+    ] = False
 
 
 class SearchParameters(SearchOptions):
@@ -58,6 +62,18 @@ class SearchBody(SearchOptions):
     fingerprint: Annotated[
         str | None, Field(max_length=255, description="Fingerprint of the model that the latent comes from.")
     ] = None
+
+
+class ExplainBody(Strict):
+    """What was searched for, as for a search, and the item that was found."""
+
+    key: Annotated[Key | None, Field(description="The item that was searched by.")] = None
+    image: Digest | None = None
+    like: Annotated[list[Key], Field(max_length=MAX_EXAMPLES, description="Items to be near to.")] = []
+    unlike: Annotated[list[Key], Field(max_length=MAX_EXAMPLES, description="Items to be far from.")] = []
+    item: Annotated[Key, Field(alias="with", description="The item that was found.")]
+    steps: Annotated[int, Field(ge=2, le=MOST_STEPS, description="Pictures of the walk.")] = STEPS
+    parts: Annotated[int, Field(ge=0, le=MOST_PARTS, description="Floats of the latents to show.")] = PARTS
 
 
 class ItemParameters(Strict):

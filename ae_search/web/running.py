@@ -20,6 +20,7 @@ from ae_search.open_index import open_index
 from ae_search.web.connections import BoundedConnection, ServerConfig
 from ae_search.web.metrics import SHARED
 from ae_search.web.options import Doors, ServiceOptions
+from ae_search.web.service import query_log
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,11 @@ def serve(options: ServiceOptions, on_listening: Callable[[str], object]) -> Non
         on_listening: Called with its address, such as http://127.0.0.1:8600, once it listens.
 
     Raises:
-        ConfigurationError: There is no index, or the port cannot be listened on.
+        ConfigurationError: There is no index, queries cannot be noted, or the port cannot be listened on.
     """
     open_index(options.place).close()
+    if options.query_log is not None:
+        query_log(options.query_log).close()
     with _shared_folders(options) as options, _listening(options.doors) as listener:
         on_listening(_address(options.doors, listener))
         config = _config(options)

@@ -11,18 +11,23 @@ from ae_search.calibration import Calibration, stored
 from ae_search.client import AsyncLatentClient, LatentClient
 from ae_search.contract import AsyncEncoder, Encoder, Index, ModelRef
 from ae_search.cores import cores
-from ae_search.errors import ModelMismatchError
+from ae_search.drift import QueryLog
+from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.open_index import open_index
 from ae_search.search import AsyncImageSearch
+from ae_search.trust import Usual
+from ae_search.trust import stored as stored_usual
 from ae_search.web.listings import Listings
 from ae_search.web.metrics import Metrics
-from ae_search.web.options import ServiceOptions
+from ae_search.web.options import LogOptions, ServiceOptions
 from ae_search.web.problems import Problem
 from ae_search.web.uploads import Uploads
 
 T = TypeVar("T")
 
 READY_S = 5.0
+# Whoever opens the page waits so long to be told whether the model has a decoder, in s.
+_DECODES_S = 1.0
 # What is counted over all items is as old as this at most, in s.
 _FRESH_S = 30.0
 _KEPT_COUNTS = 8
@@ -38,6 +43,8 @@ class Service:
         uploads: Images that are kept; None where none are.
         listings: What was found for the pages to come.
         metrics: Its figures.
+        query_log: Where queries are noted; None where they are not.
+        explaining: Lets so many explanations be made at once, each of which holds many pictures.
     """
 
     search: AsyncImageSearch
@@ -46,7 +53,7 @@ class Service:
         """Open the index.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is none, or queries cannot be noted.
         """
         self.options = options
         self.index: Index = open_index(options.place)
@@ -54,6 +61,8 @@ class Service:
         folder = options.uploads.folder if options.uploads.kept_s else None
         self.uploads = None if folder is None else Uploads(folder, options.uploads)
         self.listings = Listings()
+        self.query_log = None if options.query_log is None else query_log(options.query_log)
+        self.explaining = asyncio.Semaphore(cores())
         self._readers = ThreadPoolExecutor(max(4, cores()), thread_name_prefix="ae-search-web")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ae-search-write")
         self._encoder: AsyncEncoder | None = None
@@ -71,6 +80,8 @@ class Service:
             await self._encoder.close()
         for pool in (self._readers, self._writer):
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        if self.query_log is not None:
+            await asyncio.to_thread(self.query_log.close)
         if isinstance(made := vars(self).get("blocking_encoder"), LatentClient):
             made.close()
         self.index.close()
@@ -110,6 +121,20 @@ class Service:
         """Return the index's calibration, None where it has none."""
         return await self.counted("calibration", stored)
 
+    async def usual(self) -> Usual | None:
+        """Return what the index keeps to compare queries with, None where it keeps nothing."""
+        return await self.counted("usual", stored_usual)
+
+    async def decodes(self) -> bool:
+        """Return whether the model has a decoder; False as well where it does not answer soon."""
+        if self.search.card is None:
+            try:
+                async with asyncio.timeout(_DECODES_S):
+                    await self.search.encoder()
+            except (AeSearchError, TimeoutError):
+                return False
+        return self.search.card is not None and self.search.card.decodes
+
     async def model(self) -> ModelRef:
         """Return the model whose latents the index holds by now."""
         return await self.in_thread(lambda: self.index.model)
@@ -130,3 +155,12 @@ class Service:
         if card.fingerprint != model.fingerprint:
             raise ModelMismatchError(f"{model.name} is indexed, {card.name} of another fingerprint answers.")
         return model
+
+
+def query_log(options: LogOptions) -> QueryLog:
+    """Return a log of queries.
+
+    Raises:
+        ConfigurationError: Its folder cannot be written, or pyarrow is missing.
+    """
+    return QueryLog(options.folder, latents=options.latents)

@@ -25,7 +25,9 @@ async def get_index(request: Request) -> Response:
     """Return figures of the index, and what can be asked of it."""
     service = service_of(request)
     calibrated = await service.calibration() is not None
-    return Json(_told(service, await service.in_thread(_info, service.index), role_of(request), calibrated))
+    told = _told(service, await service.in_thread(_info, service.index), role_of(request), calibrated)
+    told["features"] |= {"explain": await service.decodes(), "distrust": await service.usual() is not None}
+    return Json(told)
 
 
 @router.get("/v1/session", response_model=SessionAnswer, responses=problems(), operation_id="get_session")
@@ -125,8 +127,6 @@ def _told(service: Service, info: IndexInfo, role: Role, calibrated: bool) -> di
             "write": role >= Role.WRITER,
             "uploads": service.uploads is not None,
             "fold": True,
-            "explain": False,
-            "distrust": False,
         },
         "limits": {
             "body_bytes": min(options.limits.body_bytes, MAX_FILE_MIB * 2**20),

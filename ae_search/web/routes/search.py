@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from ae_search.checked_json import parsed_object
 from ae_search.image_file import check_image, for_graph, read_head
-from ae_search.web.answers import SearchAnswer, Upload
+from ae_search.web.answers import ExplainAnswer, SearchAnswer, Upload
 from ae_search.web.asking import Asked
+from ae_search.web.explaining import explanation
 from ae_search.web.finding import answer
-from ae_search.web.parameters import Digest, SearchBody, SearchParameters
+from ae_search.web.parameters import Digest, ExplainBody, SearchBody, SearchParameters
 from ae_search.web.problems import Problem
 from ae_search.web.responses import Json
 from ae_search.web.routes.shared import (
@@ -87,6 +88,19 @@ async def search_by_body(request: Request) -> Response:
     else:
         raise unsupported()
     return Json(await answer(service, asked))
+
+
+@router.post(
+    "/v1/explain",
+    response_model=ExplainAnswer,
+    responses=problems(404, 408, 413, 422, 502),
+    operation_id="explain",
+)
+async def explain(request: Request, body: ExplainBody) -> Response:
+    """Show why an item is similar to what was searched for: needs a model with a decoder."""
+    service = service_of(request)
+    asked = SearchBody(key=body.key, image=body.image, like=body.like, unlike=body.unlike)
+    return Json(await explanation(service, await _with_kept(service, asked), body))
 
 
 @router.post(
