@@ -102,9 +102,12 @@ def whole(results: dict[str, Any]) -> str:
 
 
 def _title(results: dict[str, Any], part: str, text: str) -> str:
-    """Return the heading of a part, with the day of its figures where it is another than that of the whole."""
-    day = results.get("measured", {}).get(part, {}).get("date", results["machine"]["date"])
-    return f"#### {text}" + ("" if day == results["machine"]["date"] else f" (of {day})")
+    """Return the heading of a part, with the day of its figures and its seeds where they are not those of the whole."""
+    told, day = results.get("measured", {}).get(part, {}), results["machine"]["date"]
+    others = [f"of {told['date']}"] if told.get("date", day) != day else []
+    if (seeds := told.get("seeds", len(results["seeds"]))) < len(results["seeds"]):
+        others.append("one seed" if seeds == 1 else f"{seeds} seeds")
+    return f"#### {text}" + (f" ({', '.join(others)})" if others else "")
 
 
 def short(results: dict[str, Any]) -> str:
