@@ -19,7 +19,9 @@ _MEGAPIXELS = (4000, 3000)
 
 
 def make_index(export: Path, folder: Path) -> None:
-    """Index Fashion-MNIST with thumbnails, once."""
+    """Index Fashion-MNIST, the first with thumbnails, unless that is done already."""
+    if (folder / "CURRENT").exists():
+        return
     from ae_search.image_file import pixels_to_png, thumbnail
     from ae_search.index import BuildOptions, IndexBuilder
     from ae_search.model_server import LocalEncoder
@@ -36,7 +38,9 @@ def make_index(export: Path, folder: Path) -> None:
 
 
 def make_photo_index(export: Path, folder: Path) -> None:
-    """Index noise as photographs, with thumbnails: what they are does not matter here."""
+    """Index noise as photographs, with thumbnails, unless that is done: what they are does not matter here."""
+    if (folder / "CURRENT").exists():
+        return
     from ae_search.image_file import thumbnail
     from ae_search.index import BuildOptions, IndexBuilder
     from ae_search.model_server import LocalEncoder

@@ -2,10 +2,12 @@
 
 import io
 import json
+import shutil
 from urllib.parse import quote
 
 import numpy as np
 import pytest
+from live import options_of, running
 from pictures import encoded
 from PIL import Image
 from pixel_encoder import CARD
@@ -13,6 +15,7 @@ from web_items import COUNT, PNG, key, told
 
 from ae_search.calibration import stored
 from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.web import AccessKeys, Doors, InProcess
 from ae_search.web.folding import folded
 
 
@@ -202,3 +205,17 @@ def test_keys_like_paths_are_only_keys(http):
     for path in ("/etc/passwd", "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1/", "a\0b", "%2e%2e%2f"):
         for address in ("/v1/item", "/v1/thumbnail", "/v1/search"):
             assert http.get(f"{address}?key={quote(path, safe='')}").status_code == 404
+
+
+def test_a_model_in_this_process(web_index, tiny_export, oracle, strange, tmp_path):
+    """The same answers without a model server; and what is added is encoded by the same model."""
+    place = shutil.copytree(web_index, tmp_path / "index")
+    doors = Doors(keys=AccessKeys(open_writes=True))
+    with running(options_of(place, InProcess(tiny_export), tmp_path / "uploads", doors=doors)) as client:
+        assert client.get("/readyz").json()["model"]["name"] == "tiny"
+        found = client.post("/v1/search?exact=true", content=strange, headers=PNG).json()["neighbours"]
+        expected = told(oracle.search(strange, exact=True))
+        assert [one["key"] for one in found] == [one["key"] for one in expected]
+        assert np.allclose([one["similarity"] for one in found], [one["similarity"] for one in expected], atol=1e-5)
+        assert client.post("/v1/items?key=new", content=strange, headers=PNG).status_code == 201
+        assert client.post("/v1/search", content=strange, headers=PNG).json()["neighbours"][0]["key"] == "new"
