@@ -90,7 +90,7 @@ def answer(path, body):
     }.get(path)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Answers(BaseHTTPRequestHandler):
     def do_GET(self):
         path = urlsplit(self.path).path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def explaining():
     """Yield the address of a service that runs."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from urllib.parse import quote_plus
 
 TILES = "#grid .tile:not(.coming)"
 WAIT_MS = 30_000
@@ -56,7 +57,7 @@ class Face:
         return self.page.locator(selector).inner_text()
 
     def tile(self, key):
-        return self.page.locator(TILES, has=self.page.locator(f".open[href*='key={_quoted(key)}']"))
+        return self.page.locator(TILES, has=self.page.locator(f".open[href*='key={quote_plus(key)}']"))
 
     def choose(self, data, name="photo.png"):
         """Choose a file as by its dialog."""
@@ -85,9 +86,3 @@ class Face:
     def wait_for_notice(self, words):
         self.page.locator(".notice", has_text=words).first.wait_for()
         return self
-
-
-def _quoted(key):
-    from urllib.parse import quote_plus
-
-    return quote_plus(key)
