@@ -152,6 +152,34 @@ def test_the_asynchronous_twin_says_the_same(index):
         assert [part[:2] for part in found.parts] == [part[:2] for part in expected.parts]
 
 
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+def test_what_was_searched_for_by_example_can_be_explained(metric, tmp_path):
+    """An item by itself is decoded as it is, although directions alone are compared."""
+    encoder = Shapes()
+    encoder.card = replace(encoder.card, metric=metric)
+    latents = encoder.encode(gratings(30))
+    with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=10)) as builder:
+        builder.add(latents, [f"grating {at}" for at in range(30)])
+    with LatentIndex.open(tmp_path / "index") as index:
+        search = ImageSearch(encoder, index)
+        by_key = search.explain(None, "grating 3", like=["grating 5"])
+        by_latent = search.explain_latent(latents[5], "grating 3")
+        np.testing.assert_allclose(by_key.walk, by_latent.walk, atol=1e-5)
+        like, unlike, query = ["grating 1", "grating 2"], ["grating 4"], gratings(1, first=900)[0]
+        found = search.explain(query, "grating 3", like=like, unlike=unlike)
+        near, far = np.stack([latents[1], latents[2], encoder.encode(query)[0]]), latents[4:5]
+        lengths = np.linalg.norm(near, axis=1).mean()
+        if metric == "angular":
+            near, far = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (near, far))
+        asked = 2 * near.mean(axis=0) - far[0]
+        assert found.similarity == pytest.approx(cosine(asked, latents[3]), abs=1e-5)
+        if metric == "angular":
+            asked = asked * lengths / np.linalg.norm(asked)
+        np.testing.assert_allclose(found.query, encoder.decode(asked.astype(np.float32))[0], atol=1e-4)
+        with pytest.raises(ValueError, match="neither"):
+            search.explain(None, "grating 3")
+
+
 def test_latents_of_another_model_are_never_decoded(place, tmp_path):
     shutil.copytree(place, tmp_path / "index")
     encoder, query = Shapes(), gratings(1)[0]

@@ -202,6 +202,17 @@ def test_an_index_that_keeps_nothing_says_nothing(tmp_path):
         assert ImageSearch(encoder, index).search_with_trust_batch([]) == []
 
 
+def test_what_is_measured_later_counts_from_then_on(tmp_path):
+    encoder = Shapes()
+    with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=10)) as builder:
+        builder.add(encoder.encode(gratings(120)), [f"grating {at}" for at in range(120)])
+    with LatentIndex.open(tmp_path / "index") as index:
+        search = ImageSearch(encoder, index)
+        assert search.search_with_trust(noise(1)[0]).trust.familiar is None
+        remember(index)
+        assert search.search_with_trust(noise(1)[0]).trust.familiar is False
+
+
 def test_a_busy_index_is_left_as_it_is(build):
     with build(rows(150)) as index, index.rebuilding(replace(CARD, latent_dim=DIM)):
         with LatentIndex.open(index.place) as other, pytest.raises(IndexBusyError):

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 from build_options import build_options
-from live import options_of, running
+from live import Own, options_of, running
 from pictures import coloured_picture, encoded
+from shapes_encoder import Shapes, gratings
 from web_items import COUNT, key, label, metadata, picture
 
 from ae_search.calibration import calibrate
@@ -22,10 +23,18 @@ def pictures():
 
 
 @pytest.fixture(scope="session")
-def model_address(tiny_export):
+def model_address(tiny_encoder, tmp_path_factory):
+    """A model server of the tiny encoder and a decoder."""
+    import keras
+
+    from ae_search.export import export_encoder
+    from ae_search.model import build_decoder
     from ae_search.model_server import ModelServer
 
-    with ModelServer(tiny_export) as server:
+    keras.utils.set_random_seed(4)
+    base = tmp_path_factory.mktemp("decoding") / "tiny"
+    export_encoder(tiny_encoder, base, decoder=build_decoder((16, 16, 3), latent_dim=8))
+    with ModelServer(base) as server:
         yield server.address
 
 
@@ -56,6 +65,16 @@ def served(model_address):
 @pytest.fixture(scope="session")
 def web_options(web_index, served, tmp_path_factory):
     return options_of(web_index, served, tmp_path_factory.mktemp("uploads"))
+
+
+@pytest.fixture(scope="session")
+def plain_http(tmp_path_factory):
+    """A client of a service whose model has no decoder, over an index that keeps nothing to compare queries with."""
+    folder, encoder = tmp_path_factory.mktemp("plain"), Shapes(decodes=False)
+    with IndexBuilder(folder / "index", encoder.describe(), build_options(5)) as builder:
+        builder.add(encoder.encode(gratings(30)), [key(at) for at in range(30)])
+    with running(options_of(folder / "index", Own(encoder), folder / "uploads")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

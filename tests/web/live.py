@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import httpx
 import uvicorn
 
 from ae_search.web import Doors, ServiceOptions, UploadOptions
+from ae_search.web.encoders import ThreadedEncoder
 from ae_search.web.running import _config, _listening
 
 
@@ -28,6 +30,19 @@ def running(options: ServiceOptions, **client):
         finally:
             server.should_exit = True
             thread.join()
+
+
+@dataclass(frozen=True)
+class Own:
+    """An encoder of our own in the process: an `EncoderOptions`."""
+
+    encoder: object
+
+    def for_loop(self):
+        return ThreadedEncoder(self.encoder, ThreadPoolExecutor(1))
+
+    def blocking(self):
+        return self.encoder
 
 
 def options_of(place, encoder, uploads, *, doors=None, **others):

@@ -4,15 +4,13 @@ import os
 import re
 import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
 import trustme
+from command import command, until_ready
 from live import options_of, running
 from typer.testing import CliRunner
 from web_items import PNG, key, picture
@@ -21,34 +19,8 @@ from ae_search.cli import app
 from ae_search.web import AccessKeys, Doors
 
 
-@contextmanager
-def command(*options):
-    """Run the command on a free port; yield its process and address."""
-    started = [sys.executable, "-m", "ae_search", "web", "--port", "0", *map(str, options)]
-    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            found = re.search(r"on (https?://\S+)", line)
-            assert found, (line, process.stderr.read() if process.poll() is not None else "")
-            yield process, found[1]
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
 def over(index, server):
     return "--index", index, "--server", server, "--model-name", "tiny"
-
-
-def until_ready(http):
-    for _ in range(600):
-        try:
-            if http.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not get ready")
 
 
 def test_several_processes_share_uploads_and_figures_and_drain(web_index, model_address):
@@ -56,8 +28,7 @@ def test_several_processes_share_uploads_and_figures_and_drain(web_index, model_
         process,
         at,
     ):
-        with httpx.Client(base_url=at, timeout=60) as http:
-            until_ready(http)
+        until_ready(at)
         kept = httpx.post(f"{at}/v1/uploads", content=picture(3), headers=PNG).json()["image"]
         for _ in range(12):  # each over a connection of its own, so that both are asked
             assert httpx.get(f"{at}/v1/search", params={"image": kept}).json()["neighbours"][0]["key"] == key(3)
@@ -72,8 +43,7 @@ def test_several_processes_share_uploads_and_figures_and_drain(web_index, model_
 def test_requests_under_way_are_answered_before_it_stops(web_index, model_address):
     """A body is half there when the service is told to stop; the other half comes later."""
     with command(*over(web_index, model_address)) as (process, at):
-        with httpx.Client(base_url=at, timeout=60) as http:
-            until_ready(http)
+        until_ready(at)
         image, stopped = picture(5), threading.Event()
 
         def slowly():
@@ -123,6 +93,8 @@ WRONG = [
     (["--server", "127.0.0.1:1", "--web-cert", "none.pem"], "--web-key"),
     (["--server", "127.0.0.1:1", "--read-key-file", "none"], "cannot be read"),
     (["--server", "127.0.0.1:1", "--trust"], "--trust"),
+    (["--server", "127.0.0.1:1", "--query-log-latents"], "--query-log DIR"),
+    (["--server", "127.0.0.1:1", "--query-log", "/dev/null"], "query log"),
     (["--server", "127.0.0.1:1", "--host", "192.0.2.1", "--public"], "Cannot listen"),
 ]
 

@@ -47,6 +47,8 @@ def test_every_operation_works_for_a_client_of_the_document(documented):
     kept = call("keep_image", body=picture(3), media_type="image/png")
     assert call("kept_image", digest=kept["image"]) == picture(3)
     assert call("search", image=kept["image"], plain=True)["plain"] is False
+    why = {"image": kept["image"], "with": key(2), "steps": 3, "parts": 2}
+    assert len(call("explain", body=why, media_type="application/json")["walk"]) == 3
     assert call("add_items", key="new", label="hat", body=picture(200), media_type="image/png") == {"added": 1}
     assert call("get_item", key="new")["label"] == "hat"
     change = {"items": [{"key": "new", "label": None, "metadata": {"a": [1, None]}}]}

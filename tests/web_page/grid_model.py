@@ -14,7 +14,7 @@ from ae_search.client.tensors import fill_tensor
 from ae_search.contract import ModelCard
 
 SIDE_PX, CELLS = 16, 4
-CARD = ModelCard("grid", 1, "ab" * 32, (SIDE_PX, SIDE_PX, 3), CELLS * CELLS * 3)
+CARD = ModelCard("grid", 1, "ab" * 32, (SIDE_PX, SIDE_PX, 3), CELLS * CELLS * 3, decodes=True)
 # The latents of the second version are those of the first in reverse.
 CARDS = {1: CARD, 2: dataclasses.replace(CARD, version=2, fingerprint="cd" * 32)}
 
@@ -24,6 +24,13 @@ def latents_of(pixels, version=1):
     n, cell = len(pixels), SIDE_PX // CELLS
     cells = np.asarray(pixels, np.float32).reshape(n, CELLS, cell, CELLS, cell, 3).mean(axis=(2, 4))
     return (cells.reshape(n, -1) / 255 - 0.5)[:, :: 1 if version == 1 else -1]
+
+
+def pictures_of(latents, version=1):
+    """Return what latents `[n, 48]` hold of their images, float32 `[n, 16, 16, 3]` in [0, 1]."""
+    cells = np.asarray(latents, np.float32)[:, :: 1 if version == 1 else -1].reshape(-1, CELLS, CELLS, 3)
+    cell = SIDE_PX // CELLS
+    return np.clip(cells + 0.5, 0, 1).repeat(cell, axis=1).repeat(cell, axis=2)
 
 
 def seen(data):
@@ -71,6 +78,9 @@ class GridModel(grpc.GenericRpcHandler):
         response.model_spec.name, response.model_spec.version.value = "grid", version
         if request.model_spec.signature_name == "describe":
             fill_tensor(response.outputs["model_card"], "model_card", [CARDS[version].to_json()])
+        elif request.model_spec.signature_name == "decode":
+            latents = np.frombuffer(request.inputs["latents"].tensor_content, np.float32).reshape(-1, CARD.latent_dim)
+            fill_tensor(response.outputs["images"], "images", pictures_of(latents, version))
         else:
             time.sleep(self.delay_s)
             fill_tensor(response.outputs["latents"], "latents", latents_of(pixels_of(request, context), version))

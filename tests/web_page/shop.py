@@ -9,6 +9,7 @@ from PIL import Image
 from ae_search.calibration import calibrate
 from ae_search.image_file import thumbnail
 from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.trust import remember
 
 KINDS = ("bag", "boot", "coat", "dress", "shirt", "trainer")
 ITEMS = 150
@@ -55,6 +56,7 @@ class Shop:
             )
         with LatentIndex.open(self.index) as index:
             calibrate(index)
+            remember(index)
 
     @property
     def keys(self):

@@ -7,6 +7,7 @@ import pytest
 from build_options import build_options
 from grid_model import CARD
 
+from ae_search.image_file import pixels_to_png
 from ae_search.index import IndexBuilder
 
 EACH = "&unfold=1"
@@ -122,6 +123,44 @@ def test_switches_reach_the_service(face, shop):
     assert face.page.locator("#verdict").is_visible()
     assert face.text("#verdict") == "This is it: the index has this very image."
     assert face.tile(shop.keys[0]).locator(".judged").inner_text() == "this is it"
+
+
+def test_why_similar_shows_pictures_and_a_way_between_them(face, shop):
+    face.open().choose(shop.files[shop.keys[30]]).shown()
+    other = face.keys[1]
+    face.tile(other).hover()
+    face.tile(other).get_by_role("button", name="Why similar?").click()
+    dialog = face.page.get_by_role("dialog", name="Why similar?")
+    slider = dialog.get_by_role("slider", name="From the query to the result")
+    slider.wait_for()
+    assert dialog.locator("canvas").evaluate("(map) => [map.width, map.height]") == [16, 16]
+    still = dialog.locator("img.tiny")
+    still.evaluate_all("(pictures) => Promise.all(pictures.map((picture) => picture.decode()))")
+    assert set(still.evaluate_all("(pictures) => pictures.map((picture) => picture.naturalWidth)")) == {16}
+    query, item = (dialog.locator("li img.tiny").nth(at).get_attribute("src") for at in (0, 1))
+    walked = dialog.locator(".why-walk img")
+    assert walked.get_attribute("src") == query
+    slider.press("ArrowRight")
+    assert walked.get_attribute("src") not in (query, item)
+    assert slider.get_attribute("aria-valuetext") == "6 % of the way"
+    slider.press("End")
+    assert walked.get_attribute("src") == item
+    assert dialog.locator(".why-parts li").count() == 7
+    face.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    face.open(f"?key={shop.keys[1]}&like={shop.keys[2]}{EACH}").shown()
+    face.tile(face.keys[0]).locator(".open").focus()
+    face.page.keyboard.press("w")
+    slider.wait_for()
+
+
+def test_a_query_unlike_the_items_is_marked(face, shop):
+    face.open().choose(shop.files[shop.keys[30]]).shown()
+    assert face.page.locator("#distrust").is_hidden()
+    stripes = np.zeros((16, 16, 3), np.uint8)
+    stripes[:, ::8] = stripes[:, 1::8] = stripes[:, 2::8] = stripes[:, 3::8] = 255
+    face.choose(pixels_to_png(stripes)).shown()
+    face.page.get_by_text("unlike what the model was trained on").wait_for()
 
 
 def test_scrolling_brings_every_item_once(face, shop):
