@@ -9,6 +9,7 @@ from small_backbones import convolutions, saved
 from ae_search.model.backbone import APPLICATIONS, load_backbone
 from ae_search.model.backbone.encoder import combining_model, measuring_model, observing_model, reconstructed_shape
 from ae_search.model.backbone.looks import Look, SignedRoot, central_size, size_for
+from ae_search.model.histograms import oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
 
 IMAGES = np.random.default_rng(0).random((3, 46, 46, 3), np.float32)
@@ -43,17 +44,18 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_what_is_measured_is_a_sum_of_unit_features_beside_unit_colours(tmp_path):
+def test_what_is_measured_is_a_sum_of_unit_features_beside_unit_histograms(tmp_path):
     backbone = load_backbone(saved(convolutions(), tmp_path / "b.keras")).model
     whole, centre = tf.image.resize(IMAGES, (32, 32), antialias=True).numpy(), IMAGES[:, 7:39, 7:39]
     features = [unit(np.asarray(backbone(look))) for look in (whole, whole[:, :, ::-1], centre)]
     rooted = unit(np.sqrt(np.abs(summed := unit(sum(features)))) * np.sign(summed))
-    expected = np.hstack([rooted, unit(np.asarray(hsv_histogram(IMAGES)))])
+    histograms = [np.asarray(histogram(IMAGES)) for histogram in (hsv_histogram, oriented_gradients)]
+    expected = np.hstack([rooted, *map(unit, histograms)])
     measuring = measuring_model(backbone, (46, 46, 3))
     np.testing.assert_allclose(measuring(IMAGES), expected, atol=2e-3)
     # And what is kept on disk leads to the same.
-    kept, colours, pixels = observing_model(backbone, (46, 46, 3))(IMAGES)
-    np.testing.assert_allclose(combining_model(16, 512)([kept, colours]), measuring(IMAGES), atol=1e-5)
+    kept, *told, pixels = observing_model(backbone, (46, 46, 3))(IMAGES)
+    np.testing.assert_allclose(combining_model(16, (512, 392))([kept, *told]), measuring(IMAGES), atol=1e-5)
     np.testing.assert_allclose(pixels, IMAGES, atol=1e-6)
 
 

@@ -18,7 +18,10 @@ from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
 from ae_search.model.backbone import load_backbone
+from ae_search.model.histograms import GRADIENT_FLOATS
+from ae_search.model.parts import floats_of_kinds
 from ae_search.model_server import LocalEncoder
+from ae_search.principal import fit_components
 from ae_search.training import TrainingOptions, configure, load_autoencoder, read_config, train
 from ae_search.training.neighbour_components import weighed_components
 from ae_search.training.observations import observe
@@ -106,7 +109,8 @@ def test_the_latents_begin_as_components(source, backbone, tmp_path):
     prepared = prepare(source, config, observed=tmp_path / "observed")
     rows = prepared.seen.rows(prepared.kept)
     latents = prepared.seen.encoded(prepared.autoencoder.get_layer("encoder"), prepared.kept)
-    expected = weighed_components(rows, 16, 8).of(rows)
+    measured = rows[:, :-GRADIENT_FLOATS]
+    expected = weighed_components(measured, 16, 8).of(measured)
     np.testing.assert_allclose(latents, expected, atol=1e-3 * np.abs(expected).max())
 
 
@@ -240,9 +244,26 @@ def test_a_backbone_that_changes_after_it_was_chosen_is_refused(source, tmp_path
         train(source, config, tmp_path / "run", verbose=False)
 
 
+def test_latents_of_two_parts_begin_as_components_of_what_was_measured_and_of_gradients(source, backbone, tmp_path):
+    config = configure(source, options(backbone, validation=0.0, latent_dim=16))
+    assert config.recipe.copies_part
+    prepared = prepare(source, config, observed=tmp_path / "observed")
+    rows, first = prepared.seen.rows(prepared.kept), floats_of_kinds(16)
+    latents = prepared.seen.encoded(prepared.autoencoder.get_layer("encoder"), prepared.kept)
+    measured, gradients = rows[:, :-GRADIENT_FLOATS], rows[:, -GRADIENT_FLOATS:]
+    kinds = weighed_components(measured, 16, first).of(measured)
+    copies = fit_components(lambda: iter([gradients]), 16 - first, seed=config.seed).of(gradients)
+    for part, expected in ((latents[:, :first], kinds), (latents[:, first:], copies)):
+        cosines = np.einsum("nd,nd->n", part, expected)
+        cosines /= np.linalg.norm(part, axis=1) * np.linalg.norm(expected, axis=1)
+        np.testing.assert_allclose(cosines, 1.0, atol=1e-3)
+
+
 def test_numbers_that_are_not_finite_are_said(source, tmp_path):
     network = convolutions()
-    network.get_layer("conv_0").bias.assign(np.full(8, np.nan))
+    # Weights that are finite, and sums that are not.
+    for layer in network.layers:
+        layer.set_weights([np.full_like(weights, 1e38) for weights in layer.get_weights()])
     config = configure(source, options(saved(network, tmp_path / "b.keras")))
     with pytest.raises(ConfigurationError, match="not finite"):
         train(source, config, tmp_path / "run", verbose=False)
