@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pictures import coloured_picture
 
+from ae_search.calibration import stored
 from ae_search.index import LatentIndex
 
 TOOL = Path(sys.executable).with_name("ae-search")
@@ -170,6 +171,8 @@ def test_latents_go_out_and_come_in(folder, built, run):
         )
     run("index", "import", "all.parquet", "--index", "again", server=False)
     assert keys(folder, "again") == keys(folder)
+    with LatentIndex.open(folder / "again") as index:
+        assert stored(index) is not None  # `query --originals` needs it
     query = ["query", "photos/cats/image 01.PNG", "-k", "3", "--json", "--index"]
     (own,), (again,) = (json.loads(run(*query, name).stdout) for name in ("i", "again"))
     for neighbour in own["neighbours"]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ae_search.calibration import calibrate
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import (
     CellCount,
@@ -88,6 +89,7 @@ def import_(
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
     with open_index(index) as opened:
+        calibrate(opened, wait_s=wait)
         remember(opened, wait_s=wait)
         info = opened.info()
     say(
