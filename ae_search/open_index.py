@@ -7,6 +7,7 @@ from pathlib import Path
 from ae_search.contract import Builder, Check, Index, Origin
 from ae_search.errors import ConfigurationError
 from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex
+from ae_search.index.options import ENGINE_OPTIONS
 
 _DEFAULT = BuildOptions()
 _POSTGRES = ("postgresql://", "postgres://")
@@ -38,7 +39,7 @@ def build_index(
     Args:
         place: A folder that is absent, empty, or holds an index to be replaced; or "postgresql://...?index=NAME".
         model: Card of the model that the latents come from, or what else tells the same of it.
-        options: How it is built. The engine's own are `AnnoyOptions` in a folder, `HnswOptions` on PostgreSQL; the
+        options: How it is built. The engine's are `AnnoyOptions` or `FaissOptions` in a folder, `HnswOptions` on PostgreSQL; the
             default ones become those of the place.
         sources: Names of the sources that the items come from.
 
@@ -54,9 +55,10 @@ def build_index(
     """
     if is_postgres(place):
         return _build_on_postgres(str(place), model, options, sources)
-    if not isinstance(options.engine, AnnoyOptions):
+    if options.engine.engine not in ENGINE_OPTIONS:
         raise ConfigurationError(
-            f"An index in a folder is built by Annoy. Received: options of {options.engine.engine}."
+            f"An index in a folder is built by {' or '.join(ENGINE_OPTIONS)}. Received: options of "
+            f"{options.engine.engine}."
         )
     return IndexBuilder(_folder(place), model, options, sources=sources)
 

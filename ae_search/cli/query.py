@@ -5,20 +5,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ae_search.cli.answers import Answer, print_answers, to_json
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import parsed_where
 from ae_search.cli.options import IndexPlace
+from ae_search.cli.query_items import answer_items, answer_with_examples
 from ae_search.cli.query_pictures import draw_neighbours, draw_why, explain
 from ae_search.cli.terminal import say, say_json
 from ae_search.contract import ITEM_FIELDS, Index
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
-from ae_search.image_file import PLAIN_SHAPE, is_plain, read_image_file, stored_thumbnail
+from ae_search.image_file import read_image_file
 from ae_search.open_index import open_index
 from ae_search.search import ImageSearch
+from ae_search.search.examples import Examples
 from ae_search.trust import UNLIKE
 
 LEFT_OUT_EXIT_CODE, REFUSED_EXIT_CODE = 3, 1
@@ -39,6 +40,11 @@ def query(
     keys: Annotated[
         list[str] | None, typer.Option("--key", metavar="KEY", help="An indexed item instead; needs no server.")
     ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="An item to be near to as well, or instead of a PHOTO; repeatable."),
+    ] = None,
+    unlike: Annotated[list[str] | None, typer.Option(metavar="KEY", help="An item to be far from; repeatable.")] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours to show, at least 1.")] = 10,
     where: Annotated[
         str | None,
@@ -100,24 +106,30 @@ def query(
     like what the model was trained on; where it is not, a line on standard error says so.
     """
     of_photos = {"--views": views, "--originals": originals, "--query-log": query_log is not None}
-    _check(photos, keys, k, of_photos | {"--check-reconstruction": check_reconstruction})
+    of_photos |= {"--check-reconstruction": check_reconstruction}
+    if like or unlike:
+        _check_examples(photos, keys, like, of_photos | {"--why": why is not None})
+    else:
+        _check(photos, keys, of_photos)
+    if k < 1:
+        raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
     if originals and (check_reconstruction or query_log):
         flag = "--check-reconstruction" if check_reconstruction else "--query-log"
         raise ConfigurationError(f"--originals has a verdict of its own; leave {flag} out.")
+    examples = Examples(tuple(like or ()), tuple(unlike or ()))
     options: dict[str, Any] = {"where": parsed_where(where), "effort": effort, "exact": exact}
     files = [file for photo in photos or [] for file in _files(photo)]
     answers = [_unread(file) for file in files]
     with open_index(index) as opened:
         readable = [answer for answer in answers if answer.error is None]
         search = ImageSearch(connection.encoder(opened.model.name), opened) if readable or why else None
-        if search is not None and originals:
+        if search is not None and examples.keys:
+            _together(lambda some: answer_with_examples(search, examples, k, some, **options), readable)
+        elif search is not None and originals:
             _judge(search, readable, k, **options)
         elif search is not None:
             _search(search, readable, k, views=views, check_reconstruction=check_reconstruction, **options)
-        answers += [
-            Answer(key, None, opened.search_by_key(key, k, **options), plain=_is_plain_item(opened, key))
-            for key in keys or []
-        ]
+        answers += answer_items(opened, keys or [], k, examples, alone=not photos, **options)
         if all(answer.error for answer in answers):
             raise ImageError(str(answers[0].error))
         if query_log is not None:
@@ -142,11 +154,19 @@ def query(
     _end(answers)
 
 
-def _check(photos: list[str] | None, keys: list[str] | None, k: int, altering: dict[str, bool]) -> None:
-    if k < 1:
-        raise ConfigurationError(f"-k must be at least 1. Received: {k}.")
+def _check_examples(
+    photos: list[str] | None, keys: list[str] | None, like: list[str] | None, others: dict[str, bool]
+) -> None:
+    if not photos and not keys and not like:
+        raise ConfigurationError("--unlike needs something to be near to: a PHOTO, --key KEY or --like KEY.")
+    for flag, given in others.items():
+        if given:
+            raise ConfigurationError(f"{flag} goes with a PHOTO alone, without --like and --unlike.")
+
+
+def _check(photos: list[str] | None, keys: list[str] | None, altering: dict[str, bool]) -> None:
     if not photos and not keys:
-        raise ConfigurationError("Give at least one PHOTO or --key KEY.")
+        raise ConfigurationError("Give at least one PHOTO, --key KEY or --like KEY.")
     for flag, given in altering.items():
         if given and (keys if flag == "--originals" else not photos):
             raise ConfigurationError(f"{flag} {_TAKES.get(flag, _ALTERS)}; of a --key there is the latent only.")
@@ -164,12 +184,6 @@ def _files(photo: str) -> list[Path]:
     if _ADDRESS.match(photo) and not path.exists():
         raise ConfigurationError(f"{photo} is an address, and a query reads files: download it first.")
     return [path]
-
-
-def _is_plain_item(index: Index, key: str) -> bool:
-    """Return whether an item is of one colour, by its thumbnail; False where it has none."""
-    small = stored_thumbnail(index.thumbnail(key), PLAIN_SHAPE[0])
-    return small is not None and is_plain(np.asarray(small.convert("RGB")))
 
 
 def _unread(file: Path) -> Answer:

@@ -12,8 +12,13 @@ import pytest
 from build_options import build_options
 from pictures import coloured_picture, encoded
 from PIL import Image
+from typer.testing import CliRunner
 
+from ae_search import ImageSearch
+from ae_search.cli import app
 from ae_search.cli.answers import path_of
+from ae_search.client import LatentClient
+from ae_search.errors import ConfigurationError
 from ae_search.index import IndexBuilder, LatentIndex
 
 TOOL = Path(sys.executable).with_name("ae-search")
@@ -190,6 +195,40 @@ def test_quiet_is_quiet(place, address, tmp_path):
     result = run(place, "-q", "index", "build", "photos", "--index", tmp_path / "again", "--server", address)
     assert result.stderr == ""
     assert result.stdout.count("\n") == 1
+
+
+def test_more_like_some_items_and_less_like_others(place, address):
+    def named(at):
+        return f"{LONG}, number {at}.png"
+
+    examples = {"like": [named(1), named(2)], "unlike": [named(4)]}
+    words = ["--like", named(1), f"--like={named(2)}", "--unlike", named(4), "-k", 4, "--json"]
+    with LatentIndex.open(place / "i") as index, LatentClient(address, index.model.name) as client:
+        search = ImageSearch(client, index)
+        by_key = search.search(k=4, like=[named(5), *examples["like"]], unlike=examples["unlike"])
+        expected = [search.search(k=4, **examples), search.search(place / "queries/three.png", 4, **examples), by_key]
+    (alone,) = json.loads(run(place, "query", *words, "--index", "i").stdout)
+    both = ["queries/three.png", "--key", named(5)]
+    photo, item = json.loads(run(place, "query", *both, *words, "--index", "i", "--server", address).stdout)
+    for told, found in zip([alone, photo, item], expected, strict=True):
+        assert [one["key"] for one in told["neighbours"]] == [one.key for one in found]
+    assert alone["query"] == f"{named(1)}, {named(2)}"
+
+
+EXAMPLES_REFUSED = [
+    (["--unlike", "a"], "--unlike needs something to be near to"),
+    (["queries/three.png", "--like", "a", "--views"], "--views goes with a PHOTO alone"),
+    (["--like", "none"], "none"),
+]
+
+
+@pytest.mark.parametrize("at", range(len(EXAMPLES_REFUSED)))
+def test_examples_that_do_not_fit_are_refused(place, monkeypatch, at):
+    words, told = EXAMPLES_REFUSED[at]
+    monkeypatch.chdir(place)
+    result = CliRunner().invoke(app, ["query", *words, "--index", "i"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert told in str(result.exception)
 
 
 def test_originals_are_told_with_verdicts_in_a_table_and_in_json(place, address):

@@ -95,7 +95,7 @@ def test_examples_of_the_document_fit_its_schemas(documented):
 
 
 # To make requests of a document takes a while; all of them are tried by the slow tests.
-SOME = {"search", "get_item", "describe_items", "list_items"}
+SOME = {"search", "explain", "get_item", "describe_items", "list_items"}
 
 
 @pytest.mark.parametrize(

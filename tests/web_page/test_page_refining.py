@@ -198,6 +198,9 @@ def test_what_can_be_copied(open_face, service, shop):
     assert command.startswith(f"ae-search query --key={shop.keys[0]} --index ")
     assert command.endswith("""--where '{"shop":"north"}' --exact""")
     assert copied("Address of this search") == face.page.url
+    face.open(f"?like={shop.keys[1]}&like={shop.keys[2]}&unlike={shop.keys[3]}").shown()
+    examples = f"--like={shop.keys[1]} --like={shop.keys[2]} --unlike={shop.keys[3]}"
+    assert copied("Command line").startswith(f"ae-search query {examples} --index ")
 
 
 @pytest.mark.slow

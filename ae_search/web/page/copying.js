@@ -1,5 +1,6 @@
 // What can be taken along: the address, the results as JSON or CSV, and the command line that finds the same.
 import { uploadOf } from "./api.js";
+import { ofImageAlone } from "./finding.js";
 import { whereOf } from "./query.js";
 
 const COLUMNS = ["rank", "key", "label", "similarity", "distance", "metadata"];
@@ -23,17 +24,17 @@ export const asCsv = (neighbours) =>
 
 const quoted = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-/** Return the command that does the same search: `name` is the query's file, if known, `service` the address asked of the service. */
-export function asCommand(query, { k, name, told, service }) {
-	if (query.like.length || query.unlike.length) return `curl ${quoted(location.origin + service)}`;
+/** Return the command line that does the same search: `name` is the query's file, if known. */
+export function asCommand(query, { k, name, told }) {
 	const words = ["ae-search query"];
 	const before = query.image && !name ? `curl -o query-image ${quoted(location.origin + uploadOf(query.image))} && ` : "";
 	if (query.image) words.push(quoted(name ?? "query-image").replace(/^-/, "./-"));
-	else words.push(`--key=${quoted(query.key)}`);
+	else if (query.key) words.push(`--key=${quoted(query.key)}`);
+	for (const sign of ["like", "unlike"]) for (const key of query[sign]) words.push(`--${sign}=${quoted(key)}`);
 	words.push(`--index ${quoted(told.index ?? "INDEX")}`, `-k ${k}`);
 	if (query.image) words.push(told.model ? `--model ${quoted(told.model)}` : `--server ${quoted(told.server ?? "HOST:PORT")}`);
 	if (query.conditions.length) words.push(`--where ${quoted(JSON.stringify(whereOf(query.conditions)))}`);
-	for (const flag of ["exact", "views", "originals"]) if (query[flag] && (flag === "exact" || query.image)) words.push(`--${flag}`);
+	for (const flag of ["exact", "views", "originals"]) if (query[flag] && (flag === "exact" || ofImageAlone(query))) words.push(`--${flag}`);
 	return before + words.join(" ");
 }
 

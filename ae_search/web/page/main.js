@@ -90,5 +90,5 @@ async function textOf(kind) {
 	if (kind === "csv") return asCsv(neighbours);
 	const { command } = await page.info;
 	const file = page.query.whole ? null : page.asked.files.get(page.query.image);
-	return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name, told: command, service: page.finding?.address });
+	return asCommand(page.query, { k: Math.max(neighbours.length, 1), name: file?.name, told: command });
 }
