@@ -56,20 +56,16 @@ def main() -> None:
     print(copies_table(results["rows"]))
 
 
-def measured_copies(
-    exports: Mapping[str, Path], count: int, which: AlterationSet = "all", *, hashes: bool = True
-) -> dict[str, Any]:
+def measured_copies(exports: Mapping[str, Path], count: int, which: AlterationSet = "all") -> dict[str, Any]:
     """Measure how many altered copies find their originals.
 
     Args:
         exports: Model base paths, by the name of their rows.
         count: Photographs that are altered.
         which: The ways in which they are altered.
-        hashes: Whether to measure pixels, PDQ and pHash as well.
     """
     chosen = Copies(count, which)
-    rows = by_hashes(chosen) if hashes else []
-    rows = [*rows, *(row for name, base in exports.items() for row in by_latents(name, base, chosen))]
+    rows = [*by_hashes(chosen), *(row for name, base in exports.items() for row in by_latents(name, base, chosen))]
     return {"count": count, "rows": rows}
 
 

@@ -124,7 +124,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         ablation = Protocol("held out", ABLATION_ITEMS)
         epochs = arguments.ablation_epochs
         photographs = (Protocol("photos"), Protocol("objects"))
-        return Plan(Protocol("test"), ablation, Protocol("held out"), photographs, None, epochs, 1000, 200, SEEDS)
+        return Plan(Protocol("test"), ablation, Protocol("held out"), photographs, None, epochs, 1000, 100, SEEDS)
     few = (2_000, 300)
     held_out = Protocol("held out", *few)
     return Plan(Protocol("test", *few), held_out, held_out, (Protocol("photos"), Protocol("objects")), 1,
@@ -226,22 +226,10 @@ def _of_photographs(protocol: Protocol, plan: Plan) -> list[dict[str, Any]]:
 def _copies(plan: Plan) -> dict[str, Any]:
     """Search for altered photographs; then with half of the originals hidden.
 
-    A backbone takes an hour for what the default encoder does in minutes, so it has a tenth of the photographs.
+    Behind a backbone this takes an hour: `make bench-copies BENCH_ARGS='--export MODEL --count 20'`.
     """
-    photos, seed = plan.photographs[0], plan.seeds[0]
-    few = max(1, plan.photograph_copies // 10)
-    trainings = {
-        "default": (plan.photograph_copies, Training(photos, {"seed": seed}, plan.epochs)),
-        f"default, backbone ({few} photographs)": (
-            few,
-            Training(photos, {"seed": seed, "backbone": str(backbone_file())}, plan.epochs),
-        ),
-    }
-    rows = []
-    for name, (count, training) in trainings.items():
-        measured = in_fresh_process(measured_copies, {name: trained(training).export}, count, hashes=not rows)
-        rows += measured["rows"]
-    return {"count": plan.photograph_copies, "rows": rows}
+    training = Training(plan.photographs[0], {"seed": plan.seeds[0]}, plan.epochs)
+    return in_fresh_process(measured_copies, {"default": trained(training).export}, plan.photograph_copies)
 
 
 def _labels(plan: Plan) -> dict[str, Any]:
