@@ -39,8 +39,8 @@ def build_index(
     Args:
         place: A folder that is absent, empty, or holds an index to be replaced; or "postgresql://...?index=NAME".
         model: Card of the model that the latents come from, or what else tells the same of it.
-        options: How it is built. The engine's are `AnnoyOptions` or `FaissOptions` in a folder, `HnswOptions` on PostgreSQL; the
-            default ones become those of the place.
+        options: How it is built. The engine's are `AnnoyOptions` or `FaissOptions` in a folder, `HnswOptions` on
+            PostgreSQL; the default ones become those of the place.
         sources: Names of the sources that the items come from.
 
     Raises:

@@ -10,6 +10,9 @@ import pytest
 from index_items import clustered
 from postgres_server import shared_server
 
+# What the commands ask of an index, the contract asks of PostgreSQL as well; `make slowtest` runs these.
+pytestmark = pytest.mark.slow
+
 PASSWORD = "hush-hush-9"
 
 

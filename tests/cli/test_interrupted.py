@@ -74,5 +74,15 @@ def test_every_command_that_writes_says_what_comes_next():
         for name, command in group.commands.items():
             yield from names(command, f"{name} ") if hasattr(command, "commands") else [before + name]
 
-    silent = {"query", "doctor", "serve", "index info", "index verify", "index duplicates"}
+    silent = {
+        "query",
+        "doctor",
+        "drift",
+        "serve",
+        "web",
+        "index info",
+        "index verify",
+        "index duplicates",
+        "index warm",
+    }
     assert set(names(get_command(app))) | {"index sync"} == silent | NEXT.keys()

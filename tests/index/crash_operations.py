@@ -62,7 +62,10 @@ def perform(operation, path, before):
                 writer.add_items(np.array([next(rows) for _ in latents], np.float32)[:, np.newaxis], items)
     else:
         with open_index(path) as index:
-            getattr(index, operation.kind)(**plan["arguments"])
+            arguments = dict(plan["arguments"])
+            if is_postgres(path):
+                arguments.pop("engine", None)  # it has one only
+            getattr(index, operation.kind)(**arguments)
 
 
 def _plan(operation, before):

@@ -117,7 +117,7 @@ def test_manifest_of_an_older_format(path, generation):
 
 def test_manifest_that_names_another_engine(path, generation):
     sign(generation, engine={"name": "hnsw", "m": 16})
-    with pytest.raises(ConfigurationError, match="engine 'hnsw', this ae-search has annoy; upgrade it"):
+    with pytest.raises(ConfigurationError, match="engine 'hnsw', this ae-search has annoy, faiss; upgrade it"):
         LatentIndex.open(path)
 
 

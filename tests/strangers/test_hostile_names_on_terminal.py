@@ -61,7 +61,7 @@ def run(tmp_path, monkeypatch):
 
 def test_info(run, index):
     lines = run("index", "info", "--index", index).stdout.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert r"\x1b[2J\x1b[H" in lines[2] and rf"h\n{FORGED}" in lines[2] and r"\udcff\udc9b" in lines[2]
     told = json.loads(run("index", "info", "--index", index, "--json").stdout)
     assert told["model"]["name"] == EVERYTHING

@@ -55,6 +55,13 @@ def test_a_query_unlike_the_training_data_is_marked(open_face, address):
 
 
 def test_without_a_decoder_there_is_no_way_to_it(face, shop):
+    def without(route):
+        answer = route.fetch()
+        told = answer.json()
+        told["features"]["explain"] = False
+        route.fulfill(response=answer, json=told)
+
+    face.page.route("**/v1/index", without)
     face.open(f"?key={shop.keys[0]}").shown()
     assert face.page.get_by_role("button", name="Why similar?").count() == 0
     face.page.locator("#grid .open").first.focus()
