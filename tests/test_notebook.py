@@ -105,12 +105,14 @@ def pictures(cell):
     return [Image.open(io.BytesIO(base64.b64decode(data))).convert("L") for data in found]
 
 
+@pytest.mark.slow
 def test_every_cell_ran_without_an_error(executed):
     assert all(cell.execution_count for cell in executed.values())
     kinds = {output.output_type for cell in executed.values() for output in cell.outputs}
     assert kinds <= {"stream", "display_data", "execute_result"}
 
 
+@pytest.mark.slow
 def test_each_picture_is_shown(executed):
     assert {name for name, cell in executed.items() if pictures(cell)} == PICTURES
     for name in PICTURES:
@@ -119,6 +121,7 @@ def test_each_picture_is_shown(executed):
         assert np.std(picture) > 10, f"{name} is blank"
 
 
+@pytest.mark.slow
 def test_training_and_index(told):
     assert told["indexed"] == (2_000 if DATA.is_dir() else 1_437)
     assert told["epochs"] == 1 and 0 < told["loss"] < 14
@@ -126,6 +129,7 @@ def test_training_and_index(told):
     assert 0.9 <= told["recall"] <= 1
 
 
+@pytest.mark.slow
 def test_ten_neighbours_a_query_nearest_first(told, executed):
     assert [len(row) for row in told["found"]] == [10, 10, 10]
     for row in told["found"]:
@@ -138,12 +142,14 @@ def test_ten_neighbours_a_query_nearest_first(told, executed):
     ]
 
 
+@pytest.mark.slow
 def test_the_server_answers_the_same_on_this_machine_only(told, executed):
     assert told["address"].startswith("127.0.0.1:")
     assert [[item[1] for item in row] for row in told["served"]] == [[item[1] for item in row] for row in told["found"]]
     assert "the same neighbours as before" in printed(executed["server"])
 
 
+@pytest.mark.slow
 def test_precision_of_both_recipes_is_better_than_chance(told):
     assert told["precision"].keys() == {"default", "tutorial"}
     for queries, precision in told["precision"].values():
@@ -151,6 +157,7 @@ def test_precision_of_both_recipes_is_better_than_chance(told):
         assert 0.15 < precision <= 1
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(told, place):
     assert told["folder"].startswith(str(place / "tmp"))
     # The cache of what AutoGraph generates is TensorFlow's own.

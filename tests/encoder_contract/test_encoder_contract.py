@@ -251,7 +251,10 @@ def test_a_closed_client_says_so(make):
 COPIES = {"pickle": lambda one: pickle.loads(pickle.dumps(one)), "copy": copy.copy, "deepcopy": copy.deepcopy}
 
 
-@pytest.mark.parametrize("way", COPIES)
+# A copied model is loaded anew.
+@pytest.mark.parametrize(
+    "way", [way if way == "pickle" else pytest.param(way, marks=pytest.mark.slow) for way in COPIES]
+)
 def test_copies_ask_the_same_model(encoder, oracle, way):
     pixels = pictures(2)
     for one, version in ((encoder, 2), (encoder.at_version(1), 1)):

@@ -409,7 +409,13 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+# Each is built, exported and loaded: the others are left to `make slowtest`.
+SOONER = {"gradients", "tables"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SOONER else pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS]
+)
 def test_what_ae_search_exports_needs_no_trust(name, tmp_path, caplog):
     export_encoder(ENCODERS[name](), tmp_path / "export" / name)
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
