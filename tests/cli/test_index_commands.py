@@ -214,7 +214,7 @@ WRONG = {
     "index build photos --index new --metadata none.jsonl": "none.jsonl",
     "index build photos --index new --deterministic --jobs 2": "--deterministic is for one thread",
     "index rebuild --index none": "is no index",
-    "query --index i": "PHOTO or --key",
+    "query --index i": "PHOTO, --key KEY or --like KEY",
     "query --key plain.png --index i --views": "--views alters a PHOTO",
     "query --key nobody --index i": "has no item 'nobody'",
     "query --key plain.png --index i --plot photos": "Cannot write the picture photos: it is a folder",

