@@ -23,7 +23,7 @@ from ae_search.trust import Usual
 CELL_INCHES = 1.1
 CELL_PX = 256
 CAPTION_POINTS = 7
-# Of a cell's width; the rest keeps two captions apart.
+# Share of a cell's width; the rest keeps two captions apart.
 CAPTION_SHARE = 0.92
 # No caption of so many letters fits.
 _MOST_LETTERS = 200

@@ -25,7 +25,7 @@ UNLIKE = "unlike what this model was trained on"
 NEIGHBOUR = 10
 # Beyond so many of all held-out items, a query is marked.
 BEYOND = 0.99
-# Of fewer there is no such share.
+# Fewer items have no such share.
 FEWEST_ITEMS = 100
 MOST_ITEMS = 1000
 

@@ -12,7 +12,7 @@ class Check:
         name: What was measured, and on which data.
         measured: The figure.
         target: Its limit.
-        unit: Of both.
+        unit: Unit of both.
         at_most: Whether the limit is an upper one.
     """
 

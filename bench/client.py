@@ -168,7 +168,7 @@ def _judge(results: dict[str, Any]) -> list[Check]:
             Check("memory then, of the official stubs'", ours["mb"] / official["mb"], 1 / 6),
         ]
     if single := results.get("single"):
-        # Of a call by itself, gRPC takes two thirds, and nobody could save a third of the whole.
+        # gRPC takes two thirds of a call by itself, and nobody could save a third of the whole.
         above = single["ours"]["cpu_us"] - single["bare gRPC"]["cpu_us"]
         checks.append(Check("CPU of the client for one image a call, above bare gRPC", above, 160.0, "us"))
         ratio = single["ours, 32 at once"]["cpu_us"] / single["official, 32 at once"]["cpu_us"]

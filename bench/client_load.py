@@ -97,7 +97,7 @@ def _load(
             end["waits"].append(time.perf_counter() - began)
             of = next((v for v in (1, 2) if np.allclose(latents, wanted[v][rows], rtol=1e-3, atol=1e-4)), 0)
             end["of_version_2"] += of == 2
-            # Of neither version, of an older one than before, or of another than was pinned.
+            # Wrong: from neither version, from an older one than before, or from another than was pinned.
             end["wrong"] += of == 0 or of < newest or pinned not in (None, of)
             newest = max(newest, of)
     return end

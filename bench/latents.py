@@ -48,7 +48,7 @@ class Plan:
         ablation_epochs: Epochs of the ablation's trainings; None for a sixth of the default.
         copies: Images of Fashion-MNIST that are altered.
         photograph_copies: Photographs that are altered.
-        seeds: Of the default recipe.
+        seeds: Seeds of the recipes.
     """
 
     test: Protocol

@@ -76,7 +76,7 @@ def test_several_kinds_go_together(search, tmp_path):
     small = np.asarray(picture(5).resize((16, 16)))
     rows = search.search_batch([picture(1), np.asarray(picture(2)), tmp_path / "three.png", small], k=1)
     assert [row[0].key for row in rows[:3]] == ["item 1", "item 2", "item 3"]
-    # Of the model's size, by the way of files: but for the rounding of a grey value it is the same.
+    # Pixels of the model's size that go by the way of files: the same but for the rounding of a grey value.
     assert rows[3][0].similarity == pytest.approx(search.search(small, k=1)[0].similarity, abs=1e-4)
 
 

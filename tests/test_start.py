@@ -23,7 +23,7 @@ BASE |= {"annotated_doc", "shellingham", "typing_extensions"}
 BASE |= {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
 # gRPC looks for its own companions.
 CALLING = BASE | {"google", "grpc", "grpc_health", "grpc_reflection", "grpc_tools"}
-# Of the standard library, what takes more than a few milliseconds and has no business here.
+# Parts of the standard library that take more than a few milliseconds and have no business here.
 SLOW = {"multiprocessing", "unittest", "xml", "http", "sqlite3.dump", "pydoc", "doctest", "distutils", "tkinter"}
 
 

@@ -23,7 +23,7 @@ def answer_items(
         k: How many neighbours.
         examples: Items to be near to and far from.
         alone: Whether the examples make a query by themselves, where there are no keys.
-        options: Of the search.
+        options: What the search is given.
     """
     if not examples.keys:
         return [Answer(key, None, index.search_by_key(key, k, **options), plain=_is_plain(index, key)) for key in keys]

@@ -45,7 +45,7 @@ class Call:
     """What one call has got so far.
 
     Attributes:
-        card: Of the version that all its answers must come from.
+        card: Card of the version that all its answers must come from.
         asked: Whom its requests ask.
         limits: Lowered when the server says that it takes less.
         files: The image files of the call, None where it is about pixels.

@@ -179,7 +179,7 @@ def latent_batch(latents: npt.ArrayLike, card: ModelCard) -> Latents:
 
     Args:
         latents: Float32 `[n, d]`, or one latent `[d]`.
-        card: Of the model that is to decode them.
+        card: Card of the model that is to decode them.
 
     Returns:
         Float32 `[n, d]`.

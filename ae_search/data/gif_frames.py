@@ -18,8 +18,8 @@ class FirstFrame(NamedTuple):
     """Int64 scalars.
 
     Attributes:
-        width: Of the canvas in px: of the screen, or of the frame where that reaches beyond.
-        height: Of the canvas in px.
+        width: Width of the canvas in px: that of the screen, or of the frame where it reaches beyond.
+        height: Height of the canvas in px.
         fault: 0 none, 1 damaged, 2 too many blocks.
         start: Where the frame begins in the file.
         end: Where it ends.

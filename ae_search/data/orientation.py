@@ -79,7 +79,7 @@ def _png_step(image_bytes: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ends = tf.reduce_any([found, same(kind, b"IEND"), at + 8 > length(image_bytes)])
     stride = size + 12
     run = tf.clip_by_value(rules.PNG_RUN_BYTES // stride, 1, rules.PNG_RUN)
-    # Of a single chunk only the head is read, for it may claim to have gigabytes.
+    # Only the head of a single chunk is read, for it may claim to have gigabytes.
     row = either(run > 1, stride, 8)
     rows = tf.io.decode_raw([part(image_bytes, at, run * row)], tf.uint8, fixed_length=tf.cast(run * row, tf.int32))
     heads = tf.cast(tf.reshape(rows, tf.stack([run, row]))[:, :8], tf.int64)

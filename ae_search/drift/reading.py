@@ -15,7 +15,7 @@ from ae_search.exchange.parquet_rows import read_rows
 Floats = npt.NDArray[np.float64]
 _FIGURES = ("similarity", "distance", "error")
 _COLUMNS = frozenset({"time_s", "fingerprint", "familiar", *_FIGURES})
-# Of a year in which a query comes each second.
+# A year has so many seconds: a log of one query a second.
 MOST_ROWS = 32_000_000
 
 

@@ -17,7 +17,7 @@ BATCHING_FILE = "batching_params.pbtxt"
 MAX_ROWS = 256
 MAX_FILES = 64
 REQUEST_MIB = 4
-# Of float32 pixels that may wait in the queue of one signature.
+# Float32 pixels that may wait in the queue of one signature.
 QUEUE_BYTES = 256 * 2**20
 TIMEOUT_MICROS = 1000
 

@@ -29,7 +29,7 @@ def errors_of_items(index: Index, encoder: Encoder, sources: Sequence[Source]) -
 
     Args:
         index: The index, which holds their latents.
-        encoder: Of the index's model.
+        encoder: An encoder of the index's model.
         sources: Where the images are, by their keys; the first one that has a key counts.
 
     Returns:

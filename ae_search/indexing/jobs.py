@@ -196,7 +196,7 @@ def measure_if_free(index: Index, encoder: Encoder, sources: Sequence[Source], *
 
     Args:
         index: The index, which was written a moment ago.
-        encoder: Of its model.
+        encoder: An encoder of its model.
         sources: Where its images are.
         wait_s: How long to wait for another writer, in s.
     """

@@ -82,7 +82,7 @@ def groups_of_alike(
         k = _FIRST_K
         while todo:
             unfinished: list[int] = []
-            # Of many items with many like them, a few at a time: the first ones spare searching for the rest.
+            # A few at a time where each has many like it: the first ones spare searching for the rest.
             size = max(1, _FOUND_AT_A_TIME // k)
             for start in range(0, len(todo), size):
                 part = [item for item in todo[start : start + size] if item not in known]

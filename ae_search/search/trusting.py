@@ -23,7 +23,7 @@ from ae_search.search.query import (
 )
 from ae_search.trust import NEIGHBOUR, Trusted, Usual, reconstruction_errors, stored, tenth_distance
 
-# Of decoded images, at once.
+# What decoded images may take at once.
 _DECODED_BYTES = 64 * 2**20
 
 

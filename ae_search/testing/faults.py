@@ -21,7 +21,7 @@ class When:
         times: How many requests it meets before it is over; None is without end.
         every: It meets each n-th request: 3 lets two pass and meets the third.
         share: Share of the requests that it meets, in (0, 1], drawn with `seed`.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
 
     method: str = PREDICT

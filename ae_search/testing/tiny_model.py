@@ -23,7 +23,7 @@ def write_tiny_model(
         base_path: Folder with the version folders; its name is the model's. Made where it is missing.
         image_shape: `(h, w, c)` px, c being 1 or 3; files of any size are resized to it.
         latent_dim: Floats of a latent, at least 1.
-        seed: Of the weights.
+        seed: Seed of the weights.
 
     Returns:
         The version folder.

@@ -42,7 +42,7 @@ class Body:
     """Receives one request.
 
     Args:
-        receive: Of the server.
+        receive: The server's, which returns the next message.
         most: Bytes that the body may have.
         held: What all bodies take.
         on_end: Called when all of it is there.

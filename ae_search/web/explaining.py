@@ -16,7 +16,7 @@ from ae_search.web.problems import Problem
 from ae_search.web.searching import missing
 from ae_search.web.service import Service
 
-# Of decoded images for one explanation; models of large images have fewer steps and parts.
+# What the decoded images of one explanation may take; models of large images have fewer steps and parts.
 MOST_DECODED_BYTES = 128 * 2**20
 
 

@@ -84,7 +84,7 @@ def test_a_mirrored_photograph_is_found_with_views(run, tmp_path):
     first = viewed["neighbours"][0]
     assert (first["rank"], first["key"], len(viewed["neighbours"])) == (1, "cats/image 01.PNG", 3)
     assert plain["neighbours"][0]["similarity"] < first["similarity"]
-    # Of an item that is named by its key there is nothing to alter.
+    # An item that is named by its key has no image to alter.
     both = json.loads(run(*words, "--views", "--key", "cats/image 01.PNG"))
     assert [one["query"] for one in both] == ["mirrored.png", "cats/image 01.PNG"]
     assert both[:1] == [viewed]

@@ -103,7 +103,7 @@ def test_truncations(path, name, no_annoy):
     rng = np.random.default_rng([105, len(name)])
     file = where_is(path, name)
     content = file.read_bytes()
-    # Of the last page of an SQLite file, the test below tells.
+    # The test below is about the last page of an SQLite file.
     end = len(content) - (4096 if name == CHANGES else 0)
     for length in {0, 1, 100, end - 1, end // 2, *rng.integers(end, size=15).tolist()}:
         file.write_bytes(content[:length])

@@ -125,7 +125,7 @@ def test_a_split_that_says_it_lists_items(generation, metric, loaded):
 
 
 def test_a_node_that_is_reached_twice(generation, metric, loaded):
-    """Of such nodes in a row, a walk would come by the last one 2, 4, 8, ... times."""
+    """A walk would come by the last of several such nodes in a row 2, 4, 8, ... times."""
     numbers = Numbers(generation, metric)
     at = numbers.splits[3]
     numbers.words[at, numbers.child + 1] = numbers.words[at, numbers.child]

@@ -137,7 +137,7 @@ def test_what_is_decoded_quickly(dtype, shape, values, quick):
 
 
 def test_the_largest_message(base, connect, predict_request):
-    """Of requests; what fits is answered."""
+    """A request that is larger is refused; what fits is answered."""
     with ModelServer(base, max_message_mib=1) as server:
         stub = connect(server).prediction
         row_bytes = IMAGES[0].nbytes

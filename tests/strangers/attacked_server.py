@@ -20,8 +20,8 @@ class AttackedServer:
     """One that runs.
 
     Attributes:
-        address: Of its gRPC port.
-        metrics_port: Of its figures.
+        address: Address of its gRPC port.
+        metrics_port: Port of its figures.
         log: What it wrote to stderr.
     """
 

@@ -227,7 +227,7 @@ def _linked_leftovers(index, victim):
 
 @case("links have the names that a writer would take by its number")
 def _predicted_names(index, victim):
-    """Of this process, in place of all 32,768."""
+    """The number of this process stands for all 32,768."""
     for folder, names in ((generation(index), (MANIFEST, ".proved.json")), (index, ("CURRENT", ".epoch"))):
         for name in names:
             (folder / f".tmp-{os.getpid()}-{name}").symlink_to(victim)

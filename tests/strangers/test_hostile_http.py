@@ -19,7 +19,7 @@ from pixel_encoder import CARD, PixelEncoder, at
 from ae_search.index import IndexBuilder
 
 MIB = 2**20
-# Of bodies: what may be held (256 MiB), each for a moment twice, as parts and as a whole; and the process itself.
+# Bodies may hold 256 MiB, each for a moment twice, as parts and as a whole; the rest is the process itself.
 MOST_MIB = 2 * 256 + 350
 
 

@@ -104,7 +104,7 @@ def test_an_image_that_is_no_longer_kept_is_told(face):
 
 
 def test_a_part_is_cut_out_at_full_resolution_and_searched_by(face, shop):
-    """Of an image whose right half is an item."""
+    """The right half of the image is an item."""
     inside = Image.open(io.BytesIO(shop.files[shop.keys[65]])).resize((1000, 1500), Image.Resampling.NEAREST)
     whole = Image.new("RGB", (2000, 1500), "white")
     whole.paste(inside, (1000, 0))

@@ -15,7 +15,7 @@ class WebService:
     """One that runs.
 
     Attributes:
-        address: Of its page.
+        address: Address of its page.
     """
 
     def __init__(self, index, model, folder, *options):

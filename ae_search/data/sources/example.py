@@ -57,7 +57,7 @@ def _features(record: bytes) -> Iterator[tuple[memoryview, memoryview]]:
 def _first_value(feature: memoryview) -> Value | None:
     found: tuple[int, Value] | None = None
     for kind, wire, values in _fields(feature):
-        # Of one kind, later lists continue the first; of another kind, they take its place.
+        # Later lists of the same kind continue the first; those of another kind take its place.
         if wire == _BYTES and kind in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
             if found is None or found[0] != kind:
                 first = _first_of(kind, values)

@@ -30,7 +30,7 @@ class SourceOptions:
     """How a source is opened.
 
     Attributes:
-        image_feature: Of TFRecord files and tfds, the feature with an image file's bytes; None for the usual names.
+        image_feature: The feature of TFRecord files and tfds with an image file's bytes; None for the usual names.
         label_feature: The feature with the label; None for the usual names, where there is one.
         key_feature: The feature with a key; None: keys are made of file and number.
         download: Whether tensorflow-datasets may download what is not there.

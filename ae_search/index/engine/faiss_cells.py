@@ -48,7 +48,7 @@ def grow_cells(
         latents: Float32 `[n, d]`, may be a memory map.
         shape: What the file will hold.
         options: How many cells.
-        seed: Of the sample and of the first centres.
+        seed: Seed of the sample and of the first centres.
         threads: Threads to use.
     """
     with threads_of(threads):

@@ -137,7 +137,7 @@ class SnapshotSearch:
     def _counting_latents(self) -> tuple[Ids | None, Latents | Rough]:
         """Return the numbers of the base's latents that count, None for all, and what to compare with."""
         if self._filter is not None:
-            # Of a narrow filter they are kept from query to query.
+            # Those of a narrow filter are kept from query to query.
             narrow = self._filter.is_narrow
             return self._filter.base_numbers, self._filter.base_rough if narrow else self._base.vectors
         ids = self._snapshot.live_base_ids()

@@ -16,7 +16,7 @@ from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.schema import table_of
 
-# Of the server's types, in the order of the columns; JSON goes over the wire as text does.
+# The server's types, in the order of the columns; JSON goes over the wire as text does.
 _TYPES = ("int8", "int2", "uuid", "text", "text", "text", "text", "bytea", "vector")
 _COPY = "COPY {} (id, at, name, key, label, metadata, digest, thumbnail, latent) FROM STDIN (FORMAT BINARY)"
 ITEM_COLUMNS = "id, at, latent, key, label, metadata::text, digest"
