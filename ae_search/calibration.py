@@ -188,12 +188,13 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
 
 
-def calibrate(index: Index, *, views: ViewsCalibration | None = None, wait_s: float = 0.0) -> Calibration | None:
+def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
+
+    What was stored of a search with altered views is kept, since telling it takes images.
 
     Args:
         index: The index.
-        views: That of a search with altered views; None keeps what was stored, since telling it takes images.
         wait_s: How long to wait for another writer, in s.
 
     Returns:
@@ -204,12 +205,19 @@ def calibrate(index: Index, *, views: ViewsCalibration | None = None, wait_s: fl
     """
     measured = measure(index)
     if measured is not None:
-        if views is None:
-            before = stored(index)
-            views = before.views if before else None
-        measured = replace(measured, views=views)
-        index.calibrate(NAME, measured.to_json(), wait_s=wait_s)
+        before = stored(index)
+        measured = replace(measured, views=before.views if before else None)
+        store(index, measured, wait_s=wait_s)
     return measured
+
+
+def store(index: Index, calibration: Calibration, *, wait_s: float = 0.0) -> None:
+    """Store a calibration in an index.
+
+    Raises:
+        IndexBusyError: Another process writes the index.
+    """
+    index.calibrate(NAME, calibration.to_json(), wait_s=wait_s)
 
 
 def stored(index: Index) -> Calibration | None:

@@ -8,7 +8,7 @@ import pytest
 from build_options import build_options
 from pixel_encoder import CARD
 
-from ae_search.calibration import NAME, Calibration, ViewsCalibration, calibrate, measure, score, stored
+from ae_search.calibration import NAME, Calibration, ViewsCalibration, calibrate, measure, score, store, stored
 from ae_search.index import IndexBuilder, LatentIndex
 
 DIM = 4
@@ -155,7 +155,7 @@ def test_thresholds_of_views_are_those_of_a_normal_distribution_below_one():
 
 def test_what_views_need_outlives_a_calibration_without_images(build):
     with build(units(50)) as index:
-        calibrate(index, views=ViewsCalibration(0.25, 0.5))
+        store(index, replace(calibrate(index), views=ViewsCalibration(0.25, 0.5)))
         assert calibrate(index).views == stored(index).views == ViewsCalibration(0.25, 0.5)
         raw = index.calibration()[NAME]
         del raw["views"]  # as it was stored before views were measured

@@ -12,10 +12,10 @@ from ae_search import AsyncImageSearch, ImageSearch
 from ae_search.calibration import calibrate, stored
 from ae_search.contract import ModelCard
 from ae_search.data import ArraySource
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, ServerUnavailableError
 from ae_search.image_file import image_pixels
 from ae_search.index import IndexBuilder, LatentIndex
-from ae_search.indexing import index_source
+from ae_search.indexing import index_source, views_calibration
 
 SHAPE = (32, 32, 3)
 COUNT = 80
@@ -159,6 +159,19 @@ def test_duplicates_are_found_by_the_calibration(encoder, index):
     assert len(groups) < 10
     strict = index.duplicates(0.9999)
     assert strict == []
+
+
+def test_an_index_is_there_when_its_images_can_no_longer_be_asked_for(tmp_path, encoder, monkeypatch, caplog):
+    def away(*_, **__):
+        raise ServerUnavailableError("The server went away.")
+
+    monkeypatch.setattr(views_calibration, "ImageSearch", away)
+    source = ArraySource("photographs", photographs(), [None] * COUNT)
+    assert index_source(source, encoder, tmp_path / "index").info.items == COUNT
+    assert "The server went away." in caplog.text
+    with LatentIndex.open(tmp_path / "index") as index:
+        assert stored(index).views is None
+        assert ImageSearch(encoder, index).originals(photographs()[3], 1)[0].verdict == "this is it"
 
 
 def test_a_build_measures_what_views_find_where_the_original_is_not_there(tmp_path, encoder):

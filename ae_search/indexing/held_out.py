@@ -41,7 +41,7 @@ def errors_of_items(index: Index, encoder: Encoder, sources: Sequence[Source]) -
     most = MOST_ITEMS if all(source.image_shape for source in sources) else _MOST_FILES
     together = max(1, _PIXEL_BYTES // (4 * prod(card.image_shape)))
     errors = [np.zeros(0)]
-    images = _images(held_out(index, most), sources, card)
+    images = images_of_items(held_out(index, most), sources, card)
     while part := list(islice(images, together)):
         decoded = encoder.decode(index.latents([key for key, _ in part]))
         errors.append(reconstruction_errors(np.stack([pixels for _, pixels in part]), decoded))
@@ -49,10 +49,16 @@ def errors_of_items(index: Index, encoder: Encoder, sources: Sequence[Source]) -
     return found if len(found) else None
 
 
-def _images(
+def images_of_items(
     keys: Sequence[str], sources: Sequence[Source], card: ModelCard
 ) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """Yield the images of some keys in the model's shape, in the order of their sources; what is gone is left out."""
+    """Yield some keys and their images, in the order of their sources; what is gone is left out.
+
+    Args:
+        keys: The keys.
+        sources: Where the images are; the first one that has a key counts.
+        card: The model; the images are uint8 `[h, w, c]` of its shape.
+    """
     for source in sources:
         at = sorted((position, key) for key in keys if (position := source.position(key)) is not None)
         for position, key in at:
@@ -61,7 +67,7 @@ def _images(
             try:
                 yield key, _pixels(source.read(position), source.place(position), card)
             except ImageError as error:
-                log.info("not reconstructed: %s", error)
+                log.info("not looked at again: %s", error)
         keys = [key for key in keys if key not in {key for _, key in at}]
 
 

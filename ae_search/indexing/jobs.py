@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
-from ae_search.calibration import calibrate
+from ae_search.calibration import calibrate, store
 from ae_search.contract import Encoder, Index, IndexInfo, OnItems, no_progress
 from ae_search.data import Source, source_name
 from ae_search.errors import AeSearchError, IndexBusyError
@@ -21,10 +22,11 @@ from ae_search.indexing.regions import Regions, mark, regions_of
 from ae_search.indexing.views_calibration import views_calibration
 from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index, open_index
-from ae_search.trust import Floats, remember
+from ae_search.trust import remember
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _DEFAULT = BuildOptions()
 
 _KEYS_PER_LOOK = 4096
@@ -201,18 +203,26 @@ def measure_if_free(index: Index, encoder: Encoder, sources: Sequence[Source], *
         wait_s: How long to wait for another writer, in s.
     """
     try:
-        if calibrate(index, wait_s=wait_s) is not None and sources:
-            calibrate(index, views=views_calibration(sources[0], encoder, index), wait_s=wait_s)
-        remember(index, _errors(index, encoder, sources), wait_s=wait_s)
+        calibration = calibrate(index, wait_s=wait_s)
+        if calibration is not None:
+            views = _if_answered(views_calibration, index, encoder, sources)
+            store(index, replace(calibration, views=views), wait_s=wait_s)
+        remember(index, _if_answered(errors_of_items, index, encoder, sources), wait_s=wait_s)
     except IndexBusyError as error:
         log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)
 
 
-def _errors(index: Index, encoder: Encoder, sources: Sequence[Source]) -> Floats | None:
+def _if_answered(
+    measure: Callable[[Index, Encoder, Sequence[Source]], T | None],
+    index: Index,
+    encoder: Encoder,
+    sources: Sequence[Source],
+) -> T | None:
+    """Return what is measured with images; None where that fails: the index is there, and can be searched without."""
     try:
-        return errors_of_items(index, encoder, sources)
-    except AeSearchError as error:  # the index is there, and can be searched without
-        log.warning("%s: how well its images are given back is not known (%s)", index.place, error)
+        return measure(index, encoder, sources)
+    except AeSearchError as error:
+        log.warning("%s: what takes its images to measure is not known (%s)", index.place, error)
         return None
 
 

@@ -182,9 +182,9 @@ def by_views(match: Match, index: Index, asked: "Asked", query: QueryOptions) ->
     found: list[list[Scored]] = []
     for start in range(0, len(own), together):
         others: list[Pixels] = yield Blocking(partial(_other_views, pixels, together, match.card.fit))
-        encoded: Latents = yield Question(partial(match.encoder.encode, np.concatenate(others)))
+        of_others: Latents = yield Question(partial(match.encoder.encode, np.concatenate(others)))
         counts = [1 + len(views) for views in others]
-        latents = _side_by_side(own[start : start + together], encoded, counts)
+        latents = _side_by_side(own[start : start + together], of_others, counts)
         answers: list[list[Scored]] = [[] for _ in counts]
         image_of = np.repeat(np.arange(len(counts)), counts)
         for reading in readings(latents, counts, match.card):
