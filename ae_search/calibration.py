@@ -25,6 +25,8 @@ PROBABLY, CERTAINLY = 0.85, 0.97
 # below would let expect, which are those of a normal distribution, or nearly so: 0.97 is 1.88 of its deviations above
 # the median, 0.85 is 1.04.
 _DEVIATIONS = (1.04, 1.88)
+# Standard deviation of a normal distribution, in median absolute deviations.
+_NORMAL_MAD = 1.4826
 _EXPECTED = _DEVIATIONS[1] / _DEVIATIONS[0]
 FEWEST_ITEMS = 3
 # Least cosine similarity of what is almost the same, where nothing better is known.
@@ -56,9 +58,14 @@ class ViewsCalibration:
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> Self:
-        """Tell it from the best scores of wrong items for some images, as if they were normally distributed."""
-        mean, deviation = float(np.mean(scores)), float(np.std(scores))
-        probable, certain = (min(mean + one * deviation, _MOST_LEVEL) for one in _DEVIATIONS)
+        """Tell it from the best scores of other items for some images, as if they were normally distributed.
+
+        Some of the others may be copies after all, so the median and the absolute deviations from it stand for mean and
+        standard deviation.
+        """
+        median = float(np.median(scores))
+        deviation = _NORMAL_MAD * float(np.median(np.abs(np.subtract(scores, median))))
+        probable, certain = (min(median + one * deviation, _MOST_LEVEL) for one in _DEVIATIONS)
         return cls(probable, certain)
 
     @classmethod

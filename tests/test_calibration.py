@@ -153,6 +153,12 @@ def test_thresholds_of_views_are_those_of_a_normal_distribution_below_one():
     assert ViewsCalibration.of([1.0, 1.0]).certain < 1.0
 
 
+def test_copies_among_the_items_do_not_move_the_thresholds_of_views_up_to_them():
+    scores = np.random.default_rng(0).normal(0.3, 0.1, 100)
+    copies = np.concatenate([scores[:75], np.full(25, 0.99)])
+    assert ViewsCalibration.of(copies.tolist()).certain < ViewsCalibration.of(scores.tolist()).certain + 0.2
+
+
 def test_what_views_need_outlives_a_calibration_without_images(build):
     with build(units(50)) as index:
         store(index, replace(calibrate(index), views=ViewsCalibration(0.25, 0.5)))

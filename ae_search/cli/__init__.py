@@ -79,8 +79,6 @@ def settings(
 ) -> None:
     """Set up logging, on stderr, before any command runs."""
     set_up(logging.WARNING if quiet else logging.INFO)
-    for chatty in ("absl", "tensorflow"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
     # TensorFlow's greeting about CPU instructions and missing GPUs would bury a newcomer's own messages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -98,6 +98,8 @@ def set_up(level: int) -> None:
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[lines])
+    for chatty in ("absl", "tensorflow", "faiss"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def set_hooks() -> None:

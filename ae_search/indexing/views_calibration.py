@@ -12,7 +12,7 @@ from ae_search.indexing.held_out import images_of_items
 from ae_search.search import ImageSearch
 
 # Each image costs as much as encoding 33 others: one of 64 adds half to the time of a build, 32 little to a long one.
-FEWEST, MOST = 8, 32
+FEWEST, MOST = 16, 32
 _SHARE = 64
 # The image itself, its nearest other item, and one that is equal to the image.
 _FOUND = 3

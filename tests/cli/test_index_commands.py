@@ -182,6 +182,17 @@ def test_latents_go_out_and_come_in(folder, built, run):
     assert again == own
 
 
+def test_another_engine_answers_the_same_and_says_nothing_of_itself(folder, built, run):
+    run("index", "export", "moving.parquet", "--index", "i", server=False)
+    run("index", "import", "moving.parquet", "--index", "moving", "--engine", "faiss", server=False)
+    assert keys(folder, "moving") == keys(folder)
+    query = ["query", "--key", "cats/image 01.PNG", "-k", "3", "--exact", "--json", "--index"]
+    own, moved = (run(*query, name, server=False) for name in ("i", "moving"))
+    assert moved.stderr == own.stderr
+    (own,), (moved,) = (json.loads(result.stdout) for result in (own, moved))
+    assert [one["key"] for one in moved["neighbours"]] == [one["key"] for one in own["neighbours"]]
+
+
 def test_the_same_build_twice_is_the_same_forest(folder, run):
     for name in ("a", "b"):
         result = run("index", "build", "photos", "--index", name, "--deterministic")
