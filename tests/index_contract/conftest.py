@@ -9,9 +9,13 @@ from index_items import CARD, clustered, small_block
 # Each call of a server waits for it: what finds little that the others do not find is left to `make slowtest`.
 SLOW_ON_A_SERVER = {
     "test_contract_blocks",
+    "test_contract_compact",
+    "test_contract_duplicates",
     "test_contract_filtered_search",
+    "test_contract_filters",
     "test_contract_lookup",
     "test_contract_properties",
+    "test_contract_rebuilding",
     "test_contract_refusals",
     "test_contract_several",
 }

@@ -63,7 +63,9 @@ _BY_TEXT: tuple[tuple[str, type[AeSearchError], str], ...] = (
 def failure(error: psycopg.Error, place: str) -> AeSearchError:
     """Return the error to raise for one of psycopg."""
     kind, advice = _kind(error)
-    cause = error.diag.message_primary or str(error)
+    # libpq adds a hint behind a tab; ours says what to do.
+    lines = [line for line in str(error).splitlines() if not line.startswith("\t")]
+    cause = error.diag.message_primary or " ".join(lines)
     return kind(f"{place}: {' '.join(cause.split())}; {advice}.")
 
 
