@@ -330,6 +330,7 @@ def test_no_answer_is_wrong_while_the_index_moves_between_models(address, photog
     assert [one for one in searched if one[:2] != (f"item {one[2]}", True)] == []
 
 
+@pytest.mark.slow
 def test_a_roll_over_of_the_server_under_load(base, folder, photographs, tmp_path):
     """The version of the index goes away, and the same model comes under another number."""
     served = tmp_path / "tiny"

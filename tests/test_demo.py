@@ -41,6 +41,7 @@ def test_it_ends_with_a_table_and_its_figures(first):
     assert f" web --index {folder / 'index'} --model {folder / 'export'}" in result.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_second_time_it_reuses_what_is_there(first):
     folder, _ = first
     before = json.loads((folder / "summary.json").read_text())

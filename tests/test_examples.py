@@ -70,6 +70,7 @@ def test_official_stubs(server, tiny_export, images, expected):
     np.testing.assert_allclose([line["latent"] for line in lines], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_tf_data_job_writes_what_an_index_imports(server, tiny_export, photos, tmp_path):
     to = tmp_path / "latents.parquet"
     options = ["--server", server.address, "--model", tiny_export.name]
@@ -146,6 +147,7 @@ def test_the_services_of_the_protoset_are_the_official_ones():
             assert ours == (f".{theirs.input_type.full_name}", f".{theirs.output_type.full_name}")
 
 
+@pytest.mark.slow
 def test_a_backbone_becomes_an_encoder(tmp_path):
     """With random weights: there is no network to fetch others by."""
     done = run(sys.executable, str(EXAMPLES / "backbone.py"), str(tmp_path / "b.keras"), "--side=32", "--weights=none")

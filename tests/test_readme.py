@@ -143,6 +143,7 @@ def test_the_index_that_lives(place, tmp_path):
     assert told["verify"].count("ok ") == 6
 
 
+@pytest.mark.slow
 def test_the_evaluation(place, tmp_path):
     folder, _, _ = place
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -158,6 +159,7 @@ def test_the_evaluation(place, tmp_path):
     assert (tmp_path / "projector" / "projector_config.pbtxt").is_file()
 
 
+@pytest.mark.slow
 def test_the_same_with_the_model_in_process(place):
     folder, address, _ = place
     options = ["query", "my-photo.jpg", "--index", "indexes/photos", "--json", "-k", "3"]

@@ -54,6 +54,7 @@ def test_a_backbone_is_told_and_its_progress_shown(folders, backbone, tmp_path, 
 
 
 @pytest.mark.parametrize(("folder", "more", "told"), [("colour", (), True), ("grey", (), False)])
+@pytest.mark.slow
 def test_only_who_trains_on_coloured_photographs_is_told_of_backbones(folders, tmp_path, folder, more, told):
     words = (folders / folder, "--run", tmp_path / "run", "--image-size", "16x16", *SHORT, *more)
     assert ("--backbone EfficientNetV2B0" in run(*words).stderr) is told
@@ -63,6 +64,7 @@ def test_only_who_trains_on_coloured_photographs_is_told_of_backbones(folders, t
     assert "--backbone" not in named.stderr
 
 
+@pytest.mark.slow
 def test_pixels_are_no_photographs(tmp_path):
     result = run("digits/test", "--run", tmp_path / "run", *SHORT)
     assert "--backbone" not in result.stderr
@@ -84,6 +86,7 @@ def test_what_cannot_work_is_said_before_there_is_a_run(folders, tmp_path, words
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_range_that_nothing_says_is_given(folders, tmp_path):
     path = saved(convolutions(scaled=False), tmp_path / "b.keras")
     words = (folders / "colour", "--run", tmp_path / "run", "--backbone", path, *SHORT)

@@ -84,6 +84,7 @@ def test_json_is_all_of_stdout(run):
     assert set(told["damaged"]) == {"cats/text.jpg", "cats/truncated.jpg"}
 
 
+@pytest.mark.slow
 def test_only_some_files_are_queries(run):
     words = ("photos", *SMALL, "--no-baselines", "--json")
     assert json.loads(run(*words, "--only", "image 0*").stdout)["queries"] == 10
@@ -92,6 +93,7 @@ def test_only_some_files_are_queries(run):
     assert (few["queries"], few["source"]) == (3, "photos[image*]")
 
 
+@pytest.mark.slow
 def test_searching_with_views_is_one_more_row_with_its_own_cost(run):
     result = run("photos", *SMALL, "--no-baselines", "--json", "--views", "--report", "report.html")
     plain, viewed = json.loads(result.stdout)["reverse_search"]
@@ -102,6 +104,7 @@ def test_searching_with_views_is_one_more_row_with_its_own_cost(run):
     assert "tiny version 1 with views" in run("photos", *SMALL, "--no-baselines", "--views").stdout
 
 
+@pytest.mark.slow
 def test_harder_alterations_are_asked_for_by_name(run):
     words = ("photos", *SMALL, "--no-baselines")
     told = json.loads(run(*words, "--alterations", "hard", "--json").stdout)["reverse_search"]

@@ -52,6 +52,7 @@ def interrupted(child, when):
     return errors.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_after_its_last_whole_epoch(place):
     run = place / "run"
     command = ["train", "photos", "--run", "run", "--image-size", "16x16", "--latent-dim", "4", "--patience", "0"]

@@ -34,6 +34,7 @@ def keys():
         return sorted(index.keys())
 
 
+@pytest.mark.slow
 def test_a_part_of_a_folder_is_indexed_another_added_and_all_of_it_rebuilt(run, tmp_path):
     run("index", "build", "photos", "--index", "i", "--trees", "4", "--only", "image 0*", "--only", "image 10.*")
     names = [f"{'cats' if seed % 2 else 'dögs'}/image {seed:02}" for seed in range(11)]

@@ -104,6 +104,7 @@ def test_only_some_are_updated(run, built):
     assert "3 images updated, 3 are not in it or were not chosen" in told
 
 
+@pytest.mark.slow
 def test_records_are_indexed_and_found(run, tmp_path):
     files = [encoded(coloured_picture(seed), "JPEG") for seed in range(6)]
     for name, gzipped, numbers in (("a-0", False, range(4)), ("a-1", True, range(4, 6))):

@@ -52,6 +52,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.slow
 def test_our_client_answers_beside_tensorflow_and_without_it(serve, script, program):
     code = f"TARGET = '127.0.0.1:{serve(script)}'\n" + PROGRAMS[program]
     result = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)

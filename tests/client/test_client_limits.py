@@ -179,6 +179,7 @@ def test_twenty_thousand_images_in_one_call(serve, connect, script, max_in_fligh
     assert script.most_running == max_in_flight
 
 
+@pytest.mark.slow
 def test_twenty_thousand_files_in_one_call(client, script):
     files = [small_png(at) for at in range(20_000)]
     latents = client.encode_files(files)

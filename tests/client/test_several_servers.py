@@ -223,6 +223,7 @@ def processes():
         servers.end()
 
 
+@pytest.mark.slow
 def test_one_hung_server_of_two_fails_no_call(processes, connect):
     timeout_s = 12
     client = connect(target_of(*(servers.port for servers in processes)), timeout_s=timeout_s)

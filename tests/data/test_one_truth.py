@@ -60,6 +60,7 @@ def test_what_is_sent_and_what_is_learned_from_are_one(tmp_path, encoders, tiny_
     assert np.array_equal(encoders["client"](paths), encoders["client for asyncio"](paths))
 
 
+@pytest.mark.slow
 def test_each_kind_can_be_drawn_anew_for_each_epoch(tmp_path):
     source = written(tmp_path, KINDS)
     images = readable_images(source, SHAPE, cache="none")

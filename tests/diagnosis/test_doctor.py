@@ -209,6 +209,7 @@ def test_the_advice_fits_the_error(tiny_export, code, text, check, advice):
     assert (finding.check, advice in finding.advice) == (check, True), finding
 
 
+@pytest.mark.slow
 def test_versions_and_labels(tiny_encoder, tmp_path):
     base = tmp_path / "tiny"
     export_encoder(tiny_encoder, base)
@@ -268,6 +269,7 @@ def unused():
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_servers_with_different_versions(versions):
     with serving(versions, version_policy="specific:1") as old, serving(versions, version_policy="latest:2") as new:
         findings = found(both(old.address, new.address), "tiny")
@@ -280,6 +282,7 @@ def test_servers_with_different_versions(versions):
     assert pinned["version"].verdict is Verdict.OK
 
 
+@pytest.mark.slow
 def test_servers_without_a_version_in_common(versions):
     with serving(versions, version_policy="specific:1") as old, serving(versions, version_policy="specific:2") as new:
         findings = found(both(old.address, new.address), "tiny", timeout_s=2.0)

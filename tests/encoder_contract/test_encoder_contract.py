@@ -275,6 +275,7 @@ def _described(encoder, pixels):
         encoder.end()
 
 
+@pytest.mark.slow
 def test_a_spawned_process_takes_it(encoder, oracle):
     pixels = pictures(2)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

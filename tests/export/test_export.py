@@ -63,6 +63,7 @@ def test_the_model_card(signatures, tiny_encoder, tiny_export):
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (1, 8, 16, 3), (1, 16, 16, 1), (2, 16, 16), (1, 1, 16, 16, 3)])
 @pytest.mark.parametrize("name", ["serving_default", "encode_uint8"])
+@pytest.mark.slow
 def test_every_image_input_passes_ensure_shape_first(tiny_export, name, shape):
     dtype = np.float32 if name == "serving_default" else np.uint8
     loaded = tf.saved_model.load(str(tiny_export / "1"))
@@ -143,6 +144,7 @@ def test_every_signature_can_be_joined_and_split_along_its_first_axis(signatures
     assert len(cards) == 3 and len(set(cards)) == 1
 
 
+@pytest.mark.slow
 def test_saved_model_cli_reads_it(tiny_export):
     tool = Path(sys.executable).with_name("saved_model_cli")
     command = [sys.executable, tool, "show", "--dir", tiny_export / "1", "--tag_set", "serve"]

@@ -156,6 +156,7 @@ def test_each_encoder_is_fed_what_its_input_wants(name, caplog):
 
 
 @pytest.mark.parametrize("name", ["uint8", "float16", "Rescaling to 0-1", *slow("int32", "Rescaling of -1-1")])
+@pytest.mark.slow
 def test_the_export_feeds_it_too(name, tmp_path):
     make, input_range = WANTING[name]
     encoder = make()
@@ -177,6 +178,7 @@ def test_the_option_wins_and_a_disagreement_is_said(asked, caplog):
     assert len({fingerprint(silent, SHAPE, each) for each in ("0-1", "0-255", "-1-1")}) == 3
 
 
+@pytest.mark.slow
 def test_latents_that_hardly_differ_are_warned_of(tmp_path, caplog):
     """What an encoder gives that wants bytes and does not say so."""
 

@@ -143,6 +143,7 @@ def test_a_killed_first_build_leaves_no_index_or_all_of_it(tmp_path, card, laten
     assert [entry.name for entry in path.iterdir() if not CLEAN.fullmatch(entry.name)] == []
 
 
+@pytest.mark.slow
 def test_readers_go_on_while_a_writer_is_at_work(tmp_path):
     """Whatever a reader finds is one of the states that the writer went through, in their order."""
     path, journal = tmp_path / "index", tmp_path / "journal"

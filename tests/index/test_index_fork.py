@@ -136,6 +136,7 @@ def test_an_index_that_was_opened_before_a_fork_is_refused_in_the_child(ready, l
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("work", ["open", "filter", "search", "change"])
+@pytest.mark.slow
 def test_children_forked_beside_threads_that_use_the_index(ready, latents, work):
     path, stop = ready(), threading.Event()
     shared = LatentIndex.open(path)

@@ -77,6 +77,7 @@ def test_what_is_added_updated_and_synced_later_has_them_too(index, folder, enco
     check(index, folder, encoder, ["last.png"])
 
 
+@pytest.mark.slow
 def test_a_rebuilt_index_has_them_too_and_is_calibrated(index, folder, tmp_path):
     import keras
 

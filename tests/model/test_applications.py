@@ -38,6 +38,7 @@ def test_networks_are_fed_what_keras_feeds_them(name):
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "MobileNetV2", "EfficientNetB1", "ResNet50V2"])
+@pytest.mark.slow
 def test_a_named_network_has_its_own_size_and_other_sizes(name):
     side_px = APPLICATIONS[name].side_px
     whole = getattr(keras.applications, name)(weights=None)

@@ -35,6 +35,7 @@ def binary(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_ends_in_time_although_the_model_runs_on(base, connect, predict_request):
     """A run cannot be interrupted: this one would take a minute."""
     command = [*SERVE, str(base), "--port", "0", "--drain-s", "0.2"]

@@ -194,6 +194,7 @@ def test_folders_that_vanish_while_they_are_looked_at(base, publish, connect, pr
         eventually(lambda: server.version == 9)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_stopped_does_not_keep_its_process(base):
     code = f"from ae_search.model_server import ModelServer; ModelServer({str(base)!r}).start()"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

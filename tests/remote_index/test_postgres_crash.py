@@ -54,6 +54,7 @@ def hit(server, victim, writer):
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.slow
 def test_a_write_that_is_hit_is_whole_or_not_at_all(server, tmp_path, number):
     rng = np.random.default_rng([SEED, number])
     victim, kind = VICTIMS[number % 3], KINDS[1 + number % (len(KINDS) - 1)]

@@ -16,6 +16,7 @@ def serve(tiny_export, tmp_path):
     return lambda **limits: attacked(tiny_export, tmp_path / "stderr", **limits)
 
 
+@pytest.mark.slow
 def test_old_connections_end(serve):
     """Also those with a call that does not end; honest clients go on over another one."""
     with serve(max_connection_age_s=1.0, age_grace_s=1.0) as server, server.answering_others():

@@ -14,6 +14,7 @@ from ae_search.model_server.refusal import refused_by_tensorflow
 CHILD = Path(__file__).with_name("mutation_child.py")
 
 
+@pytest.mark.slow
 def test_whatever_bytes_go_wild_it_is_an_invalid_argument(tiny_export, tmp_path):
     ended = run_bounded(["python", CHILD, tiny_export / "1", 64, 60], folder=tmp_path, timeout_s=900)
     assert ended.code == 0, ended.stderr[-3000:]

@@ -176,6 +176,7 @@ def test_a_card_with_a_hostile_name_is_refused(run, nasty_model, folder):
     assert "name is not printable text" in str(ended.exception)
 
 
+@pytest.mark.slow
 def test_build_embed_evaluate_and_what_they_log(run, folder, model, tmp_path):
     keys = sorted(f"{text}/{text}.png" for text in FILE_NAMES.values())
     details = tmp_path / "details\x1b[31m.jsonl"
@@ -212,6 +213,7 @@ def test_train(folder, tmp_path):
     assert (tmp_path / "run\x1b[31m" / "samples.png").exists()
 
 
+@pytest.mark.slow
 def test_serve_and_doctor(run, index, model, tmp_path):
     from ae_search.testing import serving
 

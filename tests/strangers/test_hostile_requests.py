@@ -129,6 +129,7 @@ def test_compressed_requests(server):
         assert call.code() == C.UNIMPLEMENTED
 
 
+@pytest.mark.slow
 def test_calls_that_do_not_end(server):
     """All who want to watch the health are not let in; everybody else is."""
     with RawConnection(server.address) as connection, server.answering_others():

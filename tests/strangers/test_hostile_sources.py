@@ -96,6 +96,7 @@ def test_a_table_of_an_open_quote_ends(tmp_path):
     assert ended.peak_mib < 300
 
 
+@pytest.mark.slow
 def test_many_rows_take_little_memory(tmp_path):
     with (tmp_path / "t.csv").open("w") as file:
         file.write("path,label,metadata_text\n")
@@ -133,6 +134,7 @@ print(total)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(tmp_path, packed):
     one = os.urandom(8 << 20)
     framed = record(field(1, feature(b"image/encoded", field(1, field(1, one)))))
@@ -146,6 +148,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, packed):
     assert ended.peak_mib < 200
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_hundred_thousand_files_takes_little_memory(tmp_path):
     folder = tmp_path / "folder"
     for number in range(100):

@@ -52,6 +52,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(way, folders, tiny_export, tmp_p
     assert answer["rise_mib"] < MAX_RISE_MIB
 
 
+@pytest.mark.slow
 def test_ordinary_files_still_pass(folders, tiny_export, tmp_path):
     """The same run with ordinary files in the place of bombs refuses none: it is not refusing all."""
     others = tmp_path / "others"

@@ -98,6 +98,7 @@ def test_the_limit_is_exact(kind, graph):
             assert (f"8000 x {rows} px is more than {limit} megapixels" in refused) is too_large
 
 
+@pytest.mark.slow
 def test_frames_behind_the_first_of_a_gif_count_for_nothing(graph):
     still = frame((1000, 1000))
     for frames in (100 * [b"!\xf9\4\0\0\0\0\0", still], 17_000 * [frame((2, 2))], [still, frame((60_000, 60_000))]):

@@ -34,6 +34,7 @@ def test_the_tiny_model_answers_every_signature(model_server, tiny_model):
     assert SIGNATURE_BYTES in local._servable.signature_defs
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_model(tiny_model, tmp_path):
     same, other = write_tiny_model(tmp_path / "tiny"), write_tiny_model(tmp_path / "tiny", seed=2)
     assert (same.name, other.name) == ("1", "2")
@@ -217,6 +218,7 @@ def test_the_examples_of_the_docstring(tmp_path, monkeypatch):
     assert doctest.testmod(ae_search.testing) == doctest.TestResults(failed=0, attempted=4)
 
 
+@pytest.mark.slow
 def test_shape_and_length_of_the_tiny_model(tmp_path):
     card = LocalEncoder(write_tiny_model(tmp_path / "grey", image_shape=(6, 4, 1), latent_dim=3)).describe()
     assert (card.image_shape, card.latent_dim) == ((6, 4, 1), 3)

@@ -200,6 +200,7 @@ train(source, configure(source, options), Path(sys.argv[3]), verbose=False)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_with_what_was_seen(source, backbone, tmp_path):
     np.save(tmp_path / "pixels.npy", source.images)
     run = tmp_path / "run"
@@ -290,6 +291,7 @@ def test_options_that_do_not_go_together_are_refused(source, backbone, more, tex
         configure(source, options(**({"backbone": backbone} | more)))
 
 
+@pytest.mark.slow
 def test_the_last_blocks_are_trained_and_the_others_stay(source, backbone, tmp_path):
     config = configure(source, options(backbone, finetune=1, learning_rate=0.01))
     assert config.backbone.finetune == 1

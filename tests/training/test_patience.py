@@ -75,6 +75,7 @@ def test_the_same_command_has_nothing_more_to_do_and_more_patience_has(ended, no
     assert more["epochs"] == summary["epochs"] + 2
 
 
+@pytest.mark.slow
 def test_no_patience_at_all_runs_every_epoch(noise, tmp_path):
     assert train(noise, configure(noise, options(patience=0, epochs=12)), tmp_path / "run")["epochs"] == 12
 

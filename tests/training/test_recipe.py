@@ -107,6 +107,7 @@ def test_images_in_colour_have_a_decoder_of_colours(coloured, tmp_path):
 
 
 @pytest.mark.parametrize(("kept", "least", "most"), [(1000.0, 0.93, 1.0), (0.0, -1.0, 0.9)])
+@pytest.mark.slow
 def test_the_training_keeps_what_the_latents_began_as(coloured, kept, least, most):
     config = configure(coloured, TrainingOptions(epochs=12, latent_dim=8, kept=kept, learning_rate=0.01))
     prepared = prepare(coloured, config)
@@ -198,6 +199,7 @@ def test_batches_of_a_pass_are_equally_large(digits):
     assert sizes == [129] * 5
 
 
+@pytest.mark.slow
 def test_fewer_epochs_change_nothing_of_a_finished_run(digits, tmp_path):
     options = {"latent_dim": 4, "contrast": 0.0}
     run = tmp_path / "run"
@@ -227,6 +229,7 @@ def test_the_rate_follows_the_time_limit_where_that_is_nearer():
     assert float(model.optimizer.learning_rate) == pytest.approx((1 + math.cos(math.pi * 0.75)) / 2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_more_time_trains_on(digits, tmp_path):
     run = tmp_path / "run"
     few = train(

@@ -24,6 +24,7 @@ def rows_of(run):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_promises_and_goes_on_when_more_is_asked(digits, tmp_path):
     run = tmp_path / "run"
     config = configure(digits, TrainingOptions(epochs=2, latent_dim=4, validation=0.25))

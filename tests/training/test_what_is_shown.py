@@ -93,6 +93,7 @@ def test_the_graph_holds_no_copy_of_the_images():
     assert captured.ByteSize() < images.pixels.nbytes
 
 
+@pytest.mark.slow
 def test_without_memory_an_image_is_its_own_partner(photos, tmp_path):
     source = open_source(str(photos))
     options = {"epochs": 1, "image_size": (16, 16), "latent_dim": 4, "batch_size": 8, "cache": "none"}

@@ -30,6 +30,7 @@ def test_a_service_that_is_killed_and_comes_back(start_service, open_face, own_s
     face.page.locator(".notice", has_text="does not answer").wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_a_model_server_that_is_away_leaves_searches_by_key(start_service, open_face, own_shop):
     model = GridModel()
     service = start_service(own_shop.index, "--timeout", "2", model=model)
