@@ -45,9 +45,8 @@ def decode_image(image_bytes: Tensor, image_shape: Shape, fit: Fit = "crop") -> 
         tf.errors.InvalidArgumentError: The bytes are no such image; it has more pixels than a file of its format may
             have, is of a kind that TensorFlow cannot decode (`image_file.head` has the rules), or most is missing.
     """
-    decode = _decoder(image_shape, fit) if tf.executing_eagerly() else _traced_decoder(image_shape, fit)
     with tf.device("/CPU:0"):
-        return tf.ensure_shape(decode(image_bytes), image_shape)
+        return tf.ensure_shape(_traced_decoder(image_shape, fit)(image_bytes), image_shape)
 
 
 def _decoder(image_shape: Shape, fit: Fit) -> Callable[[Tensor], Tensor]:
