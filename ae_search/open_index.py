@@ -1,8 +1,9 @@
 """The one door to an index: open, build or verify one, wherever it is."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from ae_search.contract import Builder, Check, Index, Origin
 from ae_search.errors import ConfigurationError
@@ -97,6 +98,30 @@ def place_name(place: str) -> str:
 
         return PostgresPlace.parse(place).name
     return str(_folder(place))
+
+
+@dataclass(frozen=True)
+class SharedPlace:
+    """A place that a process of our own can open too: its name, and the secrets that the name leaves out."""
+
+    name: str
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """Take what this process knows of a place; see `place_name`."""
+        if not is_postgres(name):
+            return cls(name)
+        from ae_search.remote_index.postgres import PostgresPlace
+
+        return cls(name, PostgresPlace.parse(name).secrets)
+
+    def know(self) -> None:
+        """Let the name lead to the place in this process."""
+        if self.secrets:
+            from ae_search.remote_index.postgres.place import know
+
+            know(self.name, self.secrets)
 
 
 def _build_on_postgres(place: str, model: Origin, options: BuildOptions, sources: Sequence[str]) -> Builder:

@@ -61,7 +61,8 @@ def read_log(folder: Path, fingerprint: str, *, since_s: float = -np.inf) -> Log
     files = sorted(file for file in folder.glob("*.parquet") if NAMES.fullmatch(file.name))
     if not files:
         raise ConfigurationError(
-            f"{folder} holds no log of queries; `ae-search query --query-log {folder}` writes one."
+            f"{folder} holds no log of queries; `ae-search query` and `ae-search web` write one with "
+            f"--query-log {folder}."
         )
     columns = {name: array("d") for name in ("time_s", *_FIGURES, "familiar")}
     others = 0

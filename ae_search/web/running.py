@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from ae_search.errors import ConfigurationError
-from ae_search.open_index import open_index
+from ae_search.open_index import SharedPlace, open_index
 from ae_search.web.connections import BoundedConnection, ServerConfig
 from ae_search.web.metrics import SHARED
 from ae_search.web.options import Doors, ServiceOptions
@@ -33,6 +33,7 @@ class Factory:
     """Makes the application in each process; a pickle of it is what they are started with."""
 
     options: ServiceOptions
+    place: SharedPlace
 
     def __call__(self) -> Any:
         """Return the ASGI application."""
@@ -40,6 +41,7 @@ class Factory:
             self.options.prepare()
         from ae_search.web.app import create_app
 
+        self.place.know()
         return create_app(self.options)
 
 
@@ -71,7 +73,7 @@ def serve(options: ServiceOptions, on_listening: Callable[[str], object]) -> Non
 def _config(options: ServiceOptions) -> ServerConfig:
     doors, limits = options.doors, options.limits
     config = ServerConfig(
-        Factory(options),
+        Factory(options, SharedPlace.of(options.place)),
         factory=True,
         workers=options.workers,
         http=BoundedConnection,

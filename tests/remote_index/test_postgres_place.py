@@ -1,11 +1,13 @@
 """A place on PostgreSQL is told without its secrets, and speaks TLS unless it is on this machine."""
 
+import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from ae_search.errors import AeSearchError, ConfigurationError
-from ae_search.open_index import build_index, open_index, place_name, verify_index
+from ae_search.open_index import SharedPlace, build_index, open_index, place_name, verify_index
 from ae_search.remote_index.postgres import PostgresPlace
 
 SECRET = "s3cr%40t"
@@ -109,3 +111,19 @@ def test_a_folder_stays_a_folder():
     assert place_name("indexes/photos") == "indexes/photos"
     with pytest.raises(ConfigurationError):
         place_name("http://host/x")
+
+
+def test_a_process_that_serves_it_too_can_open_it():
+    url = f"postgresql://worker:{SECRET}@h/db?index=a"
+    shared = SharedPlace.of(place_name(url))
+    assert not any(text in repr(shared) for text in (SECRET, PLAIN))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        assert other.submit(password_there, "postgresql://worker@h/db?index=a").result() is None
+        assert other.submit(password_there, shared).result() == PLAIN
+
+
+def password_there(place):
+    if isinstance(place, SharedPlace):
+        place.know()
+        place = place.name
+    return PostgresPlace.parse(place).parameters.get("password")

@@ -167,6 +167,13 @@ def test_a_named_origin_may_call(guarded):
     assert "access-control-allow-origin" not in other.headers
 
 
+def test_the_page_answers_head_without_a_body(http):
+    for address in ("/", "/page/page.css"):
+        told, whole = http.head(address), http.get(address)
+        assert (told.status_code, told.content) == (200, b"")
+        assert told.headers["content-length"] == str(len(whole.content))
+
+
 def test_every_answer_carries_the_headers(http):
     for address in ("/", "/v1/index", "/v1/search", "/nothing", "/v1/thumbnail"):
         headers = http.get(address).headers

@@ -64,10 +64,20 @@ class PostgresPlace:
         return cls(name, index, _timeout(own), _parameters(bare) | _secrets.get(name, {}))
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """Return what the name leaves out, for a process that is to open the same place; see `know`."""
+        return dict(_secrets.get(self.name, {}))
+
+    @property
     def has_several_servers(self) -> bool:
         """Whether reading and writing may be done by different servers."""
         hosts = f"{self.parameters.get('host', '')}{self.parameters.get('hostaddr', '')}"
         return "," in hosts or "target_session_attrs" in self.parameters
+
+
+def know(name: str, secrets: dict[str, str]) -> None:
+    """Let the name of a place lead to it in this process as well; it and its secrets come from another one."""
+    _secrets[name] = secrets
 
 
 def _split(url: str) -> tuple[str, dict[str, str], dict[str, str]]:

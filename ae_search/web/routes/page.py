@@ -11,11 +11,11 @@ def page_router() -> APIRouter:
     """Return the routes of the page, whose files are read now."""
     router, files = APIRouter(include_in_schema=False), page_files()
 
-    @router.get("/")
+    @router.api_route("/", methods=["GET", "HEAD"])
     async def first(request: Request) -> Response:
         return _answer(request, files.get(FIRST))
 
-    @router.get("/page/{name}")
+    @router.api_route("/page/{name}", methods=["GET", "HEAD"])
     async def other(request: Request, name: str) -> Response:
         return _answer(request, files.get(name))
 
