@@ -1,4 +1,4 @@
-"""Regions: an index may hold latents of the corners and the centre of each image beside that of the whole."""
+"""Regions: an index may hold latents of parts of each image beside that of the whole."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,7 +12,7 @@ from ae_search.image_file import region_pixels
 
 # What an index that has them is marked with, so that whatever is added later gets them too.
 _NAME = "regions"
-_MARK = {"format": 1, "of": "four corners and the centre, 60 % of each side"}
+_MARK = {"format": 2, "of": "nine parts of 60 % of each side, and five of 70 %"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Regions:
         return cls(card.image_shape, card.fit, card.preprocessing_version)
 
     def cut(self, image: bytes | npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
-        """Return the regions of an image, uint8 `[5, h, w, c]`; see `image_file.region_pixels`."""
+        """Return the regions of an image, uint8 `[14, h, w, c]`; see `image_file.region_pixels`."""
         return region_pixels(image, name, self.image_shape, fit=self.fit, version=self.version)
 
 

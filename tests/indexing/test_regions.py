@@ -41,9 +41,14 @@ def index(folder, encoder, tmp_path):
 def expected(encoder, path):
     """The latents of the whole and of its regions, cut from a larger picture without the code that is tested."""
     data = path.read_bytes()
-    larger = Image.fromarray(image_pixels(data, "photo", (27, 27, 3)))
-    boxes = [(0, 0), (11, 0), (0, 11), (11, 11), (5, 5)]
-    parts = [np.asarray(larger.crop((left, top, left + 16, top + 16))) for left, top in boxes]
+    places = {
+        27: [(0, 0), (11, 0), (0, 11), (11, 11), (5, 5), (5, 0), (0, 5), (11, 5), (5, 11)],
+        23: [(0, 0), (7, 0), (0, 7), (7, 7), (3, 3)],
+    }
+    parts = []
+    for side, boxes in places.items():
+        larger = Image.fromarray(image_pixels(data, "photo", (side, side, 3)))
+        parts += [np.asarray(larger.crop((left, top, left + 16, top + 16))) for left, top in boxes]
     return np.concatenate([encoder.encode_files([data]), encoder.encode(np.stack(parts))])
 
 
@@ -52,8 +57,8 @@ def check(index, folder, encoder, keys=KEYS):
         assert latents == pytest.approx(expected(encoder, folder / key), abs=1e-5)
 
 
-def test_each_item_has_latents_of_the_whole_the_corners_and_the_centre(index, folder, encoder):
-    assert (index.info().items, index.info().latents) == (4, 24)
+def test_each_item_has_latents_of_the_whole_and_of_its_parts(index, folder, encoder):
+    assert (index.info().items, index.info().latents) == (4, 60)
     check(index, folder, encoder)
     assert index.latents(KEYS) == pytest.approx(encoder.encode_files([folder / key for key in KEYS]), abs=1e-5)
 
@@ -142,7 +147,7 @@ def test_a_corner_finds_the_image_that_it_was_cut_from(index, folder, encoder):
 
 
 def test_regions_of_a_later_release_are_refused(index, folder, encoder):
-    index.calibrate("regions", {"format": 2})
+    index.calibrate("regions", {"format": 3})
     coloured_picture(20).save(folder / "new.png")
     with pytest.raises(ConfigurationError, match="upgrade"):
         add_source(open_source(str(folder)), encoder, index)
@@ -154,7 +159,7 @@ def test_regions_are_cut_out_of_one_larger_picture(shape, larger, fit):
     data = encoded(coloured_picture(3, (90, 60)), "PNG")
     whole = image_pixels(data, "photo", (*larger, shape[2]), fit=fit)
     parts = region_pixels(data, "photo", shape, fit=fit)
-    assert parts.shape == (5, *shape)
+    assert parts.shape == (14, *shape)
     again = np.zeros_like(whole)
     again[: shape[0], : shape[1]], again[: shape[0], -shape[1] :] = parts[0], parts[1]
     again[-shape[0] :, : shape[1]], again[-shape[0] :, -shape[1] :] = parts[2], parts[3]
