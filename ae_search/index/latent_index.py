@@ -169,7 +169,7 @@ class LatentIndex:
         chosen = None if where is None else filter_of(snapshot, where)
         search = SnapshotSearch(snapshot, k + 1, effort, exact=exact, filter=chosen)
         (found,) = search.found(snapshot.latents([own]))
-        return neighbours(snapshot, [row for row in found if row[1] != own][:k])
+        return neighbours(snapshot, [[row for row in found if row[1] != own][:k]])[0]
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Return those of some keys that the index has."""

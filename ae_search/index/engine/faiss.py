@@ -111,20 +111,20 @@ class FaissEngine:
             effort: Cells to look into; raised only while fewer than k come out.
             only: What `selection` returned for the latents that count; None for all.
         """
-        row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
+        row, most = self._prepared(latent), self.shape.latents if only is None else len(only)
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
-        products = row[0] if self.shape.metric == "angular" else None
+        products = row if self.shape.metric == "angular" else None
         # One more, to see whether those that are as near come to an end.
         fetch = min(k + 1, most)
-        scores, numbers = self._search(row, fetch, effort, only)
+        scores, numbers = self._search(row, 1, fetch, effort, only)
         while numbers[0, k - 1] < 0 and effort < self._cells:
             effort *= 4
-            scores, numbers = self._search(row, fetch, effort, only)
+            scores, numbers = self._search(row, 1, fetch, effort, only)
         tied = _one_tied(scores, k, products)
         while tied and _one_tied(scores, k, products) and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
             fetch = min(4 * fetch, most)
-            scores, numbers = self._search(row, fetch, effort, only)
+            scores, numbers = self._search(row, 1, fetch, effort, only)
         chosen: list[int] = numbers[0, : fetch if tied else k].tolist()
         return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
 
@@ -132,7 +132,7 @@ class FaissEngine:
         """Return the same for each of many latents `[m, d]`; `[m, k]` where none has more."""
         with threads_of(1):
             rows = self._prepared(latents)
-            scores, found = self._search(rows, min(k + 1, self.shape.latents), effort)
+            scores, found = self._search(rows, len(rows), min(k + 1, self.shape.latents), effort)
             numbers = found[:, :k]
             again = np.flatnonzero(
                 (numbers[:, -1] < 0) | _tied(scores, k, rows if self.shape.metric == "angular" else None)
@@ -149,14 +149,21 @@ class FaissEngine:
         return np.ascontiguousarray(latents if self.shape.metric == "angular" else latents - self._file.shift)
 
     def _search(
-        self, rows: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None
+        self, rows: npt.NDArray[Any], count: int, k: int, effort: int, only: Selection | None = None
     ) -> tuple[Latents, Ids]:
         """Ask faiss, without the checks of its Python part, which take as long as a tenth of a query.
+
+        Args:
+            rows: Queries `[count, d]`, or the one `[d]`.
+            count: How many.
+            k: How many to fetch for each.
+            effort: Cells to look into.
+            only: As in `candidates`.
 
         Returns:
             Scores and numbers, both `[m, k]`; where there are too few, the last numbers are -1.
         """
-        count, effort = len(rows), min(effort, self._cells)
+        effort = min(effort, self._cells)
         known = self._by_effort if only is None else only.by_effort
         if (parameters := known.get(effort)) is None:
             parameters = known[effort] = _parameters(effort) if only is None else only.parameters(effort)

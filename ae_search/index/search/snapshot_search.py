@@ -62,26 +62,23 @@ class SnapshotSearch:
         # Each candidate counts, so as many as are wanted suffice.
         self._all_count = self._live > 0 and filter is None and not self._removed and self._owners is None
 
-    def run(self, latents: Latents, finish: Callable[[list[Found]], Answer]) -> list[Answer]:
+    def run(self, latents: Latents, finish: Callable[[list[list[Found]]], list[Answer]]) -> list[Answer]:
         """Search for checked latents `[n, d]`; many of them are searched on all cores.
 
         Returns:
-            What `finish` makes of the neighbours of each, the nearest first, equal distances by id.
+            What `finish` makes of the neighbours of some queries, of each the nearest first, equal distances by id.
         """
-
-        def search(rows: Latents) -> list[Answer]:
-            return [finish(found) for found in self.found(rows)]
-
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
         if self._exact or len(latents) < 2 * _SMALLEST_BLOCK or (threads := cores()) == 1:
-            return search(latents)
+            return finish(self.found(latents))
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
         order = _alike_together(latents)
         blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
         with ThreadPoolExecutor(threads) as pool:
             # The engine lets go of the interpreter while it searches.
-            answers = [answer for answers in pool.map(search, blocks) for answer in answers]
+            parts = pool.map(lambda rows: finish(self.found(rows)), blocks)
+            answers = [answer for part in parts for answer in part]
         return [answer for _, answer in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0))]
 
     def found(self, latents: Latents) -> list[list[Found]]:
@@ -154,7 +151,9 @@ class SnapshotSearch:
         if numbers is None:
             return None
         if self._owners is None:
-            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))[: self._k]
+            # `take` copies whole rows, in a third of the time that an index of numbers takes.
+            vectors = self._base.vectors.take(numbers, axis=0)
+            return sorted(compare(row, numbers, vectors, self._metric))[: self._k]
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
