@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,35 @@ def test_an_index_moves_from_engine_to_engine_and_back(small):
             assert index.info().engine == engine
         with pytest.raises(ConfigurationError, match="annoy, faiss"):
             index.compact(engine="hnswlib")
+
+
+def test_an_index_moves_to_another_engine_with_the_latents_of_another_model(small):
+    path, oracle = small
+    other = replace(CARD, version=2, fingerprint="cd" * 32)
+    with LatentIndex.open(path) as index:
+        keys = list(oracle.items)
+        rows = clustered(len(keys), seed=12)
+        info = index.rebuild(other, lambda some: rows[[keys.index(key) for key in some]], engine="faiss")
+        assert (info.engine, info.model.version, info.items) == ("faiss", 2, len(keys))
+        for engine in (None, "faiss"):
+            with index.rebuilding(replace(CARD, fingerprint="ef" * 32), engine=engine) as writer:
+                for latents, items in index.blocks():
+                    writer.add_items(latents, items)
+            assert index.info().engine == "faiss"
+        with pytest.raises(ConfigurationError, match="annoy, faiss"):
+            index.rebuilding(CARD, engine="hnswlib")
+        found = index.search(rows[3], 1, fingerprint="ef" * 32)
+    assert found[0][0].key == keys[3]
+
+
+@pytest.mark.parametrize("engine", ["annoy", "faiss"])
+def test_equal_latents_pass_verify(tmp_path, engine):
+    """An engine may return more than one where others are as near."""
+    path = tmp_path / "index"
+    with IndexBuilder(path, CARD, BuildOptions(engine_options(engine))) as builder:
+        builder.add(clustered(20).repeat(5, axis=0), [f"key-{i}" for i in range(100)])
+    with LatentIndex.open(path) as index:
+        assert [check.fault for check in index.verify() if check.fault] == []
 
 
 @pytest.mark.parametrize("engine", ["annoy", "faiss"])

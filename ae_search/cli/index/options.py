@@ -68,6 +68,7 @@ EngineOption = Annotated[
     EngineName | None,
     typer.Option("--engine", help="Engine, annoy unless given; faiss is faster, and an extra. PostgreSQL has its own."),
 ]
+MoveTo = Annotated[EngineName | None, typer.Option("--engine", help="Engine to move to; the same one unless given.")]
 Trees = Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")]
 CellCount = Annotated[
     int | None,
