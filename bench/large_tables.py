@@ -57,8 +57,8 @@ def tables(results: dict[str, Any]) -> str:
             rows.append([told, *cells])
         parts.append(report.table(head, rows))
     parts.append(
-        "The last column was not measured: each figure goes on growing as it did between the two sizes before it. Where "
-        "files do not fit into memory, queries wait for the disk as well, which is not in it."
+        "The last column was not measured: each figure goes on growing as it did between the two sizes before it. "
+        "Where files do not fit into memory, queries wait for the disk as well, which is not in it."
     )
     return "\n\n".join(parts)
 

@@ -130,6 +130,12 @@ def first_bad_row(latents: Latents) -> int | None:
     return int(np.argmin((np.abs(latents) <= MAX_MAGNITUDE).all(axis=1)))
 
 
+def rows_at(vectors: npt.NDArray[Any], numbers: Ids | Sequence[int]) -> npt.NDArray[Any]:
+    """Return some of `[n, d]`, in a third of the time that an index of numbers takes where the rows are packed."""
+    # `take` would copy all of an array whose rows are not, as those within Annoy's nodes.
+    return vectors.take(numbers, axis=0) if vectors.flags.c_contiguous else vectors[np.asarray(numbers)]
+
+
 def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric: Metric) -> list[Found]:
     """Compare one latent with some items, equal ones coming out equal to the last bit.
 
@@ -190,7 +196,7 @@ def _compared(
     latents: Latents, numbers: Ids, vectors: npt.NDArray[Any], metric: Metric
 ) -> tuple[npt.NDArray[Any], ...]:
     """Return distances, ids and cosine similarities, all `[m, k]`, the nearest first."""
-    many = vectors.take(numbers, axis=0).astype(np.float64)  # [m, k, d]
+    many = rows_at(vectors, numbers).astype(np.float64)  # [m, k, d]
     own = latents.astype(np.float64)[:, np.newaxis]
     norms = _dot(many, many) * _dot(own, own)
     cosines = np.divide(_dot(many, own), np.sqrt(norms), out=np.zeros_like(norms), where=norms > 0.0)

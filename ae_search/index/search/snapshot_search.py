@@ -14,7 +14,7 @@ from ae_search.cores import cores
 from ae_search.index.engine.tuning import TUNED_K
 from ae_search.index.search.filters import Filter
 from ae_search.index.store.snapshot import Snapshot
-from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries
+from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries, rows_at
 from ae_search.nearest.exact import Rough, nearest
 
 Answer = TypeVar("Answer")
@@ -151,9 +151,7 @@ class SnapshotSearch:
         if numbers is None:
             return None
         if self._owners is None:
-            # `take` copies whole rows, in a third of the time that an index of numbers takes.
-            vectors = self._base.vectors.take(numbers, axis=0)
-            return sorted(compare(row, numbers, vectors, self._metric))[: self._k]
+            return sorted(compare(row, numbers, rows_at(self._base.vectors, numbers), self._metric))[: self._k]
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
