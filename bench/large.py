@@ -26,12 +26,12 @@ from bench.mixture import QUERIES, Mixture
 from bench.progress import Disk, in_fresh_process, progress
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
-ENGINES = ("faiss", "annoy")
+ENGINES = ("faiss", "faiss-8bit", "annoy")
 PACKAGES = ("ae-search", "annoy", "numpy", "faiss-cpu")
 COLD_QUERIES = 100
 PLACE = CACHE / "large"
 # Bytes an item while it is compacted: the old generation, the new one, and the latents on their way; a tenth more.
-BYTES_PER_ITEM = {"faiss": 3100, "annoy": 4000}
+BYTES_PER_ITEM = {"faiss": 3100, "faiss-8bit": 2300, "annoy": 4000}
 TARGETS = (0.95, 0.99)
 
 

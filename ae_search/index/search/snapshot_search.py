@@ -115,14 +115,15 @@ class SnapshotSearch:
     def _many(self, latents: Latents) -> list[list[Found]]:
         """Search the base for many queries at once, where each of its latents counts."""
         numbers, k = self._base.candidates_of_many(latents, self._wanted, self._base_effort), self._wanted
-        # Where others are as near as the last, there are more than k.
-        longer = [] if isinstance(numbers, np.ndarray) else [at for at, row in enumerate(numbers) if len(row) > k]
-        if not longer:
-            return compare_many(latents, numbers, self._base.vectors, self._metric)
-        found = compare_many(latents, [row[:k] for row in numbers], self._base.vectors, self._metric)
+        if isinstance(numbers, np.ndarray):
+            return _firsts(compare_many(latents, numbers, self._base.vectors, self._metric), k)
+        # Where others are as near as the last, there are more.
+        width = min(map(len, numbers))
+        longer = [at for at, row in enumerate(numbers) if len(row) > width]
+        found = compare_many(latents, [row[:width] for row in numbers], self._base.vectors, self._metric)
         for at, row in zip(longer, queries(latents[longer]), strict=True):
-            found[at] = sorted(compare(row, numbers[at], self._base.vectors[numbers[at]], self._metric))[:k]
-        return found
+            found[at] = sorted(compare(row, numbers[at], rows_at(self._base.vectors, numbers[at]), self._metric))
+        return _firsts(found, k)
 
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
         numbers, items = self._counting_latents()
@@ -191,7 +192,7 @@ class SnapshotSearch:
             numbers, items = self._counting(self._base.candidates(row.latent, fetch, self._effort(fetch)))
             if len(set(items)) >= k or fetch == most:
                 # Not the first k: among those that are as near as the last, ids decide.
-                return numbers[: max(_FEW, _enough(items, k))]
+                return numbers[: max(_FEW, _enough(items, k * self._base.looks))]
             if factor >= last:
                 return None
             factor *= _WIDENING
@@ -222,6 +223,11 @@ def _enough(items: list[int], k: int) -> int:
         if len(seen) == k:
             return at
     return len(items)
+
+
+def _firsts(found: list[list[Found]], k: int) -> list[list[Found]]:
+    """Return the first k of each, where there are more."""
+    return [one[:k] for one in found] if any(len(one) > k for one in found) else found
 
 
 def _by_nearest(found: list[Found], k: int) -> list[Found]:
