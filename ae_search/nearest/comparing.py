@@ -22,7 +22,6 @@ _SURELY_BELOW = MAX_MAGNITUDE**2 / 2
 
 # Each row by itself, unlike a matrix product, so that equal rows come out equal to the last bit.
 _dot = np.vecdot
-_sqrt = math.sqrt
 
 # 512 KiB of float64: what is compared at a time stays in a core's own cache from one step to the next.
 _FLOATS_AT_A_TIME = 1 << 16
@@ -152,17 +151,17 @@ def compare(query: Query, ids: Iterable[int], vectors: npt.NDArray[Any], metric:
     many = vectors.astype(np.float64)
     dots: list[float] = _dot(many, query.wide).tolist()
     squares: list[float] = _dot(many, many).tolist()
-    own = query.square
+    own, root = query.square, math.sqrt
     found = []
     # Plain floats: for ten items NumPy would spend most of its time on being called.
     for item, dot, square in zip(ids, dots, squares, strict=True):
         norms = square * own
-        cosine = dot / _sqrt(norms) if norms else 0.0
+        cosine = dot / root(norms) if norms else 0.0
         if cosine > 1.0:
             cosine = 1.0
         elif cosine < -1.0:
             cosine = -1.0
-        found.append((_sqrt(2.0 - 2.0 * cosine), item, cosine))
+        found.append((root(2.0 - 2.0 * cosine), item, cosine))
     if metric == "angular":
         return found
     many -= query.wide
