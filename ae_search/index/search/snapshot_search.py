@@ -69,8 +69,9 @@ class SnapshotSearch:
             What `finish` makes of the neighbours of some queries, of each the nearest first, equal distances by id.
         """
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
-        if self._exact or len(latents) < 2 * _SMALLEST_BLOCK or (threads := cores()) == 1:
+        if self._exact or len(latents) < 2 * _SMALLEST_BLOCK:
             return finish(self.found(latents))
+        threads = cores()
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
         order = _alike_together(latents)
