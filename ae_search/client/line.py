@@ -111,7 +111,8 @@ class Line:
     def _noted(self, outcome: Outcome) -> Outcome:
         """Take note of that a server is there, and of that the line was closed meanwhile."""
         if isinstance(outcome, bytes):
-            self._has_answered.set()
+            if not self._has_answered.is_set():
+                self._has_answered.set()
         elif self._closed.is_set():
             return closed(self._target)
         return outcome
