@@ -31,7 +31,9 @@ def faiss_cost(data: DataSet, folder: Path, effort: int) -> dict[str, float]:
 
     from ae_search.index import LatentIndex
 
-    index, bare = LatentIndex.open(folder), _bare(folder)
+    # The engine owns the lists that its index points to.
+    index, engine = LatentIndex.open(folder), _engine(folder)
+    bare = engine.index
     parameters, queries = faiss.SearchParametersIVF(nprobe=effort), data.queries()
     rows = list(queries)
     found = medians(
@@ -56,8 +58,8 @@ def faiss_cost(data: DataSet, folder: Path, effort: int) -> dict[str, float]:
     }
 
 
-def _bare(folder: Path) -> Any:
-    """Return faiss's own index, of the cells in a folder."""
+def _engine(folder: Path) -> Any:
+    """Return the engine of the cells in a folder, whose `index` is faiss's own."""
     from ae_search.index.engine.faiss import FaissEngine
     from ae_search.index.manifest import Manifest, live_generation
     from ae_search.index.options import FaissOptions
@@ -65,8 +67,7 @@ def _bare(folder: Path) -> Any:
     generation = live_generation(folder)
     manifest = Manifest.read(generation)
     assert isinstance(manifest.engine, FaissOptions)
-    base = FaissEngine.open(generation / FaissEngine.file, manifest.base_shape, manifest.engine)
-    return base.index
+    return FaissEngine.open(generation / FaissEngine.file, manifest.base_shape, manifest.engine)
 
 
 def filters(data: DataSet, folder: Path, engine: str) -> dict[str, Any]:

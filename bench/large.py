@@ -1,6 +1,7 @@
 """The benchmark of large indexes: run it with `make bench-large`.
 
-Latents are drawn as a stream and never sit in memory together. Each engine's index is built, measured and removed.
+Latents are drawn as a stream and never sit in memory together. Each engine's index is built, measured and removed, from
+the smallest size to the largest, so that the tables show how everything grows.
 """
 
 import argparse
@@ -19,70 +20,80 @@ import numpy.typing as npt
 from ae_search.contract import Latents, ModelCard
 from bench import report
 from bench.datasets import CACHE, DIM, K
+from bench.large_tables import tables
 from bench.measure import memory_mb
 from bench.mixture import QUERIES, Mixture
-from bench.progress import in_fresh_process, progress
+from bench.progress import Disk, in_fresh_process, progress
 
-ITEMS = 10_000_000
-ENGINES = ("faiss", "annoy")
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+ENGINES = ("faiss", "faiss-8bit", "annoy")
 PACKAGES = ("ae-search", "annoy", "numpy", "faiss-cpu")
 COLD_QUERIES = 100
 PLACE = CACHE / "large"
-# Seen at a million, doubled where a compact holds the old generation beside the new one and its latents: bytes an item.
-BYTES_PER_ITEM = {"faiss": 2 * 1150 + 512, "annoy": 2 * 1300 + 512}
+# Bytes an item while it is compacted: the old generation, the new one, and the latents on their way; a tenth more.
+BYTES_PER_ITEM = {"faiss": 3100, "faiss-8bit": 2300, "annoy": 3500}
 TARGETS = (0.95, 0.99)
 
 
 def main() -> int:
     """Run the benchmark; return 1 where there is no room for it."""
     arguments = _arguments()
-    mixture, engines = Mixture(arguments.items), arguments.engine or ENGINES
-    PLACE.mkdir(parents=True, exist_ok=True)
-    needed, free = max(BYTES_PER_ITEM[name] for name in engines) * mixture.items, shutil.disk_usage(PLACE).free
-    if free < needed:
-        print(
-            f"{mixture.items} items take up to {needed / 1e9:.1f} GB; {PLACE} has {free / 1e9:.1f} GB", file=sys.stderr
-        )
-        return 1
-    progress(f"exact neighbours of {QUERIES} queries among {mixture.items} items")
-    radii = in_fresh_process(Mixture.radii, mixture)
-    results: dict[str, Any] = {"items": mixture.items, "machine": report.machine(PACKAGES), "engines": {}}
-    for name in engines:
-        place = PLACE / name
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            results["engines"][name] = _measure(name, mixture, place, radii)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-    is_trial = mixture.items != ITEMS or arguments.engine is not None
+    sizes, engines = arguments.items or SIZES, tuple(arguments.engine or ENGINES)
+    is_trial = not arguments.keep and (sizes, engines) != (SIZES, ENGINES)
     folder = CACHE / "trial" if is_trial else report.HERE / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"wrote {report.write_figures(results, 'large', folder)}")
-    print(f"wrote {report.write_tables(_tables(results), 'large', folder if is_trial else None)}")
+    for path in (PLACE, folder):
+        path.mkdir(parents=True, exist_ok=True)
+    needed, free = max(BYTES_PER_ITEM[name] for name in engines) * sizes[-1], shutil.disk_usage(PLACE).free
+    if free < needed:
+        print(f"{sizes[-1]} items take up to {needed / 1e9:.1f} GB; {PLACE} has {free / 1e9:.1f} GB", file=sys.stderr)
+        return 1
+    results: dict[str, Any] = {"machine": report.machine(PACKAGES), "sizes": []}
+    for items in sizes:
+        mixture = Mixture(items)
+        progress(f"exact neighbours of {QUERIES} queries among {items} items")
+        radii, measured = in_fresh_process(Mixture.radii, mixture), {"items": items, "engines": {}}
+        results["sizes"].append(measured)
+        for name in engines:
+            measured["engines"][name] = _measure(name, mixture, radii)
+            # What took hours is kept, whatever becomes of the rest.
+            print(f"wrote {report.write_figures(results, 'large', folder)}")
+    print(f"wrote {report.write_tables(tables(results), 'large', folder if is_trial else None)}")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("make bench-large BENCH_ARGS='...'", description=__doc__)
-    parser.add_argument("--items", type=int, default=ITEMS, help="items, for a smaller run")
+    parser.add_argument("--items", type=_sizes, help="items, as 10000,1000000, for a smaller run")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="measure this engine; may be repeated")
+    parser.add_argument("--keep", action="store_true", help="let the figures of a smaller run be the repository's")
     return parser.parse_args()
 
 
-def _measure(name: str, mixture: Mixture, place: Path, radii: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted(int(size) for size in text.split(",")))
+
+
+def _measure(name: str, mixture: Mixture, radii: npt.NDArray[np.float64]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for what, job, given in (
-        ("build", _build, (name, mixture)),
-        ("warm", _warm, (mixture, radii)),
-        ("cold", _cold, (mixture,)),
-        ("reader", _reader, (mixture,)),
-        ("adds", _adds, (mixture,)),
-        ("compact", _compact, (mixture,)),
-        ("verify", _verify, ()),
-    ):
-        progress(f"{name}, {mixture.items} items: {what}")
-        found[what] = in_fresh_process(job, place, *given)  # type: ignore[arg-type]
-        progress(f"  {found[what]}")
+    place = PLACE / name
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        with Disk(place) as disk:
+            for what, job, given in (
+                ("build", _build, (name, mixture)),
+                ("warm", _warm, (mixture, radii)),
+                ("cold", _cold, (name, mixture)),
+                ("reader", _reader, (mixture,)),
+                ("adds", _adds, (mixture,)),
+                ("compact", _compact, (mixture,)),
+                ("verify", _verify, ()),
+            ):
+                progress(f"{name}, {mixture.items} items: {what}")
+                found[what] = in_fresh_process(job, place, *given)  # type: ignore[arg-type]
+                progress(f"  {found[what]}")
+        found["disk"] = {"most_bytes_per_item": disk.most_bytes / mixture.items}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
     return found
 
 
@@ -133,11 +144,14 @@ def _milliseconds(seconds: list[float]) -> dict[str, float]:
     return {"median_ms": 1e3 * float(median), "p99_ms": 1e3 * float(p99)}
 
 
-def _cold(place: Path, mixture: Mixture) -> dict[str, float]:
+def _cold(place: Path, name: str, mixture: Mixture) -> dict[str, float]:
     """Ask the first queries after the pages of all files were dropped."""
     from ae_search.index import LatentIndex
+    from ae_search.index.engine import engine_of
+    from ae_search.index.options import engine_options
 
-    LatentIndex.open(place).close()  # the proofs are in the cache: opening reads little
+    engine_of(engine_options(name))  # imports its library
+    # The pages that a process has mapped cannot be dropped: nobody has opened the index in this one.
     for path in place.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -211,24 +225,6 @@ def _verify(place: Path) -> dict[str, Any]:
     start = time.perf_counter()
     faults = [check.fault for check in verify_index(place) if check.fault]
     return {"verify_s": time.perf_counter() - start, "faults": faults}
-
-
-def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    rows = []
-    for name, found in results["engines"].items():
-        for what, figures in found.items():
-            flat = figures.get("seconds", {}) | {key: value for key, value in figures.items() if key != "seconds"}
-            told = ", ".join(f"{key} {_told(value)}" for key, value in flat.items())
-            rows.append([name, what, told])
-    head = f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, {results['items']:,} items."
-    return f"{head}\n\n{report.table(['engine', 'what', 'figures'], rows)}"
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key} {_told(one)}" for key, one in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from multiprocessing import get_context
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -32,3 +36,39 @@ def in_fresh_process(job: Callable[Given, Result], *args: Given.args, **kwargs: 
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(job, *args, **kwargs).result()
+
+
+class Disk:
+    """Looks each second how much of the disk a folder takes.
+
+    Attributes:
+        most_bytes: The largest size seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._done, self.most_bytes = folder, threading.Event(), 0
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Look a last time."""
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while True:
+            is_done, size = self._done.wait(1.0), 0
+            for folder, _, names in os.walk(self._folder.parent):
+                for name in names:
+                    # A file may go away meanwhile; a sparse one takes less than its length.
+                    with suppress(OSError):
+                        size += 512 * os.lstat(os.path.join(folder, name)).st_blocks
+            self.most_bytes = max(self.most_bytes, size)
+            if is_done:
+                return

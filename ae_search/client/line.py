@@ -48,18 +48,21 @@ class Line:
         """
         if self._closed.is_set():
             raise ValueError("The client is closed.")
-        under_way = UnderWay(self._start)
+        under_way: UnderWay | None = None
         until = self._timeouts.for_call()
         answer: Any = None
         try:
             while True:
                 step, answer = conversation.send(answer), None
                 if isinstance(step, Send):
+                    under_way = under_way or UnderWay(self._start)
                     under_way.send(step.request, self._attempts(until))
                 elif step is Step.TAKE:
+                    assert under_way is not None
                     answer = self._noted(under_way.take())
                 elif step is Step.DROP:
-                    under_way.drop()
+                    if under_way is not None:
+                        under_way.drop()
                 else:
                     answer = self.answer(step, until)
         except StopIteration as done:
@@ -69,7 +72,8 @@ class Line:
                 raise closed(self._target) from error
             raise
         finally:
-            under_way.drop()
+            if under_way is not None:
+                under_way.drop()
 
     def answer(self, step: Answered, until: Deadline | None = None) -> Any:
         """Carry out a step of a conversation for which nothing else is under way, and return its answer."""
@@ -107,7 +111,8 @@ class Line:
     def _noted(self, outcome: Outcome) -> Outcome:
         """Take note of that a server is there, and of that the line was closed meanwhile."""
         if isinstance(outcome, bytes):
-            self._has_answered.set()
+            if not self._has_answered.is_set():
+                self._has_answered.set()
         elif self._closed.is_set():
             return closed(self._target)
         return outcome

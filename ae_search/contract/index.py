@@ -242,7 +242,12 @@ class Index(Protocol):
         """
 
     def rebuilding(
-        self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+        self,
+        model: Origin,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        wait_s: float = 0.0,
     ) -> AbstractContextManager[IndexWriter]:
         """Yield a writer for all items anew, with latents of another model; nobody else can write meanwhile.
 
@@ -252,11 +257,12 @@ class Index(Protocol):
         Args:
             model: What the new latents come from, such as a `ModelCard`.
             resources: What the build may use of the machine.
+            engine: As in `compact`, where the new latents shall have another one.
             wait_s: How long to wait for another writer, in s.
 
         Raises:
             IndexBusyError: Another process writes the index.
-            ConfigurationError: There is no room.
+            ConfigurationError: There is no room, or no such engine.
         """
 
     def compact(

@@ -4,11 +4,12 @@ from ae_search.contract import ModelRef, Neighbour, Resources
 from ae_search.index.builder import IndexBuilder
 from ae_search.index.latent_index import LatentIndex
 from ae_search.index.manifest import Manifest
-from ae_search.index.options import AnnoyOptions, BuildOptions, FaissOptions
+from ae_search.index.options import AnnoyOptions, BuildOptions, FaissCodesOptions, FaissOptions
 
 __all__ = [
     "AnnoyOptions",
     "BuildOptions",
+    "FaissCodesOptions",
     "FaissOptions",
     "IndexBuilder",
     "LatentIndex",

@@ -169,7 +169,7 @@ class LatentIndex:
         chosen = None if where is None else filter_of(snapshot, where)
         search = SnapshotSearch(snapshot, k + 1, effort, exact=exact, filter=chosen)
         (found,) = search.found(snapshot.latents([own]))
-        return neighbours(snapshot, [row for row in found if row[1] != own][:k])
+        return neighbours(snapshot, [[row for row in found if row[1] != own][:k]])[0]
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Return those of some keys that the index has."""
@@ -315,14 +315,26 @@ class LatentIndex:
         return self.info()
 
     def rebuilding(
-        self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+        self,
+        model: Origin,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        wait_s: float = 0.0,
     ) -> AbstractContextManager[GenerationWriter]:
         """Yield a writer for all items anew, with latents of another model; see `Index.rebuilding`."""
         self._follower.check_open()
-        return rebuilding(self.path, model, resources, wait_s=wait_s)
+        options = None if engine is None else engine_options(engine)
+        return rebuilding(self.path, model, resources, engine=options, wait_s=wait_s)
 
     def rebuild(
-        self, model: Origin, encode: EncodeKeys, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+        self,
+        model: Origin,
+        encode: EncodeKeys,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        wait_s: float = 0.0,
     ) -> IndexInfo:
         """Replace all latents by those of another model; searches go on meanwhile, then shake hands anew.
 
@@ -332,14 +344,15 @@ class LatentIndex:
             model: What the new latents come from, such as a `ModelCard`.
             encode: Returns the latents of n keys in their order, float32 `[n, d]` or `[n, r, d]`.
             resources: What the build may use of the machine.
+            engine: As in `compact`.
             wait_s: How long to wait for another writer, in s.
 
         Raises:
             IndexBusyError: Another process writes the index.
-            ConfigurationError: The disk is full.
+            ConfigurationError: The disk is full, or there is no such engine.
             ValueError: The latents are of another number or size, or not finite.
         """
-        with self.rebuilding(model, resources, wait_s=wait_s) as writer:
+        with self.rebuilding(model, resources, engine=engine, wait_s=wait_s) as writer:
             for _, items in self.blocks():
                 writer.add_items(checked_rows(encode(list(items.keys)), items.keys, model.latent_dim), items)
         return self.info()

@@ -99,6 +99,16 @@ class FaissOptions:
 
 
 @dataclass(frozen=True)
+class FaissCodesOptions(FaissOptions):
+    """Options of faiss, whose cells hold 8 bits of each number; what they find is compared again with the latents.
+
+    An index is a third smaller, and a search reads a quarter as much: for more latents than fit into memory.
+    """
+
+    engine: ClassVar[str] = "faiss-8bit"
+
+
+@dataclass(frozen=True)
 class BuildOptions:
     """How an index is built.
 
@@ -146,6 +156,7 @@ class BaseShape:
 ENGINE_OPTIONS: Mapping[str, type[EngineOptions]] = {
     AnnoyOptions.engine: AnnoyOptions,
     FaissOptions.engine: FaissOptions,
+    FaissCodesOptions.engine: FaissCodesOptions,
 }
 
 
@@ -160,10 +171,11 @@ def engine_options(engine: str, trees: int | None = None, cells: int | None = No
     Raises:
         ConfigurationError: There is no such engine, or it takes no such option.
     """
-    if engine == AnnoyOptions.engine and cells is None:
-        return AnnoyOptions() if trees is None else AnnoyOptions(trees)
-    if engine == FaissOptions.engine and trees is None:
-        return FaissOptions() if cells is None else FaissOptions(cells)
     if engine not in ENGINE_OPTIONS:
         raise ConfigurationError(f"The engines are {', '.join(ENGINE_OPTIONS)}. Received: {engine!r}.")
+    kind = ENGINE_OPTIONS[engine]
+    if issubclass(kind, AnnoyOptions) and cells is None:
+        return kind() if trees is None else kind(trees)
+    if issubclass(kind, FaissOptions) and trees is None:
+        return kind() if cells is None else kind(cells)
     raise ConfigurationError(f"Trees are for annoy, cells for faiss. Received one of them for {engine}.")

@@ -23,6 +23,7 @@ def rebuild(
     sources: Sequence[Source],
     resources: Resources = _ALL_THERE_IS,
     *,
+    engine: str | None = None,
     drop_missing: bool = False,
     on_progress: OnItems = no_progress,
     wait_s: float = 0.0,
@@ -36,6 +37,7 @@ def rebuild(
         encoder: Served or in this process; it is pinned to the version that describes itself now.
         sources: Where the items' images are, by their keys; the first source that has a key counts.
         resources: What the build may use of the machine.
+        engine: Name of the engine to move to at the same time; None for the one that is there.
         drop_missing: Whether to leave out items whose image is nowhere or damaged, instead of giving up.
         on_progress: Called with the number of items done since the last call.
         wait_s: How long to wait for another writer, in s.
@@ -52,7 +54,7 @@ def rebuild(
     damaged: dict[str, str] = {}
     truncated: list[str] = []
     regions = regions_of(index, card)
-    with index.rebuilding(card, resources, wait_s=wait_s) as writer:
+    with index.rebuilding(card, resources, engine=engine, wait_s=wait_s) as writer:
         mark(writer, regions)
         count = 0
         for _, items in index.blocks(thumbnails=False):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from index_oracle import Oracle
 
 from ae_search.contract import Resources
 from ae_search.errors import ConfigurationError
-from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions, IndexBuilder, LatentIndex
+from ae_search.index import AnnoyOptions, BuildOptions, FaissCodesOptions, FaissOptions, IndexBuilder, LatentIndex
 from ae_search.index.engine import engine_of
 from ae_search.index.options import BaseShape, engine_options
 
@@ -26,7 +27,7 @@ WIDE = {"label": {"in": ["label-1", "label-3", "label-4"]}}
 def large(tmp_path_factory):
     """Indexes of both engines with more items than a narrow filter leaves, and their latents."""
     rows, made = clustered(COUNT, seed=5), {}
-    for options in (AnnoyOptions(4), FaissOptions()):
+    for options in (AnnoyOptions(4), FaissOptions(), FaissCodesOptions()):
         path = tmp_path_factory.mktemp("large") / options.engine
         with IndexBuilder(path, CARD, BuildOptions(options, resources=Resources(1))) as builder:
             for start in range(0, COUNT, 6000):
@@ -46,7 +47,7 @@ def nearest(rows, queries, chosen):
     return chosen[np.argsort(-(queries @ units.T), axis=1)[:, :10]]
 
 
-@pytest.mark.parametrize("engine", ["annoy", "faiss"])
+@pytest.mark.parametrize("engine", ["annoy", "faiss", "faiss-8bit"])
 @pytest.mark.parametrize("how", ["of four labels", "of three", "near each other"])
 def test_wide_filters_that_are_asked_often_find_the_nearest(large, engine, how):
     made, rows = large
@@ -83,20 +84,22 @@ def test_a_wide_filter_sees_what_was_removed_since(large, tmp_path):
             assert len(found) == 10 and not {n.key for n in found} & set(gone)
 
 
-def test_batches_find_what_single_queries_find(large):
+@pytest.mark.parametrize("engine", ["annoy", "faiss", "faiss-8bit"])
+def test_batches_find_what_single_queries_find(large, engine):
     made, rows = large
     queries = rows[:200] + np.float32(0.01)
-    with LatentIndex.open(made["faiss"]) as index:
+    with LatentIndex.open(made[engine]) as index:
         assert index.search(queries) == [index.search(query)[0] for query in queries]
         assert index.search(queries, 300, effort=1) == [index.search(query, 300, effort=1)[0] for query in queries]
 
 
+@pytest.mark.parametrize("kind", [FaissOptions, FaissCodesOptions])
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
 @pytest.mark.parametrize("dim", [1, 7, 8])
-def test_odd_sizes(tmp_path, metric, dim):
+def test_odd_sizes(tmp_path, metric, dim, kind):
     """Lists of an odd number of latents are padded, so that numbers lie on whole words."""
     rows = np.random.default_rng(dim).normal(size=(333, dim)).astype(np.float32)
-    shape, options = BaseShape(333, dim, metric), FaissOptions(n_cells=20)
+    shape, options = BaseShape(333, dim, metric), kind(n_cells=20)
     engine = engine_of(options)
     base = engine.grow(tmp_path / "cells.bin", rows, shape, options, seed=1, resources=Resources(1))
     engine.check(tmp_path / "cells.bin", shape, options)
@@ -116,10 +119,11 @@ def test_odd_sizes(tmp_path, metric, dim):
     ],
     ids=["zeros", "equal", "largest", "few", "far from zero", "tiny"],
 )
+@pytest.mark.parametrize("kind", [FaissOptions, FaissCodesOptions])
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
-def test_latents_that_are_hard_to_sort(tmp_path, rows, metric):
+def test_latents_that_are_hard_to_sort(tmp_path, rows, metric, kind):
     rows = rows.astype(np.float32)
-    shape, options = BaseShape(*rows.shape, metric), FaissOptions()
+    shape, options = BaseShape(*rows.shape, metric), kind()
     engine = engine_of(options)
     base = engine.grow(tmp_path / "cells.bin", rows, shape, options, seed=1, resources=Resources(1))
     engine.check(tmp_path / "cells.bin", shape, options)
@@ -143,7 +147,7 @@ def test_one_thread_builds_the_same_file_each_time(tmp_path):
 def test_an_index_moves_from_engine_to_engine_and_back(small):
     path, oracle = small
     with LatentIndex.open(path) as index, LatentIndex.open(path) as reader:
-        for engine in ("faiss", "faiss", "annoy", "faiss"):
+        for engine in ("faiss", "faiss", "annoy", "faiss-8bit", "faiss"):
             before = index.info()
             index.compact(engine=engine)
             assert index.info().engine == engine
@@ -159,8 +163,37 @@ def test_an_index_moves_from_engine_to_engine_and_back(small):
             oracle.remove(["another"])
             index.compact()
             assert index.info().engine == engine
-        with pytest.raises(ConfigurationError, match="annoy, faiss"):
+        with pytest.raises(ConfigurationError, match="annoy, faiss, faiss-8bit"):
             index.compact(engine="hnswlib")
+
+
+def test_an_index_moves_to_another_engine_with_the_latents_of_another_model(small):
+    path, oracle = small
+    other = replace(CARD, version=2, fingerprint="cd" * 32)
+    with LatentIndex.open(path) as index:
+        keys = list(oracle.items)
+        rows = clustered(len(keys), seed=12)
+        info = index.rebuild(other, lambda some: rows[[keys.index(key) for key in some]], engine="faiss")
+        assert (info.engine, info.model.version, info.items) == ("faiss", 2, len(keys))
+        for engine in (None, "faiss"):
+            with index.rebuilding(replace(CARD, fingerprint="ef" * 32), engine=engine) as writer:
+                for latents, items in index.blocks():
+                    writer.add_items(latents, items)
+            assert index.info().engine == "faiss"
+        with pytest.raises(ConfigurationError, match="annoy, faiss, faiss-8bit"):
+            index.rebuilding(CARD, engine="hnswlib")
+        found = index.search(rows[3], 1, fingerprint="ef" * 32)
+    assert found[0][0].key == keys[3]
+
+
+@pytest.mark.parametrize("engine", ["annoy", "faiss"])
+def test_equal_latents_pass_verify(tmp_path, engine):
+    """An engine may return more than one where others are as near."""
+    path = tmp_path / "index"
+    with IndexBuilder(path, CARD, BuildOptions(engine_options(engine))) as builder:
+        builder.add(clustered(20).repeat(5, axis=0), [f"key-{i}" for i in range(100)])
+    with LatentIndex.open(path) as index:
+        assert [check.fault for check in index.verify() if check.fault] == []
 
 
 @pytest.mark.parametrize("engine", ["annoy", "faiss"])
@@ -189,7 +222,8 @@ def test_cells_grow_with_the_index(tmp_path):
 def test_options_are_held_to_their_engine():
     assert engine_options("annoy", trees=5) == AnnoyOptions(5)
     assert engine_options("faiss", cells=5) == FaissOptions(5)
-    for engine, options in (("annoy", {"cells": 5}), ("faiss", {"trees": 5})):
+    assert engine_options("faiss-8bit", cells=5) == FaissCodesOptions(5)
+    for engine, options in (("annoy", {"cells": 5}), ("faiss", {"trees": 5}), ("faiss-8bit", {"trees": 5})):
         with pytest.raises(ConfigurationError, match="Trees are for annoy"):
             engine_options(engine, **options)
     with pytest.raises(ValueError, match="n_cells"):

@@ -21,9 +21,15 @@ SLOW_ON_A_SERVER = {
 }
 
 
+ASKED_OF_CODES = {"test_contract_search"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
+        # What its cells hold is all that is its own.
+        if "faiss-8bit" in item.nodeid and item.module.__name__ not in ASKED_OF_CODES:
+            item.add_marker(pytest.mark.slow)
         if item.module.__name__ in SLOW_ON_A_SERVER and "pgvector" in item.nodeid.lower():
             item.add_marker(pytest.mark.slow)
 

@@ -20,7 +20,7 @@ from index_oracle import Oracle
 from postgres_server import copied_index, shared_server
 
 from ae_search.contract import Builder, Index, Origin, Resources
-from ae_search.index import AnnoyOptions, BuildOptions, FaissOptions
+from ae_search.index import AnnoyOptions, BuildOptions, FaissCodesOptions, FaissOptions
 from ae_search.open_index import build_index, open_index
 
 _CHILD = Path(__file__).with_name("contract_child.py")
@@ -88,6 +88,13 @@ class FaissInFolder(AnnoyInFolder):
     engine = FaissOptions()
 
 
+class FaissCodesInFolder(AnnoyInFolder):
+    """The same with codes of 8 bits."""
+
+    name = "faiss-8bit"
+    engine = FaissCodesOptions()
+
+
 class PgvectorInPostgres:
     """An index in a database of a server that the tests start."""
 
@@ -116,7 +123,7 @@ class PgvectorInPostgres:
 
 
 _NUMBERS = itertools.count()
-GUESTS = (AnnoyInFolder, FaissInFolder, PgvectorInPostgres)
+GUESTS = (AnnoyInFolder, FaissInFolder, FaissCodesInFolder, PgvectorInPostgres)
 
 
 def oracle_of(guest, metric="angular", **options) -> Oracle:

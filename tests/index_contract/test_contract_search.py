@@ -103,13 +103,17 @@ def test_latents_of_another_size_are_refused(index, wrong):
         index.search(wrong)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, 1e8])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, 1e8, 1.001e7])
 @pytest.mark.parametrize("exact", [False, True])
 def test_latents_that_are_not_finite_are_refused(index, value, exact):
     queries = np.zeros((3, 8))
     queries[1, 4] = value
     with pytest.raises(ValueError, match=r"finite.*row 1"):
         index.search(queries, exact=exact)
+    with pytest.raises(ValueError, match=r"finite.*row 0"):
+        index.search(queries[1], exact=exact)
+    # The largest that is allowed, in every place.
+    assert len(index.search(np.full(8, 1e7), exact=exact)[0]) == 10
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ae_search.cli.connection import Connection, with_connection
+from ae_search.cli.index.change import fold
 from ae_search.cli.index.options import (
     CellCount,
     Deterministic,
@@ -14,6 +15,7 @@ from ae_search.cli.index.options import (
     IndexFields,
     Jobs,
     MetadataLines,
+    MoveTo,
     OnDisk,
     Recall,
     SourceName,
@@ -126,6 +128,7 @@ def rebuild(
             metavar="[SOURCE]...", help="Source of the images; unless given, the one they were indexed from."
         ),
     ] = None,
+    engine: MoveTo = None,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
     on_disk: OnDisk = None,
@@ -134,7 +137,10 @@ def rebuild(
     ] = False,
     wait: Wait = 0.0,
 ) -> None:
-    """Encode the same items with the model that is served now; readers go on with the old ones until it is done."""
+    """Encode the same items with the model that is served now; readers go on with the old ones until it is done.
+
+    With --engine, an index that has this model's latents already moves to the other engine, and nothing is encoded.
+    """
     from ae_search.indexing import rebuild as rebuild_index
 
     with open_index(index) as opened:
@@ -143,16 +149,26 @@ def rebuild(
             raise ConfigurationError(f"{index} does not know where its images came from; name their SOURCE.")
         encoder = connection.encoder(opened.model.name)
         card = encoder.describe()
+        resources = resources_of(jobs, deterministic, on_disk)
         if card.fingerprint == opened.model.fingerprint:
+            if engine is not None and engine != opened.info().engine:
+                fold(index, opened, resources, engine=engine, wait_s=wait)
+                return
             say(f"{index} holds latents of this model already ({card.name} version {card.version}); nothing to do")
             return
         if not sources:
             say(f"reading the images from {', '.join(names)}", err=True)
         images = [(flags if sources else SourceFlags()).open(name) for name in names]
-        resources = resources_of(jobs, deterministic, on_disk)
         with progress("rebuilding", len(opened)) as advance:
             report = rebuild_index(
-                opened, encoder, images, resources, drop_missing=drop_missing, on_progress=advance, wait_s=wait
+                opened,
+                encoder,
+                images,
+                resources,
+                engine=engine,
+                drop_missing=drop_missing,
+                on_progress=advance,
+                wait_s=wait,
             )
     _tell(index, report)
 

@@ -1,5 +1,6 @@
 """`ae-search index add`, `update`, `remove`, `compact` and `tune`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from ae_search.cli.index.options import (
     Jobs,
     Match,
     MetadataLines,
+    MoveTo,
     OnDisk,
     SourceName,
     Wait,
@@ -28,6 +30,7 @@ from ae_search.cli.index.options import (
 )
 from ae_search.cli.options import IndexPlace, Only, SourceFlags, Strict, tell_truncated, with_source_flags
 from ae_search.cli.terminal import progress, say
+from ae_search.contract import Index, Resources
 from ae_search.errors import ConfigurationError
 from ae_search.open_index import open_index
 from ae_search.trust import BEYOND, UNLIKE, remember
@@ -146,9 +149,7 @@ def remove(
 
 def compact(
     index: IndexPlace,
-    engine: Annotated[
-        EngineName | None, typer.Option("--engine", help="Engine to move to; the same one unless given.")
-    ] = None,
+    engine: MoveTo = None,
     index_field: IndexFields = None,
     jobs: Jobs = None,
     deterministic: Deterministic = False,
@@ -161,11 +162,24 @@ def compact(
     """
     resources = resources_of(jobs, deterministic, on_disk)
     with open_index(index) as opened:
-        before = opened.info()
-        opened.compact(resources, engine=engine, fields=index_field or None, wait_s=wait)
-        after = opened.info()
-        if before.generation != after.generation:
-            remember(opened, wait_s=wait)
+        fold(index, opened, resources, engine=engine, fields=index_field or None, wait_s=wait)
+
+
+def fold(
+    index: str,
+    opened: Index,
+    resources: Resources,
+    *,
+    engine: EngineName | None,
+    fields: Sequence[str] | None = None,
+    wait_s: float = 0.0,
+) -> None:
+    """Compact an index, and tell what it is by now."""
+    before = opened.info()
+    opened.compact(resources, engine=engine, fields=fields, wait_s=wait_s)
+    after = opened.info()
+    if before.generation != after.generation:
+        remember(opened, wait_s=wait_s)
     if before.generation == after.generation:
         say(f"{index}: nothing was added or removed since the index was built; nothing to do")
     else:

@@ -12,7 +12,15 @@ import typer
 from ae_search.cli.terminal import say
 from ae_search.contract import ALL_CORES, Index, Resources, Where, parse_where
 from ae_search.errors import ConfigurationError, NotSupportedError
-from ae_search.index.options import MAX_N_CELLS, MAX_N_TREES, AnnoyOptions, EngineOptions, FaissOptions, engine_options
+from ae_search.index.options import (
+    MAX_N_CELLS,
+    MAX_N_TREES,
+    AnnoyOptions,
+    EngineOptions,
+    FaissCodesOptions,
+    FaissOptions,
+    engine_options,
+)
 from ae_search.open_index import is_postgres
 
 SourceName = Annotated[
@@ -62,12 +70,14 @@ class EngineName(StrEnum):
 
     annoy = AnnoyOptions.engine
     faiss = FaissOptions.engine
+    faiss_8bit = FaissCodesOptions.engine
 
 
 EngineOption = Annotated[
     EngineName | None,
     typer.Option("--engine", help="Engine, annoy unless given; faiss is faster, and an extra. PostgreSQL has its own."),
 ]
+MoveTo = Annotated[EngineName | None, typer.Option("--engine", help="Engine to move to; the same one unless given.")]
 Trees = Annotated[int | None, typer.Option(min=1, max=MAX_N_TREES, help="Trees that Annoy grows; 40 unless given.")]
 CellCount = Annotated[
     int | None,

@@ -27,6 +27,7 @@ class AnnoyEngine:
 
     name: ClassVar[str] = AnnoyOptions.engine
     file: ClassVar[str] = "forest.ann"
+    looks = 1
 
     def __init__(self, path: Path, shape: BaseShape) -> None:
         """Map a forest; `open` is the same."""

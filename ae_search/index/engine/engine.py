@@ -19,11 +19,13 @@ class Engine(Protocol):
         file: Name of the base's file within a generation.
         shape: What the base holds.
         vectors: The latents, float32 `[n, d]`, a view of the file.
+        looks: How many candidates it returns for each one that is wanted, because their order is only about right.
     """
 
     file: ClassVar[str]
     shape: BaseShape
     vectors: Latents
+    looks: int
 
     @classmethod
     def grow(
@@ -85,11 +87,12 @@ class Engine(Protocol):
         """
 
     def candidates(self, latent: npt.NDArray[Any], k: int, effort: int, only: Any | None = None) -> list[int]:
-        """Return the numbers of about the k nearest latents, the nearest first.
+        """Return the numbers of about the k nearest latents, the nearest first, or about so.
 
         Args:
             latent: Float32 `[d]`.
-            k: How many, in [1, n]; so many always come back, and more where others may be as near as the last.
+            k: How many, in [1, n]; so many always come back, and more where others may be as near as the last, or
+                where they have to be compared to tell which are the nearest.
             effort: Work to do, at least 1; raised only while fewer than k come out.
             only: What `selection` returned for the latents that count, of which there must be k; None for all.
         """
@@ -104,8 +107,8 @@ def engine_of(options: EngineOptions) -> type[Engine]:
     Raises:
         ConfigurationError: Its library is not installed; the text says what to install.
     """
-    if options.engine == FaissOptions.engine:
-        with needs("An index with the engine faiss needs faiss", "faiss"):
+    if isinstance(options, FaissOptions):
+        with needs(f"An index with the engine {options.engine} needs faiss", "faiss"):
             from ae_search.index.engine.faiss import FaissEngine
         return FaissEngine
     try:

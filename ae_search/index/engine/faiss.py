@@ -18,12 +18,14 @@ from ae_search.files import open_regular
 from ae_search.index.engine.cells import Cells
 from ae_search.index.engine.faiss_cells import flat, grow_cells, threads_of
 from ae_search.index.engine.faiss_selection import Selection
-from ae_search.index.options import BaseShape, FaissOptions
+from ae_search.index.options import BaseShape, FaissCodesOptions, FaissOptions
 from ae_search.nearest.comparing import Ids
 
 # Scores that differ by less may be equal; and how many times k are looked at for the end of a row of equal ones.
 _SAME = 2e-6
 _MOST_TIED, _LEAST_TIED = 16, 256
+# How many times k are compared exactly, where the cells hold codes.
+_LOOKS_AT_CODES = 3
 
 
 class FaissEngine:
@@ -38,15 +40,16 @@ class FaissEngine:
 
     def __init__(self, path: Path, shape: BaseShape, options: FaissOptions) -> None:
         """Map cells; `open` is the same."""
-        self.shape, self._cells = shape, options.cells(shape.latents)
+        self.shape, self._cells, self.looks = shape, options.cells(shape.latents), 1
         if not shape.latents:
             self.vectors: Latents = np.empty((0, shape.latent_dim), np.float32)
             return
-        cells = Cells(path, shape, self._cells)
+        cells = Cells(path, shape, self._cells, coded=isinstance(options, FaissCodesOptions))
         self.vectors, self._file = cells.vectors, cells
         self._centres = flat(cells.centres, shape)
         self._lists = _mapped(path, cells)
-        self.index = faiss.IndexIVFFlat(self._centres, shape.latent_dim, self._cells, self._centres.metric_type)
+        self.index = _around(self._centres, cells)
+        self.looks = _LOOKS_AT_CODES if cells.ranges else 1
         self.index.replace_invlists(self._lists, False)
         self.index.ntotal, self.index.is_trained = shape.latents, True
         self._by_effort: dict[int, Any] = {}
@@ -64,7 +67,8 @@ class FaissEngine:
     def check(cls, path: Path, shape: BaseShape, options: FaissOptions) -> None:
         """Check a stranger's cells; see `Cells.check`."""
         if shape.latents:
-            Cells(path, shape, options.cells(shape.latents)).check()
+            coded = isinstance(options, FaissCodesOptions)
+            Cells(path, shape, options.cells(shape.latents), coded=coded).check()
 
     @classmethod
     def grow(
@@ -111,31 +115,32 @@ class FaissEngine:
             effort: Cells to look into; raised only while fewer than k come out.
             only: What `selection` returned for the latents that count; None for all.
         """
-        row, most = self._prepared(latent[np.newaxis]), self.shape.latents if only is None else len(only)
+        row, most = self._prepared(latent), self.shape.latents if only is None else len(only)
         if only is not None:
             effort = only.cells_for(effort, self.shape.latents / self._cells)
-        products = row[0] if self.shape.metric == "angular" else None
+        k = min(self.looks * k, most)
+        products = row if self.shape.metric == "angular" else None
         # One more, to see whether those that are as near come to an end.
         fetch = min(k + 1, most)
-        scores, numbers = self._search(row, fetch, effort, only)
+        scores, numbers = self._search(row, 1, fetch, effort, only)
         while numbers[0, k - 1] < 0 and effort < self._cells:
             effort *= 4
-            scores, numbers = self._search(row, fetch, effort, only)
+            scores, numbers = self._search(row, 1, fetch, effort, only)
         tied = _one_tied(scores, k, products)
         while tied and _one_tied(scores, k, products) and fetch < min(max(_MOST_TIED * k, _LEAST_TIED), most):
             fetch = min(4 * fetch, most)
-            scores, numbers = self._search(row, fetch, effort, only)
+            scores, numbers = self._search(row, 1, fetch, effort, only)
         chosen: list[int] = numbers[0, : fetch if tied else k].tolist()
         return chosen if chosen[-1] >= 0 else [number for number in chosen if number >= 0]
 
     def candidates_of_many(self, latents: Latents, k: int, effort: int) -> Ids | list[list[int]]:
         """Return the same for each of many latents `[m, d]`; `[m, k]` where none has more."""
         with threads_of(1):
-            rows = self._prepared(latents)
-            scores, found = self._search(rows, min(k + 1, self.shape.latents), effort)
-            numbers = found[:, :k]
+            rows, wide = self._prepared(latents), min(self.looks * k, self.shape.latents)
+            scores, found = self._search(rows, len(rows), min(wide + 1, self.shape.latents), effort)
+            numbers = found[:, :wide]
             again = np.flatnonzero(
-                (numbers[:, -1] < 0) | _tied(scores, k, rows if self.shape.metric == "angular" else None)
+                (numbers[:, -1] < 0) | _tied(scores, wide, rows if self.shape.metric == "angular" else None)
             )
             if not again.size:
                 return numbers
@@ -149,14 +154,21 @@ class FaissEngine:
         return np.ascontiguousarray(latents if self.shape.metric == "angular" else latents - self._file.shift)
 
     def _search(
-        self, rows: npt.NDArray[Any], k: int, effort: int, only: Selection | None = None
+        self, rows: npt.NDArray[Any], count: int, k: int, effort: int, only: Selection | None = None
     ) -> tuple[Latents, Ids]:
         """Ask faiss, without the checks of its Python part, which take as long as a tenth of a query.
+
+        Args:
+            rows: Queries `[count, d]`, or the one `[d]`.
+            count: How many.
+            k: How many to fetch for each.
+            effort: Cells to look into.
+            only: As in `candidates`.
 
         Returns:
             Scores and numbers, both `[m, k]`; where there are too few, the last numbers are -1.
         """
-        count, effort = len(rows), min(effort, self._cells)
+        effort = min(effort, self._cells)
         known = self._by_effort if only is None else only.by_effort
         if (parameters := known.get(effort)) is None:
             parameters = known[effort] = _parameters(effort) if only is None else only.parameters(effort)
@@ -193,6 +205,17 @@ def _one_tied(scores: Latents, k: int, row: Latents | None) -> bool:
     return abs(after - last) <= _SAME * scale
 
 
+def _around(centres: Any, cells: Cells) -> Any:
+    """Return faiss's index of some centres, for lists of latents or of codes."""
+    kind = centres.metric_type
+    if cells.ranges is None:
+        return faiss.IndexIVFFlat(centres, cells.shape.latent_dim, len(cells.sizes), kind)
+    eight = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexIVFScalarQuantizer(centres, cells.shape.latent_dim, len(cells.sizes), eight, kind, False)
+    faiss.copy_array_to_vector(np.concatenate([cells.ranges.low, cells.ranges.width]), index.sq.trained)
+    return index
+
+
 def _parameters(effort: int) -> Any:
     return faiss.SearchParametersIVF(nprobe=effort)
 
@@ -200,12 +223,12 @@ def _parameters(effort: int) -> Any:
 def _mapped(path: Path, cells: Cells) -> Any:
     """Return faiss's inverted lists, mapped from the file where `cells` says that they lie."""
     lists = faiss.OnDiskInvertedLists()
-    lists.nlist, lists.code_size = len(cells.sizes), 4 * cells.shape.latent_dim
+    lists.nlist, lists.code_size = len(cells.sizes), cells.code
     lists.read_only, lists.prefetch_nthread = True, 0
     lists.lists.clear()
     one = faiss.OnDiskOneList()
-    for size, start in zip(cells.sizes.tolist(), cells.starts.tolist(), strict=False):
-        one.size, one.capacity, one.offset = size, size + (size & 1), start
+    for size, room, start in zip(cells.sizes.tolist(), cells.rooms.tolist(), cells.starts.tolist(), strict=False):
+        one.size, one.capacity, one.offset = size, room, start
         lists.lists.push_back(one)
     descriptor = open_regular(path)
     try:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.index.engine.cells import Centres, prepared, write_cells
-from ae_search.index.options import BaseShape, FaissOptions
+from ae_search.index.engine.codes import Ranges
+from ae_search.index.options import BaseShape, FaissCodesOptions, FaissOptions
 
 # faiss asks for 39 to 256 latents to learn a centre from; with more than 64 the recall was the same.
 _LEARNED_FROM = 64
@@ -52,17 +53,18 @@ def grow_cells(
         threads: Threads to use.
     """
     with threads_of(threads):
-        centres = _learned(latents, shape, options.cells(shape.latents), seed)
+        sample, centres = _learned(latents, shape, options.cells(shape.latents), seed)
         nearest = flat(centres.rows, shape)
         owner = np.empty(shape.latents, np.int64)
         for start in range(0, shape.latents, _ROWS_PER_BLOCK):
             block = centres.prepared(latents[start : start + _ROWS_PER_BLOCK])
             owner[start : start + len(block)] = nearest.assign(block, 1)[:, 0]
-    write_cells(path, latents, centres, owner)
+    coded = isinstance(options, FaissCodesOptions)
+    write_cells(path, latents, centres, owner, Ranges.of(centres.prepared(sample)) if coded else None)
 
 
-def _learned(latents: Latents, shape: BaseShape, cells: int, seed: int) -> Centres:
-    """Learn the centres from a sample of latents."""
+def _learned(latents: Latents, shape: BaseShape, cells: int, seed: int) -> tuple[Latents, Centres]:
+    """Learn the centres from a sample of latents; return both."""
     size, dim = min(shape.latents, _LEARNED_FROM * cells), shape.latent_dim
     sample = latents[np.sort(np.random.default_rng(seed).choice(shape.latents, size, replace=False))]
     shift = np.zeros(dim, np.float32)
@@ -74,4 +76,4 @@ def _learned(latents: Latents, shape: BaseShape, cells: int, seed: int) -> Centr
     # The sample has as many as it should: without these, faiss draws another from it, or warns on stderr.
     clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, 2 * _LEARNED_FROM
     clustering.train(prepared(sample, shift, shape.metric), flat(sample[:0], shape))
-    return Centres(faiss.vector_to_array(clustering.centroids).reshape(cells, dim), shift, shape.metric)
+    return sample, Centres(faiss.vector_to_array(clustering.centroids).reshape(cells, dim), shift, shape.metric)

@@ -10,7 +10,7 @@ from ae_search.contract import RecallPoint
 from ae_search.cores import cores
 from ae_search.index.engine import Engine
 from ae_search.index.options import EngineOptions
-from ae_search.nearest.comparing import Query, compare, queries
+from ae_search.nearest.comparing import Query, compare, queries, rows_at
 from ae_search.nearest.exact import nearest
 from ae_search.precision import climb, meets
 
@@ -59,8 +59,8 @@ def measure_recall(base: Engine, sample: Sample, effort: int) -> RecallPoint:
     def share(at: int) -> float:
         query, item = sample.queries[at], sample.ids[at]
         found = base.candidates(query.latent, sample.k + 1, effort)
-        others = [other for other in found if other != item][: sample.k]
-        compared = compare(query, others, base.vectors[others], base.shape.metric)
+        others = [other for other in found if other != item]
+        compared = sorted(compare(query, others, rows_at(base.vectors, others), base.shape.metric))[: sample.k]
         return sum(distance <= sample.radii[at] for distance, _, _ in compared) / sample.k
 
     with ThreadPoolExecutor(cores()) as pool:

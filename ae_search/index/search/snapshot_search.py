@@ -14,7 +14,7 @@ from ae_search.cores import cores
 from ae_search.index.engine.tuning import TUNED_K
 from ae_search.index.search.filters import Filter
 from ae_search.index.store.snapshot import Snapshot
-from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries
+from ae_search.nearest.comparing import Found, Ids, Query, compare, compare_many, queries, rows_at
 from ae_search.nearest.exact import Rough, nearest
 
 Answer = TypeVar("Answer")
@@ -62,26 +62,24 @@ class SnapshotSearch:
         # Each candidate counts, so as many as are wanted suffice.
         self._all_count = self._live > 0 and filter is None and not self._removed and self._owners is None
 
-    def run(self, latents: Latents, finish: Callable[[list[Found]], Answer]) -> list[Answer]:
+    def run(self, latents: Latents, finish: Callable[[list[list[Found]]], list[Answer]]) -> list[Answer]:
         """Search for checked latents `[n, d]`; many of them are searched on all cores.
 
         Returns:
-            What `finish` makes of the neighbours of each, the nearest first, equal distances by id.
+            What `finish` makes of the neighbours of some queries, of each the nearest first, equal distances by id.
         """
-
-        def search(rows: Latents) -> list[Answer]:
-            return [finish(found) for found in self.found(rows)]
-
         # Exact search prepares all items once for all queries, and its matrix products use all cores themselves.
-        if self._exact or len(latents) < 2 * _SMALLEST_BLOCK or (threads := cores()) == 1:
-            return search(latents)
+        if self._exact or len(latents) < 2 * _SMALLEST_BLOCK:
+            return finish(self.found(latents))
+        threads = cores()
         # Large blocks: each time that threads hand over the interpreter, one of them sleeps for a while.
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
         order = _alike_together(latents)
         blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
         with ThreadPoolExecutor(threads) as pool:
             # The engine lets go of the interpreter while it searches.
-            answers = [answer for answers in pool.map(search, blocks) for answer in answers]
+            parts = pool.map(lambda rows: finish(self.found(rows)), blocks)
+            answers = [answer for part in parts for answer in part]
         return [answer for _, answer in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0))]
 
     def found(self, latents: Latents) -> list[list[Found]]:
@@ -118,14 +116,15 @@ class SnapshotSearch:
     def _many(self, latents: Latents) -> list[list[Found]]:
         """Search the base for many queries at once, where each of its latents counts."""
         numbers, k = self._base.candidates_of_many(latents, self._wanted, self._base_effort), self._wanted
-        # Where others are as near as the last, there are more than k.
-        longer = [] if isinstance(numbers, np.ndarray) else [at for at, row in enumerate(numbers) if len(row) > k]
-        if not longer:
-            return compare_many(latents, numbers, self._base.vectors, self._metric)
-        found = compare_many(latents, [row[:k] for row in numbers], self._base.vectors, self._metric)
+        if isinstance(numbers, np.ndarray):
+            return _firsts(compare_many(latents, numbers, self._base.vectors, self._metric), k)
+        # Where others are as near as the last, there are more.
+        width = min(map(len, numbers))
+        longer = [at for at, row in enumerate(numbers) if len(row) > width]
+        found = compare_many(latents, [row[:width] for row in numbers], self._base.vectors, self._metric)
         for at, row in zip(longer, queries(latents[longer]), strict=True):
-            found[at] = sorted(compare(row, numbers[at], self._base.vectors[numbers[at]], self._metric))[:k]
-        return found
+            found[at] = sorted(compare(row, numbers[at], rows_at(self._base.vectors, numbers[at]), self._metric))
+        return _firsts(found, k)
 
     def _exactly(self, rows: list[Query]) -> list[list[Found]]:
         numbers, items = self._counting_latents()
@@ -154,7 +153,7 @@ class SnapshotSearch:
         if numbers is None:
             return None
         if self._owners is None:
-            return sorted(compare(row, numbers, self._base.vectors[numbers], self._metric))[: self._k]
+            return sorted(compare(row, numbers, rows_at(self._base.vectors, numbers), self._metric))[: self._k]
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
@@ -194,7 +193,7 @@ class SnapshotSearch:
             numbers, items = self._counting(self._base.candidates(row.latent, fetch, self._effort(fetch)))
             if len(set(items)) >= k or fetch == most:
                 # Not the first k: among those that are as near as the last, ids decide.
-                return numbers[: max(_FEW, _enough(items, k))]
+                return numbers[: max(_FEW, _enough(items, k * self._base.looks))]
             if factor >= last:
                 return None
             factor *= _WIDENING
@@ -225,6 +224,11 @@ def _enough(items: list[int], k: int) -> int:
         if len(seen) == k:
             return at
     return len(items)
+
+
+def _firsts(found: list[list[Found]], k: int) -> list[list[Found]]:
+    """Return the first k of each, where there are more."""
+    return [one[:k] for one in found] if any(len(one) > k for one in found) else found
 
 
 def _by_nearest(found: list[Found], k: int) -> list[Found]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ae_search.contract import Items, Latents
 from ae_search.index.items.delta import Delta
-from ae_search.index.items.names import Name
+from ae_search.index.items.names import Columns, Name
 from ae_search.index.manifest import live_generation
 from ae_search.index.store.generation import Generation
 from ae_search.nearest.comparing import Ids
@@ -48,6 +48,13 @@ class Snapshot:
         items, added = self.manifest.items, self.delta.names
         stored = iter(self.generation.names.of([item for item in ids if item < items]))
         return [next(stored) if item < items else added[item] for item in ids]
+
+    def columns(self, ids: Sequence[int]) -> Columns:
+        """Return the keys, the labels and the metadata of some ids."""
+        if not self.delta.names:
+            return self.generation.names.columns(ids)
+        keys, labels, metadata = zip(*self.names(ids), strict=True) if ids else ((), (), ())
+        return keys, labels, metadata
 
     def is_removed(self, item: int) -> bool:
         """Tell whether an item of the base is removed."""

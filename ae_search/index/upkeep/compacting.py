@@ -35,13 +35,14 @@ def compact(
     with sole_writer(path, wait_s=wait_s):
         old = newest(path)
         manifest = old.manifest
-        moves = engine is not None and engine.engine != manifest.engine.engine
+        chosen = _chosen(manifest.engine, engine)
         plan = manifest.plan(
             sources=old.sources(),
-            engine=engine if engine and moves else manifest.engine,
+            engine=chosen,
             fields=manifest.fields if fields is None else checked_fields(fields),
         )
-        if not len(old.delta) and not old.delta.removed_count and not moves and plan.fields == manifest.fields:
+        as_before = (chosen, plan.fields) == (manifest.engine, manifest.fields)
+        if as_before and not len(old.delta) and not old.delta.removed_count:
             return
         with _its_own_items(path), new_generation(path, plan, resources) as writer:
             writer.calibration.update(old.generation.changes.calibration())
@@ -52,7 +53,12 @@ def compact(
 
 @contextmanager
 def rebuilding(
-    path: Path, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+    path: Path,
+    model: Origin,
+    resources: Resources = _ALL_THERE_IS,
+    *,
+    engine: EngineOptions | None = None,
+    wait_s: float = 0.0,
 ) -> Iterator[GenerationWriter]:
     """Yield a writer for all items anew; see `LatentIndex.rebuilding`."""
     live_generation(path)
@@ -63,6 +69,7 @@ def rebuilding(
             image_shape=model.image_shape,
             latent_dim=model.latent_dim,
             metric=model.metric,
+            engine=_chosen(old.manifest.engine, engine),
             sources=old.sources(),
         )
         with _its_own_items(path), new_generation(path, plan, resources) as writer:
@@ -82,6 +89,11 @@ def tune_again(path: Path, recall: float | None = None, *, wait_s: float = 0.0) 
         manifest = replace(old, target_recall=target, effort=chosen.effort, recall=chosen.recall, recall_curve=curve)
         with disk_errors(path), changing(path):
             manifest.write(generation.folder)
+
+
+def _chosen(present: EngineOptions, asked: EngineOptions | None) -> EngineOptions:
+    """Return the options of the engine to move to; those that are there, where it is the same one or none is asked."""
+    return present if asked is None or asked.engine == present.engine else asked
 
 
 @contextmanager

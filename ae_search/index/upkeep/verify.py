@@ -98,7 +98,8 @@ def _sample(snapshot: Snapshot, seed: int) -> None:
         # A latent of zeros is near to nothing, not even to itself.
         # One on the border of two cells may have been sorted by another rounding than a query is.
         found = base.candidates(query.latent, 1, 2 * manifest.effort)
-        ((distance, _, _),) = compare(query, found, base.vectors[found], manifest.metric)
+        # More than one, where others may be as near.
+        distance, _, _ = min(compare(query, found, base.vectors[found], manifest.metric))
         if query.square and distance > _SAME_DISTANCE:
             raise IndexDamagedError(f"Searched by latent {number} of the base, the engine does not return it.")
 

@@ -307,12 +307,15 @@ class PostgresIndex:
         Raises:
             NotSupportedError: Another engine is asked for, or other fields, which are chosen when an index is built.
         """
+        self._check_stays(engine, fields)
+        compact(self._connections, self._at, resources, wait_s=wait_s, on_progress=on_progress)
+
+    def _check_stays(self, engine: str | None, fields: Sequence[str] | None = None) -> None:
         if engine not in (None, HnswOptions.engine) or fields is not None:
             raise NotSupportedError(
                 f"{self.place} stays with pgvector, and with the fields that it was built with; export it, and import "
                 "it where it shall go."
             )
-        compact(self._connections, self._at, resources, wait_s=wait_s, on_progress=on_progress)
 
     def warm(self) -> int:
         """Read nothing: a server has a cache of its own, which `pg_prewarm` fills."""
@@ -325,10 +328,20 @@ class PostgresIndex:
         return self.info()
 
     def rebuilding(
-        self, model: Origin, resources: Resources = _ALL_THERE_IS, *, wait_s: float = 0.0
+        self,
+        model: Origin,
+        resources: Resources = _ALL_THERE_IS,
+        *,
+        engine: str | None = None,
+        wait_s: float = 0.0,
     ) -> AbstractContextManager[GenerationWriter]:
-        """Yield a writer for all items anew, with latents of another model; see `Index.rebuilding`."""
+        """Yield a writer for all items anew, with latents of another model; see `Index.rebuilding`.
+
+        Raises:
+            NotSupportedError: Another engine is asked for.
+        """
         self._connections.check_open()
+        self._check_stays(engine)
         return rebuilding(self._connections, self._at, model, resources, wait_s=wait_s)
 
     def info(self) -> IndexInfo:
