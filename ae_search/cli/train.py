@@ -106,6 +106,13 @@ def train(
             metavar="SECONDS", help="Time limit for the training; the epoch that ends nearest to it is the last."
         ),
     ] = None,
+    devices: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="GPUs, or logical CPUs where there is no GPU, to divide each batch among, in this process.",
+        ),
+    ] = 1,
     pixel_weight: Annotated[
         float | None, typer.Option(help="Weight of the pixels' reconstruction.", rich_help_panel=RECIPE)
     ] = None,
@@ -212,6 +219,7 @@ def train(
         seed=seed,
         patience=patience,
         time_limit_s=time_limit,
+        devices=devices,
         pixels=pixel_weight,
         gradients=gradient_weight,
         colours=colour_weight,

@@ -78,6 +78,7 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         fit=options.fit,
         patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
+        devices=options.devices,
         recipe=_recipe(source, image_shape, options),
     )
 
@@ -100,6 +101,7 @@ def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> Tra
         fit=options.fit,
         patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
+        devices=options.devices,
         recipe=_asked(backbone_recipe(frozen=frozen), options),
         backbone=BackboneConfig.of(backbone, options.finetune),
     )

@@ -14,8 +14,9 @@ from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
 from ae_search.training import TrainingOptions, configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
+from ae_search.training.compiling import compile_trainer
 from ae_search.training.fit import fit
-from ae_search.training.preparation import build_models, compile_trainer, prepare, whole_executions
+from ae_search.training.preparation import build_models, prepare, whole_executions
 from ae_search.training.run_folder import prepare_run
 
 
