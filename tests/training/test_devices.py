@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from small_backbones import convolutions, saved
 
 from ae_search.errors import ConfigurationError
-from ae_search.training import TrainingOptions, configure, read_config, train
+from ae_search.training import TrainingOptions, configure, load_autoencoder, read_config, train
 
 # The same images, weights and batches: only the order of sums differs.
 TOLERANCE = 2e-4
@@ -85,3 +86,14 @@ def test_the_default_recipe_and_its_figures_on_two_devices_go_on_with_one(digits
         assert both == pytest.approx(alone, rel=tolerance)
     more = configure(digits, TrainingOptions(**DEFAULT | {"epochs": 7}))
     assert train(digits, more, tmp_path / "two", verbose=False)["epochs"] == 7
+
+
+@pytest.mark.slow
+def test_behind_a_backbone_two_devices_learn_as_well(tmp_path):
+    told = {"backbone": str(saved(convolutions(), tmp_path / "b.keras")), "latent_dim": 16, "batch_size": 32}
+    told |= {"epochs": 2, "validation": 0.1}
+    for name, more in (("frozen", {}), ("finetuned", {"finetune": 1})):
+        trained(tmp_path, (f"{name} one", True, told | more), (f"{name} two", True, told | more | {"devices": 2}))
+        alone, both = (columns(tmp_path / f"{name} {count}", "features_loss") for count in ("one", "two"))
+        assert both == pytest.approx(alone, rel=0.15)
+        assert load_autoencoder(tmp_path / f"{name} two").get_layer("encoder").output_shape == (None, 16)
