@@ -23,7 +23,7 @@ from bench.measure import memory_mb
 from bench.mixture import QUERIES, Mixture
 from bench.progress import in_fresh_process, progress
 
-ITEMS = 10_000_000
+ITEMS, QUICK_ITEMS = 10_000_000, 100_000
 ENGINES = ("faiss", "annoy")
 PACKAGES = ("ae-search", "annoy", "numpy", "faiss-cpu")
 COLD_QUERIES = 100
@@ -36,7 +36,7 @@ TARGETS = (0.95, 0.99)
 def main() -> int:
     """Run the benchmark; return 1 where there is no room for it."""
     arguments = _arguments()
-    mixture, engines = Mixture(arguments.items), arguments.engine or ENGINES
+    mixture, engines = Mixture(QUICK_ITEMS if arguments.quick else arguments.items), arguments.engine or ENGINES
     PLACE.mkdir(parents=True, exist_ok=True)
     needed, free = max(BYTES_PER_ITEM[name] for name in engines) * mixture.items, shutil.disk_usage(PLACE).free
     if free < needed:
@@ -65,6 +65,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("make bench-large BENCH_ARGS='...'", description=__doc__)
     parser.add_argument("--items", type=int, default=ITEMS, help="items, for a smaller run")
+    parser.add_argument("--quick", action="store_true", help="few items, for a trial")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="measure this engine; may be repeated")
     return parser.parse_args()
 

@@ -24,7 +24,7 @@ from bench import report
 from bench.datasets import CACHE, DataSet, synthetic
 
 PACKAGES = ("ae-search", "annoy", "numpy", "psycopg")
-ROWS = 1_000_000
+ROWS, QUICK_ROWS = 1_000_000, 20_000
 SEED = 42
 BLOCK = 10_000
 QUERIES = 200
@@ -40,7 +40,9 @@ def main() -> None:
     """Measure, print, and write the figures."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rows", type=int, default=ROWS, help="fewer, for a trial")
-    rows = arguments.parse_args().rows
+    arguments.add_argument("--quick", action="store_true", help="few rows, for a trial")
+    asked = arguments.parse_args()
+    rows = QUICK_ROWS if asked.quick else asked.rows
     data = synthetic(rows, seed=SEED)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder, closing(_server()) as server:
         url = server.database("bench")

@@ -14,8 +14,9 @@ import psutil
 from ae_search.files import write_atomically
 from bench.headlines import headlines
 from bench.measure import TARGETS
+from bench.over_versions import draw
 from bench.progress import CORES
-from bench.record import Record, path_of
+from bench.record import RESULTS, Record, path_of
 
 HERE = Path(__file__).parent
 PACKAGES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss-cpu", "usearch", "tensorflow", "keras")
@@ -57,11 +58,16 @@ def write(results: dict[str, Any], trial: Path | None) -> list[Path]:
 
 
 def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
-    """Write the figures of the benchmark of that name as JSON, in the one format of them all (see `record`)."""
+    """Write the figures of the benchmark of that name as JSON, in the one format of them all (see `record`).
+
+    Where they are to stay, the page of the documentation is drawn anew.
+    """
     found = Record.of(name, results, headlines(name, {key: results[key] for key in results if key != "machine"}))
     path = path_of(name, found.version, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, found.as_json())
+    if folder == RESULTS:
+        draw()
     return path
 
 
