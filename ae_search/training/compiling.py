@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from ae_search.model.heads import CLASSES, COLOURS, FEATURES, GRADIENTS, KEPT, PARTNERS, PIXELS
+from ae_search.training.adam import FusedAdam
 from ae_search.training.batches import NO_CLASS
 from ae_search.training.config import TrainingConfig
 
@@ -26,8 +27,10 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
             lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
         ),
     }
+    # One that works on several devices is Keras's own.
+    adam = FusedAdam if config.devices == 1 else keras.optimizers.Adam
     trainer.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
+        optimizer=adam(config.learning_rate),
         loss={name: losses[name][1]() for name in trainer.output},
         loss_weights={name: losses[name][0] for name in trainer.output},
         steps_per_execution=steps_per_execution,

@@ -30,6 +30,7 @@ from ae_search.training.behind_backbone import behind_backbone
 from ae_search.training.compiling import compile_trainer
 from ae_search.training.config import TrainingConfig
 from ae_search.training.devices import for_one_device, scope_of
+from ae_search.training.measured_once import measured_once
 from ae_search.training.observations import Progress, no_progress
 from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import nearest_partners
@@ -210,7 +211,8 @@ def _batches(
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
         partners = nearest_partners(images, groups, seed=config.seed, latents=begun)
-    return Batches(images, recipe, partners, _classes(images.source), begun=begun)
+    targets = measured_once(images, recipe)
+    return Batches(images, recipe, partners, _classes(images.source), targets, begun=begun)
 
 
 def _classes(source: Source) -> npt.NDArray[np.int32]:
