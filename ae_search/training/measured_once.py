@@ -23,8 +23,11 @@ def measured_once(images: Images, recipe: Recipe) -> Callable[[Any, Any], dict[s
         images: The images.
         recipe: Which decoders there are.
     """
-    measures = {GRADIENTS: (oriented_gradients, recipe.gradients), COLOURS: (hsv_histogram, recipe.colours)}
-    wanted = {name: measure for name, (measure, weight) in measures.items() if weight}
+    wanted: dict[str, Callable[[Any], Any]] = {}
+    if recipe.gradients:
+        wanted[GRADIENTS] = oriented_gradients
+    if recipe.colours:
+        wanted[COLOURS] = hsv_histogram
     if images.pixels is None or not wanted:
         return None
     one = tf.zeros((1, *images.image_shape))
