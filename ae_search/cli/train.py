@@ -65,7 +65,10 @@ def train(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images per batch: up to 256; 400 for tutorial, 128 behind a backbone, 32 with --finetune."),
+        typer.Option(
+            help="Images per batch: 256, 128 behind a backbone, 32 with --finetune, and down to 16 for few images; 400 "
+            "for tutorial."
+        ),
     ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
     image_size: Annotated[
