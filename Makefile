@@ -20,8 +20,8 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo demo-postgres test slowtest crashtest crashtest-postgres fuzz lint format \
-	bench-index bench-postgres bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
-	bench-web web clean-demo docs check-wheel coverage
+	bench-all bench-index bench-postgres bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
+	bench-web figures web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -133,6 +133,15 @@ bench-web: .venv/.installed-bench  ## measure the service against the search in 
 
 bench-trust: .venv/.installed-bench  ## measure how well the demo's index tells strangers from images like its own
 	$(BIN)/python -m bench.trust $(BENCH_ARGS)
+
+# Hours on a machine that does nothing else; one that breaks a promise does not end it. A trial: BENCH_ARGS=--quick
+BENCHES ?= index client web images latents train postgres large
+bench-all: .venv/.installed-bench  ## run all benchmarks that need nothing but data sets, one after the other
+	@failed=''; for bench in $(BENCHES); do $(MAKE) bench-$$bench || failed="$$failed $$bench"; done; \
+		[ -z "$$failed" ] || { echo "benchmarks with a broken promise:$$failed" >&2; exit 1; }
+
+figures: .venv/.installed  ## draw docs/figures-over-versions.md from bench/results
+	$(BIN)/python -m bench.over_versions
 
 # What builds the pages serves nothing else.
 .venv/.installed-docs: .venv/.installed

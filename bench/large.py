@@ -26,6 +26,7 @@ from bench.mixture import QUERIES, Mixture
 from bench.progress import Disk, in_fresh_process, progress
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+QUICK_SIZES = (10_000,)
 ENGINES = ("faiss", "faiss-8bit", "annoy")
 PACKAGES = ("ae-search", "annoy", "numpy", "faiss-cpu")
 COLD_QUERIES = 100
@@ -38,7 +39,7 @@ TARGETS = (0.95, 0.99)
 def main() -> int:
     """Run the benchmark; return 1 where there is no room for it."""
     arguments = _arguments()
-    sizes, engines = arguments.items or SIZES, tuple(arguments.engine or ENGINES)
+    sizes, engines = arguments.items or (QUICK_SIZES if arguments.quick else SIZES), tuple(arguments.engine or ENGINES)
     is_trial = not arguments.keep and (sizes, engines) != (SIZES, ENGINES)
     folder = CACHE / "trial" if is_trial else report.HERE / "results"
     for path in (PLACE, folder):
@@ -64,6 +65,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("make bench-large BENCH_ARGS='...'", description=__doc__)
     parser.add_argument("--items", type=_sizes, help="items, as 10000,1000000, for a smaller run")
+    parser.add_argument("--quick", action="store_true", help="few items, for a trial")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="measure this engine; may be repeated")
     parser.add_argument("--keep", action="store_true", help="let the figures of a smaller run be the repository's")
     return parser.parse_args()

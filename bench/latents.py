@@ -1,7 +1,6 @@
 """The benchmark of the latents' worth: run it with `make bench-latents`."""
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from bench.datasets import CACHE
 from bench.latents_measure import Altered
 from bench.pictures import Protocol, backbone_file
 from bench.progress import in_fresh_process, progress
+from bench.record import newest
 from bench.trainings import TRAINED_BY, Training, default_config, digest, trained
 
 PACKAGES = ("ae-search", "numpy", "tensorflow", "keras", "pillow")
@@ -75,7 +75,7 @@ def main() -> int:
     folder = trial or report.HERE / "results"
     folder.mkdir(parents=True, exist_ok=True)
     # Parts that are not measured now keep their figures, and say of what day they are.
-    results = _measured_before(folder / "latents.json") if trial is None else {}
+    results = _measured_before() if trial is None else {}
     results |= {"machine": report.machine(PACKAGES), "seeds": SEEDS}
     for name, part in PARTS.items():
         if name in (arguments.only or PARTS) and name not in arguments.skip:
@@ -97,11 +97,12 @@ def main() -> int:
     return 0 if all(check.passed for check in checks) else 1
 
 
-def _measured_before(path: Path) -> dict[str, Any]:
+def _measured_before() -> dict[str, Any]:
     """Return the figures of the runs before, each part with its day."""
-    if not path.exists():
+    before = newest("latents")
+    if before is None:
         return {}
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    results = before.results()
     of_whole = {"date": results["machine"]["date"], "seeds": len(results["seeds"])}
     stamps = {name: of_whole for name in PARTS if name in results}
     return results | {"measured": stamps | results.get("measured", {})}

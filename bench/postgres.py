@@ -20,8 +20,11 @@ from ae_search.contract import Index, ModelCard, Where
 from ae_search.index import BuildOptions
 from ae_search.open_index import build_index, open_index
 from ae_search.remote_index.postgres import HnswOptions
+from bench import report
 from bench.datasets import CACHE, DataSet, synthetic
 
+PACKAGES = ("ae-search", "annoy", "numpy", "psycopg")
+ROWS, QUICK_ROWS = 1_000_000, 20_000
 SEED = 42
 BLOCK = 10_000
 QUERIES = 200
@@ -34,10 +37,12 @@ FILTERS: tuple[tuple[str, Where], ...] = (
 
 
 def main() -> None:
-    """Measure, print, and write `postgres.json` beside the caches of the other benchmarks."""
+    """Measure, print, and write the figures."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rows", type=int, default=1_000_000)
-    rows = arguments.parse_args().rows
+    arguments.add_argument("--rows", type=int, default=ROWS, help="fewer, for a trial")
+    arguments.add_argument("--quick", action="store_true", help="few rows, for a trial")
+    asked = arguments.parse_args()
+    rows = QUICK_ROWS if asked.quick else asked.rows
     data = synthetic(rows, seed=SEED)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder, closing(_server()) as server:
         url = server.database("bench")
@@ -47,11 +52,11 @@ def main() -> None:
             "PostgreSQL, halfvec": (f"{url}&index=half", BuildOptions(HnswOptions(halfvec=True, fields=("asked",)))),
         }
         results = {name: _measure(data, *place) for name, place in places.items()}
-    out = CACHE / "postgres.json"
-    out.write_text(json.dumps({"rows": rows, "results": results}, indent=2))
+    folder = report.HERE / "results" if rows == ROWS else CACHE / "trial"
+    about = {"machine": report.machine(PACKAGES), "rows": rows, "results": results}
     for name, figures in results.items():
         print(name, json.dumps(figures, indent=2))
-    print(f"wrote {out}")
+    print(f"wrote {report.write_figures(about, 'postgres', folder)}")
 
 
 def _server() -> PostgresServer:

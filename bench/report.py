@@ -1,6 +1,5 @@
 """The report: JSON, the tables in README.md, and the picture."""
 
-import json
 import os
 import platform
 import sqlite3
@@ -13,8 +12,11 @@ from typing import Any
 import psutil
 
 from ae_search.files import write_atomically
+from bench.headlines import headlines
 from bench.measure import TARGETS
+from bench.over_versions import draw
 from bench.progress import CORES
+from bench.record import RESULTS, Record, path_of
 
 HERE = Path(__file__).parent
 PACKAGES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss-cpu", "usearch", "tensorflow", "keras")
@@ -56,9 +58,16 @@ def write(results: dict[str, Any], trial: Path | None) -> list[Path]:
 
 
 def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
-    """Write the figures of the benchmark of that name as JSON."""
-    path = folder / f"{name}.json"
-    write_atomically(path, json.dumps(_rounded(results), indent=1) + "\n")
+    """Write the figures of the benchmark of that name as JSON, in the one format of them all (see `record`).
+
+    Where they are to stay, the page of the documentation is drawn anew.
+    """
+    found = Record.of(name, results, headlines(name, {key: results[key] for key in results if key != "machine"}))
+    path = path_of(name, found.version, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, found.as_json())
+    if folder == RESULTS:
+        draw()
     return path
 
 
@@ -73,15 +82,6 @@ def write_tables(tables: str, name: str, trial: Path | None, *, page: Path = HER
         before, _, rest = page.read_text(encoding="utf-8").partition(begin)
         write_atomically(page, before + text + rest.partition(end)[2])
     return page
-
-
-def _rounded(value: Any) -> Any:
-    """Return the same with five significant digits: more is noise."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _tables(results: dict[str, Any]) -> str:

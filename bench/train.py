@@ -83,6 +83,24 @@ def _speed(items: int | None) -> dict[str, dict[str, float]]:
     return rows
 
 
+def _parts(items: int | None) -> dict[str, dict[str, float]]:
+    """Measure the parts of a step by themselves."""
+    rows = {}
+    for name, options in RECIPES.items():
+        progress(f"parts of a step: {name}")
+        rows[name] = in_fresh_process(_measure_parts, options, items)
+    return rows
+
+
+def _measure_parts(options: dict[str, Any], items: int | None) -> dict[str, float]:
+    from ae_search.cli.options import load_tensorflow
+
+    load_tensorflow()
+    from bench.train_parts import parts
+
+    return parts(options, items)
+
+
 def _variants(items: int | None) -> dict[str, dict[str, Any]]:
     """Measure images a second of each variant; what does not run says why."""
     rows: dict[str, dict[str, Any]] = {name: {} for name in RECIPES}
@@ -124,7 +142,8 @@ def _tables(results: dict[str, Any]) -> str:
     parts = [
         f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, {packages}."
     ]
-    for name, tables in (("reach", _reach_tables), ("speed", _speed_tables), ("variants", _variant_tables)):
+    for name, tables in (("reach", _reach_tables), ("speed", _speed_tables), ("parts", _part_tables),
+                         ("variants", _variant_tables)):  # fmt: skip
         if name in results:
             parts += tables(results[name])
     return "\n\n".join(part for part in [*parts, report.check_table(results["checks"])] if part)
@@ -175,6 +194,12 @@ def _speed_tables(rows: dict[str, dict[str, float]]) -> list[str]:
             "#### Where the time goes", report.table(heads, shares)]  # fmt: skip
 
 
+def _part_tables(rows: dict[str, dict[str, float]]) -> list[str]:
+    names = list(next(iter(rows.values())))
+    cells = [[name, *(f"{of[part]:.1f}" for part in names)] for name, of in rows.items()]
+    return ["#### Parts of a step, ms", report.table(["recipe", *names], cells)]
+
+
 def _variant_tables(rows: dict[str, dict[str, Any]]) -> list[str]:
     cells = []
     for variant in VARIANTS:
@@ -191,7 +216,12 @@ def _variant_tables(rows: dict[str, dict[str, Any]]) -> list[str]:
     return ["#### Variants", report.table(["variant", *head], cells)]
 
 
-PARTS: dict[str, Callable[[int | None], Any]] = {"reach": _reach, "speed": _speed, "variants": _variants}
+PARTS: dict[str, Callable[[int | None], Any]] = {
+    "reach": _reach,
+    "speed": _speed,
+    "parts": _parts,
+    "variants": _variants,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from ae_search.model.heads import PARTNER, PARTNERS
-from ae_search.training.preparation import Prepared, compile_trainer
+from ae_search.training.compiling import compile_trainer
+from ae_search.training.preparation import Prepared
 from bench.fitting import fit_for, prepare_fashion
 
 # Images that the loss of the pixels is measured on: some of those trained on.

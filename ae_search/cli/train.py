@@ -65,7 +65,10 @@ def train(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images per batch: up to 256; 400 for tutorial, 128 behind a backbone, 32 with --finetune."),
+        typer.Option(
+            help="Images per batch: 256, 128 behind a backbone, 32 with --finetune, and down to 16 for few images; 400 "
+            "for tutorial."
+        ),
     ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
     image_size: Annotated[
@@ -106,6 +109,13 @@ def train(
             metavar="SECONDS", help="Time limit for the training; the epoch that ends nearest to it is the last."
         ),
     ] = None,
+    devices: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="GPUs, or logical CPUs where there is no GPU, to divide each batch among, in this process.",
+        ),
+    ] = 1,
     pixel_weight: Annotated[
         float | None, typer.Option(help="Weight of the pixels' reconstruction.", rich_help_panel=RECIPE)
     ] = None,
@@ -212,6 +222,7 @@ def train(
         seed=seed,
         patience=patience,
         time_limit_s=time_limit,
+        devices=devices,
         pixels=pixel_weight,
         gradients=gradient_weight,
         colours=colour_weight,

@@ -27,6 +27,7 @@ from ae_search.model.parts import COPIES, KINDS, floats_of_kinds
 from ae_search.principal import Components
 from ae_search.training.batches import Batches
 from ae_search.training.config import TrainingConfig
+from ae_search.training.devices import Scope, on_one_device
 from ae_search.training.neighbour_components import weighed_components
 from ae_search.training.observations import Progress, observe
 from ae_search.training.observed_batches import Measured, ObservedBatches
@@ -69,6 +70,7 @@ def behind_backbone(
     *,
     observed: Path,
     progress: Progress,
+    scope: Scope = on_one_device,
 ) -> Behind:
     """Look through the backbone once, and build what is trained behind it.
 
@@ -79,12 +81,14 @@ def behind_backbone(
         config: What to do; it has a backbone.
         observed: Where it is kept what the backbone sees.
         progress: Shows how far that is.
+        scope: What is trained is built in it.
 
     Raises:
         ConfigurationError: The backbone is not the one that the run began with.
     """
     assert config.backbone is not None
-    backbone = config.backbone.load(config.image_shape)
+    with scope():
+        backbone = config.backbone.load(config.image_shape)
     told = (backbone.name, backbone.fed, *config.image_shape[:2], *backbone.size)
     log.info("the backbone %s is fed %s; images are %dx%d px, its looks at them %dx%d", *told)
     measured = Measured(observe(images, backbone, observed, progress=progress))
@@ -97,15 +101,15 @@ def behind_backbone(
         floats_of_kinds(config.latent_dim) if divided else config.latent_dim,
     )
     partners = _partners(measured, components, [kept, held_out], config)
+    batches: Batches | ObservedBatches
     if config.frozen:
-        encoder = build_measured_encoder(measured.combine.output_shape[1], config.latent_dim, parts=divided)
-        batches: Batches | ObservedBatches = ObservedBatches(measured, config.recipe, partners, classes)
+        batches = ObservedBatches(measured, config.recipe, partners, classes)
     else:
         _thaw(backbone, config.backbone.finetune)
-        encoder = build_whole_encoder(
-            measuring_model(backbone.model, config.image_shape), config.latent_dim, parts=divided
-        )
         batches = Batches(images, config.recipe, partners, classes, measured.given_back(config.recipe))
+    with scope():
+        encoder = _encoder(backbone, measured, config)
+        decoder = conv.decoder(reconstructed_shape(config.image_shape), config.latent_dim)
     if config.recipe.from_components:
         begin_as(encoder.get_layer(KINDS if divided else "latents"), components, alone=True)
     if divided:
@@ -115,11 +119,19 @@ def behind_backbone(
         held_out,
         batches,
         encoder,
-        conv.decoder(reconstructed_shape(config.image_shape), config.latent_dim),
+        decoder,
         {COLOURS: COLOUR_FLOATS, GRADIENTS: GRADIENT_FLOATS, FEATURES: backbone.floats},
         measured if config.frozen else images,
         lambda autoencoder: join(measuring_model(backbone.model, config.image_shape), autoencoder),
     )
+
+
+def _encoder(backbone: Backbone, measured: Measured, config: TrainingConfig) -> Any:
+    """Build what is trained: behind what was measured, or behind images where the backbone learns as well."""
+    floats, divided = config.latent_dim, config.recipe.copies_part
+    if config.frozen:
+        return build_measured_encoder(measured.combine.output_shape[1], floats, parts=divided)
+    return build_whole_encoder(measuring_model(backbone.model, config.image_shape), floats, parts=divided)
 
 
 def _partners(

@@ -42,6 +42,7 @@ class TrainingConfig:
         fit: "crop" or "pad": how images of another aspect ratio are brought to the model's.
         patience: End the training after so many epochs without a better one; 0 for never.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
+        devices: GPUs, or logical CPUs where there is no GPU, that share each batch.
         recipe: What the encoder is trained to.
         backbone: Which backbone, where that is the architecture.
     """
@@ -59,6 +60,7 @@ class TrainingConfig:
     fit: Fit = "crop"
     patience: int = 0
     time_limit_s: float | None = None
+    devices: int = 1
     recipe: Recipe = field(default_factory=Recipe)
     backbone: BackboneConfig | None = None
 
@@ -96,6 +98,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
         ("learning_rate must be above 0 and at most 1", rate, 0 < rate <= 1),
         ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
         ("patience must be at least 0", config.patience, config.patience >= 0),
+        ("devices must be 1 to batch_size", config.devices, 1 <= config.devices <= batch),
         ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
         (f"fit must be one of {', '.join(FITS)}", config.fit, config.fit in FITS),
         (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),

@@ -16,7 +16,7 @@ from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
 from ae_search.training.patience import default_patience
-from ae_search.training.recipe import Recipe, backbone_recipe, default_epochs, default_recipe
+from ae_search.training.recipe import Recipe, backbone_recipe, default_batch_size, default_epochs, default_recipe
 
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
 DEFAULTS = TrainingOptions()
@@ -33,10 +33,10 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     """Fill in what the source and the architecture decide, and check every option.
 
     `tutorial` takes the tutorial's batches of 400, trains on all images and has no further ingredients; the others
-    take batches of 256 (fewer of large images), a learning rate of 0.003 and the default recipe, hold out 5 %, and do
-    more epochs of fewer images. `gradients` takes a learning rate of 0.0005 for images in colour. Images of a built-in
-    source keep their size; those of a folder become 64 x 64 px in colour. A backbone, which is loaded here, has its own
-    size and recipe. Where images are not kept in memory, the partner of each is a view of itself.
+    take batches of 256 (fewer of large images, and of few), a learning rate of 0.003 and the default recipe, hold out
+    5 %, and do more epochs of fewer images. `gradients` takes a learning rate of 0.0005 for images in colour. Images of
+    a built-in source keep their size; those of a folder become 64 x 64 px in colour. A backbone, which is loaded here,
+    has its own size and recipe. Where images are not kept in memory, the partner of each is a view of itself.
 
     Args:
         source: The images.
@@ -70,7 +70,9 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         architecture=architecture,
         latent_dim=_latent_dim(image_shape, architecture, options.latent_dim),
         epochs=epochs,
-        batch_size=_or(options.batch_size, 400 if tutorial else images_at_once(image_shape)),
+        batch_size=_or(
+            options.batch_size, 400 if tutorial else default_batch_size(len(source), images_at_once(image_shape))
+        ),
         learning_rate=_or(options.learning_rate, _learning_rate(image_shape, architecture)),
         validation=_or(options.validation, 0.0 if tutorial else 0.05),
         seed=options.seed,
@@ -78,6 +80,7 @@ def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
         fit=options.fit,
         patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
+        devices=options.devices,
         recipe=_recipe(source, image_shape, options),
     )
 
@@ -92,7 +95,7 @@ def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> Tra
         architecture="backbone",
         latent_dim=_or(options.latent_dim, DEFAULT_LATENT_DIM),
         epochs=epochs,
-        batch_size=_or(options.batch_size, BACKBONE_BATCHES[which]),
+        batch_size=_or(options.batch_size, default_batch_size(len(source), BACKBONE_BATCHES[which])),
         learning_rate=_or(options.learning_rate, BACKBONE_RATE),
         validation=_or(options.validation, 0.05),
         seed=options.seed,
@@ -100,6 +103,7 @@ def _behind(backbone: Backbone, source: Source, options: TrainingOptions) -> Tra
         fit=options.fit,
         patience=_or(options.patience, default_patience(epochs)),
         time_limit_s=options.time_limit_s,
+        devices=options.devices,
         recipe=_asked(backbone_recipe(frozen=frozen), options),
         backbone=BackboneConfig.of(backbone, options.finetune),
     )

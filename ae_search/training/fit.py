@@ -17,6 +17,7 @@ from ae_search.files import write_atomically
 from ae_search.model.heads import PIXELS
 from ae_search.training.callbacks import EPOCHS, best_of, callbacks_for, finished_epochs
 from ae_search.training.config import TrainingConfig
+from ae_search.training.devices import check_devices
 from ae_search.training.observations import FOLDER as OBSERVED
 from ae_search.training.observations import Progress, no_progress
 from ae_search.training.precision_callback import PrecisionOfSample, check_labels
@@ -55,13 +56,14 @@ def train(
 
     Returns:
         The summary, as in summary.json: epochs, seconds, loss (mean sigmoid cross-entropy a pixel value in the last
-        epoch), best_epoch (from 1), best_loss, monitor, images, held_out, damaged, truncated.
+        epoch), best_epoch (from 1), best_loss, monitor, devices, images, held_out, damaged, truncated.
 
     Raises:
-        ConfigurationError: `run` belongs to something else, no image can be read, a backbone has changed, or precision
-            is to be reported and there are no labels or no images held out.
+        ConfigurationError: `run` belongs to something else, there are fewer devices, no image can be read, a backbone
+            has changed, or precision is to be reported and there are no labels or no images held out.
     """
     # Before there is a run folder: what cannot work leaves none behind.
+    check_devices(config.devices)
     first_images(source, config.image_shape, 1, fit=config.fit)
     if report_precision:
         check_labels(source, config)
@@ -157,6 +159,7 @@ def _summarise(prepared: Prepared, run: Path) -> dict[str, Any]:
         "best_loss": best.loss,
         "monitor": monitor,
         "time_limit_s": prepared.config.time_limit_s,
+        "devices": prepared.config.devices,
         "images": len(images) - held_out,
         "held_out": held_out,
         "damaged": images.damaged,

@@ -31,6 +31,7 @@ class TrainingOptions:
         patience: End the training after so many epochs without a better one, 0 for never; a quarter of the epochs, and
             at least 10, unless given.
         time_limit_s: Stop after the epoch that comes closest to so many seconds of training; None for no limit.
+        devices: GPUs, or logical CPUs where there is no GPU, that share each batch.
         pixels: Weight of the loss of the pixels; this and what follows is told at greater length by `Recipe`.
         gradients: Weight of the loss of the gradients.
         colours: Weight of the loss of the colours.
@@ -63,6 +64,7 @@ class TrainingOptions:
     fit: Fit = "crop"
     patience: int | None = None
     time_limit_s: float | None = None
+    devices: int = 1
     pixels: float | None = None
     gradients: float | None = None
     colours: float | None = None

@@ -12,6 +12,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.nearest import top_k
 from ae_search.precision import precision
 from ae_search.training.config import TrainingConfig
+from ae_search.training.devices import for_one_device
 from ae_search.training.observed_batches import Measured
 
 DATABASE = 5_000
@@ -47,7 +48,7 @@ class PrecisionOfSample(keras.callbacks.Callback):
 
     def __init__(self, autoencoder: Any, images: Images | Measured, kept: Positions, held_out: Positions) -> None:
         super().__init__()
-        self.encoder = autoencoder.get_layer("encoder")
+        self.encoder = for_one_device(autoencoder.get_layer("encoder"))
         labels = np.array(images.source.labels, object)
         if not len(_labelled(kept, labels)) or not len(_labelled(held_out, labels)):
             raise ConfigurationError(

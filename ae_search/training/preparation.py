@@ -20,9 +20,6 @@ from ae_search.model.heads import (
     COLOURS,
     FEATURES,
     GRADIENTS,
-    KEPT,
-    PARTNERS,
-    PIXELS,
     build_head,
     build_trainer,
 )
@@ -30,7 +27,10 @@ from ae_search.model.histograms import GRADIENT_FLOATS
 from ae_search.model.hsv_histogram import hsv_floats
 from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.behind_backbone import behind_backbone
+from ae_search.training.compiling import compile_trainer
 from ae_search.training.config import TrainingConfig
+from ae_search.training.devices import for_one_device, scope_of
+from ae_search.training.measured_once import measured_once
 from ae_search.training.observations import Progress, no_progress
 from ae_search.training.observed_batches import Measured, ObservedBatches
 from ae_search.training.partners import nearest_partners
@@ -72,8 +72,12 @@ class Prepared:
 
     @property
     def batch_size(self) -> int:
-        """Images a batch: as many as were asked for, or fewer, so that those of one pass are equally large."""
-        return math.ceil(len(self.kept) / math.ceil(len(self.kept) / self.config.batch_size))
+        """Images a batch: as many as were asked for, or fewer, so that those of one pass are equally large.
+
+        Each device has the same share of them, or their losses would not count alike.
+        """
+        size = math.ceil(len(self.kept) / math.ceil(len(self.kept) / self.config.batch_size))
+        return size + -size % self.config.devices
 
     def dataset(self) -> Any:
         """Return the dataset that is trained on, without end."""
@@ -109,17 +113,20 @@ def prepare(
         progress: Shows how far the backbone is.
 
     Raises:
-        ConfigurationError: No image can be read, or the backbone is not the one that the run began with.
+        ConfigurationError: No image can be read, there are fewer devices, or the backbone is not the one that the run
+            began with.
     """
     keras.utils.set_random_seed(config.seed)
+    scope = scope_of(config.devices)
     images = readable_images(source, config.image_shape, cache=config.cache, fit=config.fit, strict=strict)
     kept, held_out = _split(images, config)
     batches: Batches | ObservedBatches
     seen: Images | Measured = images
     whole: Callable[[Any], Any] = _as_it_is
     if config.backbone is None:
-        autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
-        encoder = autoencoder.get_layer("encoder")
+        with scope():
+            autoencoder, trainer = build_models(config, classes=len(class_counts(source)))
+        encoder = for_one_device(autoencoder.get_layer("encoder"))
         if config.recipe.from_components:
             start_from_components(encoder, images, kept, seed=config.seed)
         begun = _begun(encoder, images) if config.recipe.kept else None
@@ -127,13 +134,19 @@ def prepare(
     else:
         assert observed is not None
         classes = _classes(source)
-        behind = behind_backbone(images, (kept, held_out), classes, config, observed=observed, progress=progress)
+        behind = behind_backbone(
+            images, (kept, held_out), classes, config, observed=observed, progress=progress, scope=scope
+        )
         kept, held_out, batches, seen, whole = behind.kept, behind.held_out, behind.batches, behind.seen, behind.whole
         floats = behind.floats | {CLASSES: len(class_counts(source))}
-        trainer = _trainer(behind.encoder, behind.decoder, floats, config)
-        autoencoder = build_autoencoder(behind.encoder, behind.decoder)
+        with scope():
+            trainer = _trainer(behind.encoder, behind.decoder, floats, config)
+            autoencoder = build_autoencoder(behind.encoder, behind.decoder)
     steps, at_once = whole_executions(math.ceil(len(kept) / config.batch_size))
-    compile_trainer(trainer, config, at_once)
+    if config.devices > 1:
+        at_once = 1  # Keras cannot run several for several devices
+    with scope():
+        compile_trainer(trainer, config, at_once)
     return Prepared(config, images, kept, held_out, batches, autoencoder, trainer, steps, at_once, seen, whole)
 
 
@@ -176,43 +189,6 @@ def _trainer(encoder: Any, decoder: Any, floats: Mapping[str, int], config: Trai
     return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0, kept=recipe.kept > 0)
 
 
-def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
-    """Give the trainer its losses, their weights and the optimiser, and build it."""
-    recipe = config.recipe
-    losses: dict[str, tuple[float, Callable[[], Any]]] = {
-        PIXELS: (recipe.pixels, lambda: keras.losses.BinaryCrossentropy(from_logits=True)),
-        GRADIENTS: (recipe.gradients, keras.losses.MeanSquaredError),
-        COLOURS: (recipe.colours, keras.losses.MeanSquaredError),
-        FEATURES: (recipe.features, keras.losses.MeanSquaredError),
-        KEPT: (recipe.kept, lambda: one_less_cosine),
-        PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
-        CLASSES: (
-            recipe.labels,
-            lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
-        ),
-    }
-    trainer.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss={name: losses[name][1]() for name in trainer.output},
-        loss_weights={name: losses[name][0] for name in trainer.output},
-        steps_per_execution=steps_per_execution,
-    )
-    _build(trainer)
-
-
-def one_less_cosine(begun: Any, latents: Any) -> Any:
-    """Return how far latents `[n, d]` have turned from what they began as, `[n]`: 0 for not at all, 2 at most."""
-    return 1.0 + keras.losses.cosine_similarity(begun, latents, axis=-1)
-
-
-def _build(trainer: Any) -> None:
-    """Make the variables of optimiser and losses now: `fit` traces twice if they come with its first batch."""
-    outputs = trainer({name: np.zeros((1, *image.shape[1:]), np.float32) for name, image in trainer.input.items()})
-    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, CLASSES) if name in outputs}
-    trainer.compute_loss(y={**outputs, **numbers}, y_pred=outputs)
-    trainer.optimizer.build(trainer.trainable_variables)
-
-
 def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:
     """Return the positions to train on and those held out."""
     shuffled = np.random.default_rng(config.seed).permutation(images.positions)
@@ -235,7 +211,8 @@ def _batches(
     partners = None
     if recipe.contrast and recipe.partner == "neighbour":
         partners = nearest_partners(images, groups, seed=config.seed, latents=begun)
-    return Batches(images, recipe, partners, _classes(images.source), begun=begun)
+    targets = measured_once(images, recipe)
+    return Batches(images, recipe, partners, _classes(images.source), targets, begun=begun)
 
 
 def _classes(source: Source) -> npt.NDArray[np.int32]:

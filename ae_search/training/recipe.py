@@ -9,6 +9,9 @@ Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
 MANY = 10_000
+# Batches of an epoch, and images of a batch, at least.
+LEAST_STEPS = 16
+LEAST_BATCH = 16
 # Heavy enough that the training costs no precision.
 KEPT = 50.0
 
@@ -93,6 +96,15 @@ def backbone_recipe(*, frozen: bool) -> Recipe:
         schedule="cosine",
         scaled=False,
     )
+
+
+def default_batch_size(images: int, most: int) -> int:
+    """Return the images a batch: `most`, or fewer of few images, so that an epoch has at least 16 batches.
+
+    A decoder learns by steps: one of 170 photographs that took a single step an epoch gave back grey clouds. Below 16
+    images a batch says little of their mean and variance, and an image has few others to be told from.
+    """
+    return min(most, max(LEAST_BATCH, images // LEAST_STEPS))
 
 
 def default_epochs(images: int) -> int:

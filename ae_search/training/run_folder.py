@@ -54,6 +54,8 @@ from ae_search.training.recipe import PARTNERS, SCHEDULES, Recipe
 MAX_CONFIG_BYTES = 2**20
 # It names each image that could not be read.
 MAX_SUMMARY_BYTES = 2**26
+# What may change while a run goes on; the backbone is compared by itself.
+CHANGEABLE = ("epochs", "cache", "patience", "time_limit_s", "devices", "backbone")
 
 
 def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
@@ -76,7 +78,7 @@ def prepare_run(run: Path, config: TrainingConfig) -> dict[str, Any] | None:
     changed = {
         name: (was, asdict(config)[name])
         for name, was in asdict(begun).items()
-        if name not in ("epochs", "cache", "patience", "time_limit_s", "backbone") and was != asdict(config)[name]
+        if name not in CHANGEABLE and was != asdict(config)[name]
     }
     _check_backbone(run, begun, config)
     if changed:
@@ -149,8 +151,8 @@ def read_config(run: Path) -> TrainingConfig:
         raise ConfigurationError(f"{run} is no training run (it has no config.json); make one with `ae-search train`.")
     try:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
-        raw.setdefault("patience", 0)  # which runs of earlier releases did not have, as
-        raw.setdefault("backbone", None)
+        # What runs of earlier releases did not say.
+        raw = {"patience": 0, "backbone": None, "devices": 1, **raw}
         recipe = {"features": 0.0, "kept": 0.0, **object_of(raw, "recipe")}
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
@@ -179,6 +181,7 @@ def _config(raw: dict[str, Any], recipe: Recipe) -> TrainingConfig:
         fit=one_of({"fit": "crop", **raw}, "fit", FITS),
         patience=whole_of(raw, "patience", 0),
         time_limit_s=None if raw["time_limit_s"] is None else number_of(raw, "time_limit_s"),
+        devices=whole_of(raw, "devices", 1),
         recipe=recipe,
         backbone=None if raw["backbone"] is None else _backbone(object_of(raw, "backbone")),
     )
@@ -224,8 +227,8 @@ def read_summary(run: Path) -> dict[str, Any]:
     try:
         # A loss that grew beyond all bounds is a figure as well.
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_SUMMARY_BYTES, finite=False)
-        raw.setdefault("best_epoch", 0)  # not told by earlier releases
-        for name in ("epochs", "best_epoch", "images", "held_out"):
+        raw = {"best_epoch": 0, "devices": 1, **raw}  # not told by earlier releases
+        for name in ("epochs", "best_epoch", "devices", "images", "held_out"):
             whole_of(raw, name, 0)
         for name in ("seconds", "loss", "best_loss"):
             value_of(raw, name, float)

@@ -14,8 +14,9 @@ from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
 from ae_search.training import TrainingOptions, configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
+from ae_search.training.compiling import compile_trainer
 from ae_search.training.fit import fit
-from ae_search.training.preparation import build_models, compile_trainer, prepare, whole_executions
+from ae_search.training.preparation import build_models, prepare, whole_executions
 from ae_search.training.run_folder import prepare_run
 
 
@@ -193,7 +194,7 @@ def test_images_without_pixels_are_refused(digits, options):
 def test_batches_of_a_pass_are_equally_large(digits):
     """A small rest, of one image for example, would be worth as much to the optimiser as a whole batch."""
     few = replace(digits, images=digits.images[:270], labels=digits.labels[:270])
-    prepared = prepare(few, configure(few, TrainingOptions(latent_dim=4, contrast=0.0)))
+    prepared = prepare(few, configure(few, TrainingOptions(latent_dim=4, contrast=0.0, batch_size=256)))
     assert (len(prepared.kept), prepared.steps, prepared.batch_size) == (257, 2, 129)
     sizes = [len(targets[PIXELS]) for _, targets in prepared.dataset().take(5).as_numpy_iterator()]
     assert sizes == [129] * 5

@@ -13,7 +13,8 @@ from ae_search.training.run_folder import prepare_run, read_summary
 CONFIG = TrainingConfig(source="photos", image_shape=(32, 32, 3), time_limit_s=60.0)
 SUMMARY = {
     "epochs": 3, "best_epoch": 2, "seconds": 1.5, "loss": 0.5, "best_loss": 0.4, "monitor": "val_loss",
-    "time_limit_s": None, "images": 90, "held_out": 10, "damaged": {"a.jpg": "cut short"}, "data": {"source": "photos"},
+    "time_limit_s": None, "devices": 2, "images": 90, "held_out": 10, "damaged": {"a.jpg": "cut short"},
+    "data": {"source": "photos"},
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def test_what_was_written_is_read(tmp_path):
         ("recipe__features", -1.0), ("backbone", "VGG16"), ("backbone", {}), ("architecture", "backbone"),
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "1-2", "finetune": 0}, id="feeding"),
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "0-1", "finetune": True}, id="finetune"),
-        ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True),
+        ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True), ("devices", 0), ("devices", 2.0),
     ],
     ids=str,
 )  # fmt: skip
@@ -62,6 +63,14 @@ def test_what_is_no_json_object_is_refused(tmp_path, name, read, text):
     (tmp_path / name).write_text(text, encoding="latin-1")
     with pytest.raises(ConfigurationError, match=f"{name} is damaged"):
         read(tmp_path)
+
+
+def test_runs_of_earlier_releases_had_one_device(tmp_path):
+    for name, text in (("config.json", config_with()), ("summary.json", json.dumps(SUMMARY))):
+        raw = json.loads(text)
+        del raw["devices"]
+        (tmp_path / name).write_text(json.dumps(raw))
+    assert read_config(tmp_path).devices == read_summary(tmp_path)["devices"] == 1
 
 
 def test_a_run_with_other_fields_is_of_another_version(tmp_path):
@@ -82,7 +91,7 @@ def test_a_wrong_value_in_the_summary_is_refused(tmp_path, field, value):
 def test_a_summary_that_is_cut_short_or_missing_is_said(tmp_path):
     with pytest.raises(ConfigurationError, match="has not ended"):
         read_summary(tmp_path)
-    for field in SUMMARY.keys() - {"best_epoch"}:
+    for field in SUMMARY.keys() - {"best_epoch", "devices"}:
         (tmp_path / "summary.json").write_text(json.dumps({name: SUMMARY[name] for name in SUMMARY if name != field}))
         with pytest.raises(ConfigurationError, match=r"summary\.json is damaged"):
             read_summary(tmp_path)

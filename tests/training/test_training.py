@@ -16,7 +16,7 @@ from ae_search.data import open_source
 from ae_search.errors import ConfigurationError
 from ae_search.training import TrainingOptions, configure, load_autoencoder, read_config, train
 from ae_search.training.callbacks import _mend_backup, _TimeLimit
-from ae_search.training.recipe import Recipe, default_epochs
+from ae_search.training.recipe import Recipe, default_batch_size, default_epochs
 
 
 def rows_of(run):
@@ -123,8 +123,11 @@ def test_defaults_follow_the_architecture(digits, photos):
     default = configure(digits)
     assert (default.epochs, default.learning_rate, default.recipe.pixels) == (60, 3e-3, 10.0)
     assert [default_epochs(count) for count in (1, 30_000, 60_000, 1_000_000)] == [60, 48, 24, 24]
+    sizes = [default_batch_size(count, 256) for count in (1, 170, 600, 4_095, 4_096, 60_000)]
+    assert sizes == [16, 16, 37, 255, 256, 256]
+    assert default_batch_size(40, 8) == 8
     folder = configure(open_source(str(photos)))
-    assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 256, 0.05)
+    assert (folder.image_shape, folder.batch_size, folder.validation) == ((64, 64, 3), 16, 0.05)
     assert (folder.learning_rate, folder.recipe.scaled, folder.recipe.kept > 0) == (5e-4, False, True)
     with pytest.raises(ConfigurationError, match="8 floats"):
         configure(digits, TrainingOptions(architecture="tutorial", latent_dim=128))

@@ -1,17 +1,21 @@
 """What an encoder is shown, and beside which partner."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
 from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS
-from ae_search.model.histograms import oriented_gradients
+from ae_search.model.histograms import GRADIENT_FLOATS, oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.training import TrainingOptions, configure, train
 from ae_search.training.batches import Batches
+from ae_search.training.measured_once import measured_once
 from ae_search.training.partners import nearest_partners
 from ae_search.training.recipe import Recipe
 
@@ -49,14 +53,16 @@ def test_one_image_alone_is_its_own_partner():
     assert nearest_partners(images, [np.arange(1), np.arange(0)], seed=0).tolist() == [[0] * 5]
 
 
-def test_batches_ask_for_what_the_recipe_names():
+@pytest.mark.parametrize("once", [False, True])
+def test_batches_ask_for_what_the_recipe_names(once):
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
     recipe = Recipe(gradients=1, colours=1, contrast=1, kept=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
     begun = np.random.default_rng(1).random((9, 4), np.float32)
-    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32), begun=begun)
+    measured = measured_once(images, recipe) if once else None
+    batches = Batches(images, recipe, partners, np.arange(9, dtype=np.int32), measured, begun=begun)
     inputs, targets = next(batches.held_out(np.arange(9), 9).as_numpy_iterator())
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
@@ -74,6 +80,18 @@ def test_batches_ask_for_what_the_recipe_names():
     # About half are spoiled; all partners are moved.
     assert 0 < (altered[IMAGE] != clean[PIXELS]).any(axis=(1, 2, 3)).sum() < 9
     assert (altered[PARTNER] != pixels[::-1][order]).any(axis=(1, 2, 3)).all()
+
+
+def test_histograms_are_measured_once_of_what_can_be_read_and_is_in_memory(monkeypatch):
+    images = replace(readable_images(grey_source(9), (8, 8, 1)), positions=np.array([0, 3, 8]))
+    at = np.array([8, 0, 3])
+    found = measured_once(images, Recipe(gradients=1))(tf.constant(at), None)[GRADIENTS]
+    expected = oriented_gradients(images.pixels[at] / np.float32(255))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert measured_once(images, Recipe()) is None
+    assert measured_once(replace(images, pixels=None), Recipe(gradients=1)) is None
+    monkeypatch.setattr("ae_search.training.measured_once.MOST_BYTES", 9 * 4 * GRADIENT_FLOATS - 1)
+    assert measured_once(images, Recipe(gradients=1)) is None
 
 
 def test_spoiled_images_are_to_be_given_back_as_they_were():
