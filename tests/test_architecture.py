@@ -64,7 +64,7 @@ ROOMS = {
     "plots": Room(4, GRPC),
     "diagnosis": Room(4, TF | KERAS),
     "web": Room(5),
-    "pipelines": Room(5),
+    "beam": Room(5, TF | KERAS | GRPC | ANNOY),
     "testing": Room(5, TF | ANNOY),
     "cli": Room(6),
     # `import ae_search` is for users, `python -m ae_search` for the shell; no room imports either.

@@ -1,0 +1,159 @@
+"""`ae-search embed` on a runner of Beam's: one job from a source to shards."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions
+
+from ae_search import errors
+from ae_search.beam.encoding import EncodeImages
+from ae_search.beam.job_files import begin, report
+from ae_search.beam.places import is_local
+from ae_search.beam.reading import ReadImages
+from ae_search.beam.writing import WriteLatents
+from ae_search.client import LatentClient
+from ae_search.contract import ModelRef
+from ae_search.data import SourceOptions
+from ae_search.errors import AeSearchError, ConfigurationError, PipelineError
+from ae_search.files import make_folder
+from ae_search.indexing.shards import SHARD_ITEMS, EmbedReport, only_writer
+
+_DEFAULT = SourceOptions()
+_DIRECT = re.compile(r"(direct|switchingdirect)(runner)?", re.IGNORECASE)
+# What Beam adds to an error's text, and how an error of ours looks in the text of a worker's traceback.
+_STEP = re.compile(r" \[while running '[^']*'\]")
+_OURS = re.compile(r"ae_search\.errors\.(\w+): (.+)")
+
+
+def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
+    """Return the options of a pipeline, as a command line has them.
+
+    Raises:
+        ConfigurationError: There is none of a name, and the runner is Beam's own, which knows all of them.
+    """
+    options = PipelineOptions([f"--runner={runner}", *arguments])
+    if _DIRECT.fullmatch(runner):
+        known = {f"--{name}" for name in options.get_all_options()}
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if argument.startswith("-") and name not in known and name.replace("--no_", "--") not in known:
+                raise ConfigurationError(f"There is no such option, neither of this command nor of Beam's: {name}.")
+    return options
+
+
+def embed_on_runner(
+    source: str,
+    client: LatentClient,
+    out: str,
+    options: PipelineOptions,
+    *,
+    only: Sequence[str] = (),
+    source_options: SourceOptions = _DEFAULT,
+    shard_items: int = SHARD_ITEMS,
+    strict: bool = False,
+    restart: bool = False,
+) -> EmbedReport:
+    """Write the latents of every image of a source as Parquet files, by a job on a runner of Beam's.
+
+    A job begins at its beginning: what an unfinished one has left in `out` is removed. Its runner does again what fails
+    on the way.
+
+    Args:
+        source: SOURCE; see `ReadImages`.
+        client: Whom the workers ask.
+        out: The folder to write, a path or a URL: new, empty, or of a job of the same source and model.
+        options: Options of the pipeline; they name the runner.
+        only: Patterns of file names, for a part of a folder.
+        source_options: How the source is opened.
+        shard_items: Images to a shard, about, at least 1.
+        strict: Whether JPEG files that are cut short count as damaged.
+        restart: Remove what a finished job, or one of another source, has written there.
+
+    Raises:
+        ConfigurationError: `out` holds something else or cannot be written, or no image can be read.
+        ModelMismatchError: The server has another model by now.
+        PipelineError: The job failed for another reason.
+        ServerError: The server does not answer, or has the version no more.
+    """
+    read, encode = ReadImages(source, only=only, options=source_options), EncodeImages(client, strict=strict)
+    model = ModelRef(encode.model.name, encode.model.version, encode.model.fingerprint)
+    with ExitStack() as stack:
+        if is_local(out):
+            out = os.path.abspath(out)
+            _check_apart(out, read.argument)
+            make_folder(Path(out), "output")
+            stack.enter_context(only_writer(Path(out)))
+        begin(out, read.argument, model, shard_items=shard_items, restart=restart)
+        with _our_errors(), _ended_with_a_worker():
+            pipeline = beam.Pipeline(options=_without_downloads(options))
+            pipeline | read | encode | WriteLatents(out, encode.model, shard_items=shard_items)  # noqa: B018
+            result = pipeline.run()
+            result.wait_until_finish()
+        return report(out, model)
+
+
+def _check_apart(out: str, source: str) -> None:
+    if is_local(source) and Path(source).is_dir() and Path(out).is_relative_to(Path(source).resolve()):
+        raise ConfigurationError(f"{out} lies among the images of {source}; choose another --out.")
+
+
+def _without_downloads(options: PipelineOptions) -> PipelineOptions:
+    """Keep Beam's direct runner from fetching a program of its own, Prism, which knows nothing of its options.
+
+    It asks for Prism only where no trigger could be unsafe. There are no triggers here.
+    """
+    if _DIRECT.fullmatch(options.view_as(StandardOptions).runner or "DirectRunner"):
+        options.view_as(TypeOptions).allow_unsafe_triggers = True
+    return options
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """Raise what a worker raised as itself; it comes as text from other processes."""
+    try:
+        yield
+    except AeSearchError as error:
+        raise type(error)(_STEP.sub("", str(error))) from error
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        text = str(error)
+        found = _OURS.findall(text)
+        kind = getattr(errors, found[-1][0], None) if found else None
+        if isinstance(kind, type) and issubclass(kind, AeSearchError):
+            raise kind(_STEP.sub("", found[-1][1])) from error
+        lines = [line for line in _STEP.sub("", text).splitlines() if line.strip()] or [type(error).__name__]
+        raise PipelineError(f"The job failed: {lines[-1].strip()}") from error
+
+
+@contextmanager
+def _ended_with_a_worker() -> Iterator[None]:
+    """End a job of the direct runner when one of its processes has died: Beam itself would wait for it for ever."""
+    hook, died = threading.excepthook, threading.Event()
+
+    def watch(ended: Any) -> None:
+        if ended.thread is None or ended.thread.name != "run_worker":
+            hook(ended)
+        elif not died.is_set():
+            died.set()
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGINT)
+
+    threading.excepthook = watch
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not died.is_set():
+            raise
+        raise PipelineError(
+            "The job failed: one of its worker processes has died, perhaps for want of memory; the same command "
+            "begins it anew."
+        ) from None
+    finally:
+        threading.excepthook = hook
