@@ -15,7 +15,7 @@ from ae_search.indexing.encoding import SourceEncoder
 
 @dataclass(frozen=True)
 class _BatchSource(SourceDefaults):
-    """The images of a batch as a source; keys are their places, which no two have in common."""
+    """The images of a batch as a source."""
 
     images: Sequence[Image]
     name: str = "batch"
@@ -29,10 +29,10 @@ class _BatchSource(SourceDefaults):
         return len(self.images)
 
     def key(self, position: int) -> str:
-        return self.place(position)
+        return self.images[position].key
 
     def position(self, key: str) -> int | None:
-        return next((at for at, image in enumerate(self.images) if image.place == key), None)
+        return next((at for at, image in enumerate(self.images) if image.key == key), None)
 
     def place(self, position: int) -> str:
         return self.images[position].place
@@ -83,7 +83,7 @@ def _encoded(
 ) -> list[EncodedImage]:
     source: Source = _BatchSource(images)
     if _shape(images[0]) == image_shape:
-        source = ArraySource("batch", np.stack([image.data for image in images]), source.labels)  # type: ignore[arg-type]
+        source = ArraySource("batch", np.stack([image.data for image in images]), source.labels)  # type: ignore[misc]
     encoding = SourceEncoder(source, encoder, image_shape, thumbnails=False, strict=strict)
     latents: dict[str, Any] = {}
     for block in encoding.blocks(range(len(source)), no_progress):

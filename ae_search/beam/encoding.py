@@ -150,7 +150,7 @@ class EncodeImages(beam.PTransform):
 
     def expand(self, images: Any) -> Any:
         """Return what becomes of the images."""
-        return (images | "Encode" >> RunInference(self._handler)).with_output_types(EncodedImage)
+        return images | "Encode" >> RunInference(self._handler).with_output_types(EncodedImage)
 
 
 def _may_pass(error: Exception) -> bool:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions
@@ -27,6 +26,9 @@ from ae_search.indexing.shards import SHARD_ITEMS, EmbedReport, only_writer
 
 _DEFAULT = SourceOptions()
 _DIRECT = re.compile(r"(direct|switchingdirect)(runner)?", re.IGNORECASE)
+# Threads of Beam's that end with an error when their worker process has died.
+_OF_A_WORKER = ("run_worker", "beam_control_read")
+_QUIET_WORKERS = "--default_sdk_harness_log_level=WARNING"
 # What Beam adds to an error's text, and how an error of ours looks in the text of a worker's traceback.
 _STEP = re.compile(r" \[while running '[^']*'\]")
 _OURS = re.compile(r"ae_search\.errors\.(\w+): (.+)")
@@ -38,7 +40,7 @@ def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
     Raises:
         ConfigurationError: There is none of a name, and the runner is Beam's own, which knows all of them.
     """
-    options = PipelineOptions([f"--runner={runner}", *arguments])
+    options = PipelineOptions([f"--runner={runner}", _QUIET_WORKERS, *arguments])
     if _DIRECT.fullmatch(runner):
         known = {f"--{name}" for name in options.get_all_options()}
         for argument in arguments:
@@ -133,17 +135,22 @@ def _our_errors() -> Iterator[None]:
 
 @contextmanager
 def _ended_with_a_worker() -> Iterator[None]:
-    """End a job of the direct runner when one of its processes has died: Beam itself would wait for it for ever."""
-    hook, died = threading.excepthook, threading.Event()
+    """End a job of the direct runner when one of its processes has died: Beam itself would wait for it for ever.
 
-    def watch(ended: Any) -> None:
-        if ended.thread is None or ended.thread.name != "run_worker":
+    Beam waits in the main thread, which only a signal reaches; a job in another thread is left alone.
+    """
+    main, hook, died = threading.main_thread(), threading.excepthook, threading.Event()
+    if threading.current_thread() is not main:
+        yield
+        return
+
+    def watch(ended: threading.ExceptHookArgs) -> None:
+        thread = "" if ended.thread is None else ended.thread.name
+        if thread not in _OF_A_WORKER:
             hook(ended)
-        elif not died.is_set():
+        elif thread == _OF_A_WORKER[0] and not died.is_set() and main.ident is not None:
             died.set()
-            main = threading.main_thread().ident
-            assert main is not None
-            signal.pthread_kill(main, signal.SIGINT)
+            signal.pthread_kill(main.ident, signal.SIGINT)
 
     threading.excepthook = watch
     try:

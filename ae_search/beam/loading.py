@@ -97,7 +97,7 @@ class _AddToIndex(beam.DoFn):
         assert self._index is not None
         images = list({image.key: image for image in block}.values())
         encoded = EncodedBlock(
-            np.stack([image.latent for image in images]),  # type: ignore[arg-type]
+            np.stack([image.latent for image in images]),  # type: ignore[misc]
             [image.key for image in images],
             [image.label for image in images],
             [None] * len(images),

@@ -18,6 +18,7 @@ from ae_search.indexing.left_out import LeftOut
 from ae_search.indexing.shards import KEYS_KEY, SHARD_ITEMS
 
 _ROWS_AT_A_TIME = 4096
+_Placed = tuple[int, EncodedImage]
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _WriteShard(beam.DoFn):
             for start in range(0, len(good), _ROWS_AT_A_TIME):
                 rows = good[start : start + _ROWS_AT_A_TIME]
                 metadata = [None if one.metadata is None else metadata_json(one.key, one.metadata) for one in rows]
-                latents = np.stack([one.latent for one in rows])  # type: ignore[arg-type]
+                latents = np.stack([one.latent for one in rows])  # type: ignore[misc]
                 write(latents, [one.key for one in rows], [one.label for one in rows], metadata)
 
 
