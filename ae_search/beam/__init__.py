@@ -17,7 +17,7 @@ with needs("Pipelines need apache-beam", "beam"):
 
 from ae_search.beam.elements import EncodedImage, Image
 from ae_search.beam.encoding import EncodeImages, TFServingModelHandler
-from ae_search.beam.job import embed_on_runner, options_of
+from ae_search.beam.job import embed_on_runner, is_direct, options_of
 from ae_search.beam.loading import LoadIndex
 from ae_search.beam.reading import ReadImages
 from ae_search.beam.writing import WriteLatents
@@ -31,5 +31,6 @@ __all__ = [
     "TFServingModelHandler",
     "WriteLatents",
     "embed_on_runner",
+    "is_direct",
     "options_of",
 ]

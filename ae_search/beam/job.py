@@ -34,19 +34,30 @@ _STEP = re.compile(r" \[while running '[^']*'\]")
 _OURS = re.compile(r"ae_search\.errors\.(\w+): (.+)")
 
 
+def is_direct(runner: str) -> bool:
+    """Tell whether a runner is Beam's own, whose workers are of this machine."""
+    return _DIRECT.fullmatch(runner) is not None
+
+
 def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
     """Return the options of a pipeline, as a command line has them.
 
+    Args:
+        runner: Name of the runner.
+        arguments: The other options, as "--name=value" or as "--name" and "value".
+
     Raises:
-        ConfigurationError: There is none of a name, and the runner is Beam's own, which knows all of them.
+        ConfigurationError: One belongs to no option; or no option has its name, where Beam knows them all.
     """
     options = PipelineOptions([f"--runner={runner}", _QUIET_WORKERS, *arguments])
-    if _DIRECT.fullmatch(runner):
-        known = {f"--{name}" for name in options.get_all_options()}
-        for argument in arguments:
-            name = argument.partition("=")[0]
-            if argument.startswith("-") and name not in known and name.replace("--no_", "--") not in known:
-                raise ConfigurationError(f"There is no such option, neither of this command nor of Beam's: {name}.")
+    known = options.get_all_options()
+    if is_direct(runner):
+        unknown = [name for name in options.get_all_options(retain_unknown_options=True) if name not in known]
+        if unknown:
+            raise ConfigurationError(f"There is no option --{unknown[0]}, neither here nor of Beam's {runner}.")
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument.startswith("-") and not (before.startswith("-") and "=" not in before):
+            raise ConfigurationError(f"Expected options for Beam. Received: {argument!r}, which belongs to none.")
     return options
 
 
@@ -111,7 +122,7 @@ def _without_downloads(options: PipelineOptions) -> PipelineOptions:
 
     It asks for Prism only where no trigger could be unsafe. There are no triggers here.
     """
-    if _DIRECT.fullmatch(options.view_as(StandardOptions).runner or "DirectRunner"):
+    if is_direct(options.view_as(StandardOptions).runner or "DirectRunner"):
         options.view_as(TypeOptions).allow_unsafe_triggers = True
     return options
 

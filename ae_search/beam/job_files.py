@@ -13,7 +13,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from ae_search.beam.places import below, matching, publish, read_text
+from ae_search.beam.places import below, names_in, publish, read_text, remove
 from ae_search.checked_json import parsed_object
 from ae_search.contract import ModelRef
 from ae_search.errors import ConfigurationError, ImageRefusedError
@@ -39,7 +39,7 @@ def begin(out: str, source: str, model: ModelRef, *, shard_items: int, restart: 
     """
     wanted = {"format": FORMAT, "runner": "beam", "source": source, "shard_items": shard_items, "model": asdict(model)}
     begun = _begun(out)
-    if begun is None and matching(below(out, "*.parquet")):
+    if begun is None and names_in(out, "*.parquet"):
         raise ConfigurationError(f"{out} holds Parquet files of something else; choose another --out.")
     if begun is not None and not restart:
         _check(out, begun, wanted)
@@ -109,16 +109,7 @@ def _check(out: str, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 def _remove_all(out: str) -> None:
     """Remove what a job has written, and nothing else."""
-    shards = [place for place in matching(below(out, "latents-*.parquet")) if SHARD_NAME.fullmatch(_name(place))]
+    shards = [name for name in names_in(out, "latents-*.parquet") if SHARD_NAME.fullmatch(name)]
     # First the shards: without what tells of them, those that are left would be something else's.
-    places = [*shards, *(below(out, name) for name in (FINISHED, LEFT_OUT, ABOUT))]
-    try:
-        for place in places:
-            if FileSystems.exists(place):
-                FileSystems.delete([place])
-    except OSError as error:
-        raise ConfigurationError(f"Cannot remove {place}: {error}.") from error
-
-
-def _name(place: str) -> str:
-    return place.rpartition("/")[2]
+    for name in (*shards, FINISHED, LEFT_OUT, ABOUT):
+        remove(below(out, name))

@@ -30,6 +30,28 @@ def below(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
+def names_in(folder: str, pattern: str) -> list[str]:
+    """Return the names in a folder that match a pattern, sorted; none where there is no such folder."""
+    if is_local(folder):
+        return sorted(path.name for path in Path(folder).glob(pattern))
+    return [place.rpartition("/")[2] for place in matching(below(folder, pattern))]
+
+
+def remove(place: str) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        ConfigurationError: It cannot be removed.
+    """
+    try:
+        if is_local(place):
+            Path(place).unlink(missing_ok=True)
+        elif FileSystems.exists(place):
+            FileSystems.delete([place])
+    except OSError as error:
+        raise ConfigurationError(f"Cannot remove {place}: {trouble_in_words(error)}.") from error
+
+
 def matching(pattern: str) -> list[str]:
     """Return the places that a pattern matches, sorted.
 

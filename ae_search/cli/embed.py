@@ -53,7 +53,7 @@ def embed(
     code is 3. The exit code is 1 if the server refused images that can be decoded here. A server that batches refuses
     good images together with another client's damaged ones; --retry-left-out tries them again.
 
-    With --runner, SOURCE may also be a pattern such as 'photos/**/*.jpg', and SOURCE and DIR may be URLs that Beam
+    With --runner, SOURCE may also be a pattern such as 'photos/**.jpg', and SOURCE and DIR may be URLs that Beam
     reads. A file holds the images whose keys belong to it, about as many as asked for. A job that failed starts over.
     """
     if runner is None:
@@ -121,9 +121,14 @@ def _on_runner(
     # Beam logs much, some of it by the root logger itself.
     logging.getLogger().addFilter(lambda record: record.levelno >= logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    from ae_search.beam import embed_on_runner, options_of
+    from ae_search.beam import embed_on_runner, is_direct, options_of
 
     runner, *others = options
+    access = connection.access()
+    if (access.token or access.metadata) and not is_direct(runner):
+        raise ConfigurationError(
+            "A token or header would be written into the job; name a file that all workers have by --token-file."
+        )
     return embed_on_runner(
         source,
         connection.client(),

@@ -1,4 +1,4 @@
-"""A model server without TensorFlow: a real gRPC server, whose latents are the pixels, in an order told by the model."""
+"""A model server without TensorFlow: a real gRPC server, whose latents are the pixels, in the model's order."""
 
 import dataclasses
 import io
