@@ -10,6 +10,7 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions
+from apache_beam.runners import create_runner
 
 from ae_search import errors
 from ae_search.beam.encoding import EncodeImages
@@ -47,9 +48,14 @@ def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
         arguments: The other options, as "--name=value" or as "--name" and "value".
 
     Raises:
-        ConfigurationError: One belongs to no option; or no option has its name, where Beam knows them all.
+        ConfigurationError: There is no such runner; an argument belongs to no option; or no option has its name, where
+            Beam knows them all.
     """
     options = PipelineOptions([f"--runner={runner}", _QUIET_WORKERS, *arguments])
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ConfigurationError(f"--runner {runner}: {error}") from error
     known = options.get_all_options()
     if is_direct(runner):
         unknown = [name for name in options.get_all_options(retain_unknown_options=True) if name not in known]

@@ -118,9 +118,9 @@ def _on_runner(
     restart: bool,
     strict: bool,
 ) -> "EmbedReport":
-    # Beam logs much, some of it by the root logger itself.
-    logging.getLogger().addFilter(lambda record: record.levelno >= logging.ERROR)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    # Beam logs much, some of it by the root logger itself; what ends a job is raised as well.
+    logging.getLogger().addFilter(lambda record: record.levelno >= logging.CRITICAL)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     from ae_search.beam import embed_on_runner, is_direct, options_of
 
     runner, *others = options
