@@ -15,7 +15,7 @@ from apache_beam.runners import create_runner
 from ae_search import errors
 from ae_search.beam.encoding import EncodeImages
 from ae_search.beam.job_files import begin, report
-from ae_search.beam.places import is_local
+from ae_search.beam.places import check_reachable, is_local
 from ae_search.beam.reading import ReadImages
 from ae_search.beam.writing import WriteLatents
 from ae_search.client import LatentClient
@@ -101,6 +101,7 @@ def embed_on_runner(
         PipelineError: The job failed for another reason.
         ServerError: The server does not answer, or has the version no more.
     """
+    check_reachable(out)
     read, encode = ReadImages(source, only=only, options=source_options), EncodeImages(client, strict=strict)
     model = ModelRef(encode.model.name, encode.model.version, encode.model.fingerprint)
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from ae_search.beam.places import is_local, matching
+from ae_search.beam.places import check_reachable, is_local, matching
 from ae_search.data.sources.folder import first_levels
 from ae_search.data.sources.opening import fixed_part, has_wild_cards
 from ae_search.data.sources.walking import walk
@@ -34,7 +34,12 @@ class Found(NamedTuple):
 
 
 def whole(source: str) -> str:
-    """Return a folder or a pattern as it is read from any working directory."""
+    """Return a folder or a pattern as it is read from any working directory.
+
+    Raises:
+        ConfigurationError: Beam has no file system for it.
+    """
+    check_reachable(source)
     return os.path.abspath(source) if is_local(source) else source.rstrip("/")
 
 
@@ -47,7 +52,7 @@ def list_files(source: str, only: Sequence[str] = ()) -> Iterator[Found]:
         only: Patterns of file names, for a part of them; see `FolderSource.only`.
 
     Raises:
-        ConfigurationError: There is none, or no file system has such places.
+        ConfigurationError: There is none.
     """
     count = 0
     for found in _of_folder(source) if is_local(source) and Path(source).is_dir() else _of_pattern(source):

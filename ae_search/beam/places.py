@@ -25,6 +25,18 @@ def is_local(place: str) -> bool:
     return FileSystems.get_scheme(place) is None
 
 
+def check_reachable(place: str) -> None:
+    """Check that Beam has a file system for a place.
+
+    Raises:
+        ConfigurationError: It has none, or a package for it is missing.
+    """
+    try:
+        FileSystems.get_filesystem(place)
+    except ValueError as error:
+        raise ConfigurationError(f"Beam reaches no such place: {error}.") from error
+
+
 def below(folder: str, name: str) -> str:
     """Return the place of a name in a folder."""
     return f"{folder.rstrip('/')}/{name}"
@@ -53,15 +65,8 @@ def remove(place: str) -> None:
 
 
 def matching(pattern: str) -> list[str]:
-    """Return the places that a pattern matches, sorted.
-
-    Raises:
-        ConfigurationError: No file system of Beam's that is installed has such places.
-    """
-    try:
-        (found,) = FileSystems.match([pattern])
-    except ValueError as error:
-        raise ConfigurationError(f"{pattern} cannot be listed: {error}.") from error
+    """Return the places that a pattern matches, sorted."""
+    (found,) = FileSystems.match([pattern])
     return sorted(one.path for one in found.metadata_list)
 
 

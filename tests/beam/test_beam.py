@@ -173,8 +173,10 @@ def test_a_folder_and_shards_that_are_elsewhere(folder, client, tmp_path):
     ]  # fmt: skip
     with pytest.raises(ConfigurationError, match="no image"):
         list(list_files(f"elsewhere://{tmp_path}/x"))
-    with pytest.raises(ConfigurationError, match="cannot be listed"):
-        list(list_files("nowhere://x"))
+    with pytest.raises(ConfigurationError, match="reaches no such place"):
+        ReadImages("nowhere://x")
+    with pytest.raises(ConfigurationError, match="reaches no such place"):
+        embed_on_runner(root, client, "nowhere://x", options_of("DirectRunner", IN_MEMORY))
 
 
 def test_two_images_of_one_key_and_one_that_comes_twice(client, tmp_path):

@@ -1,4 +1,4 @@
-"""Jobs with two worker processes on the direct runner, and what happens to them midway: a worker, the server, a model."""
+"""Jobs with two worker processes on the direct runner, and what becomes of them when something fails midway."""
 
 import json
 import os
