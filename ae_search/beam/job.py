@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions
@@ -101,6 +102,7 @@ def embed_on_runner(
         PipelineError: The job failed for another reason.
         ServerError: The server does not answer, or has the version no more.
     """
+    pipeline = _pipeline(options)  # first: file systems take some of its options
     check_reachable(out)
     read, encode = ReadImages(source, only=only, options=source_options), EncodeImages(client, strict=strict)
     model = ModelRef(encode.model.name, encode.model.version, encode.model.fingerprint)
@@ -112,10 +114,8 @@ def embed_on_runner(
             stack.enter_context(only_writer(Path(out)))
         begin(out, read.argument, model, shard_items=shard_items, restart=restart)
         with _our_errors(), _ended_with_a_worker():
-            pipeline = beam.Pipeline(options=_without_downloads(options))
             pipeline | read | encode | WriteLatents(out, encode.model, shard_items=shard_items)  # noqa: B018
-            result = pipeline.run()
-            result.wait_until_finish()
+            pipeline.run().wait_until_finish()
         return report(out, model)
 
 
@@ -124,14 +124,18 @@ def _check_apart(out: str, source: str) -> None:
         raise ConfigurationError(f"{out} lies among the images of {source}; choose another --out.")
 
 
-def _without_downloads(options: PipelineOptions) -> PipelineOptions:
-    """Keep Beam's direct runner from fetching a program of its own, Prism, which knows nothing of its options.
+def _pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """Return an empty pipeline.
 
-    It asks for Prism only where no trigger could be unsafe. There are no triggers here.
+    Beam's direct runner would fetch a program of its own, Prism, which knows nothing of the direct runner's options. It
+    does so only where no trigger could be unsafe; there are no triggers here.
     """
     if is_direct(options.view_as(StandardOptions).runner or "DirectRunner"):
         options.view_as(TypeOptions).allow_unsafe_triggers = True
-    return options
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        raise ConfigurationError(f"Beam refuses its options: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
@@ -157,20 +161,28 @@ def _ended_with_a_worker() -> Iterator[None]:
 
     Beam waits in the main thread, which only a signal reaches; a job in another thread is left alone.
     """
-    main, hook, died = threading.main_thread(), threading.excepthook, threading.Event()
+    main, hook = threading.main_thread(), threading.excepthook
     if threading.current_thread() is not main:
         yield
         return
+    died, interrupted = threading.Event(), threading.Event()
 
     def watch(ended: threading.ExceptHookArgs) -> None:
         thread = "" if ended.thread is None else ended.thread.name
+        if died.is_set() or interrupted.is_set():
+            return  # one thing has led to another
         if thread not in _OF_A_WORKER:
             hook(ended)
-        elif thread == _OF_A_WORKER[0] and not died.is_set() and main.ident is not None:
+        elif thread == _OF_A_WORKER[0] and main.ident is not None:
             died.set()
             signal.pthread_kill(main.ident, signal.SIGINT)
 
-    threading.excepthook = watch
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not died.is_set():
+            interrupted.set()  # by Ctrl-C, which ends the workers, too
+        raise KeyboardInterrupt
+
+    threading.excepthook, before = watch, signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -182,3 +194,4 @@ def _ended_with_a_worker() -> Iterator[None]:
         ) from None
     finally:
         threading.excepthook = hook
+        signal.signal(signal.SIGINT, before)

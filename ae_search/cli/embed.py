@@ -9,7 +9,7 @@ import typer
 from ae_search.cli.connection import Connection, with_connection
 from ae_search.cli.index.options import SourceName
 from ae_search.cli.options import Only, SourceFlags, Strict, tell_truncated, with_source_flags
-from ae_search.cli.terminal import progress, refuse_unknown, say
+from ae_search.cli.terminal import INTERRUPTED_EXIT_CODE, progress, refuse_unknown, say
 from ae_search.errors import ConfigurationError, ServerError
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def _on_runner(
     strict: bool,
 ) -> "EmbedReport":
     # Beam logs much, some of it by the root logger itself; what ends a job is raised as well.
-    logging.getLogger().addFilter(lambda record: record.levelno >= logging.CRITICAL)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(lambda record: False)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL + 1)
     from ae_search.beam import embed_on_runner, is_direct, options_of
 
     runner, *others = options
@@ -129,17 +129,21 @@ def _on_runner(
         raise ConfigurationError(
             "A token or header would be written into the job; name a file that all workers have by --token-file."
         )
-    return embed_on_runner(
-        source,
-        connection.client(),
-        out,
-        options_of(runner, others),
-        only=only or (),
-        source_options=flags.options,
-        shard_items=shard_items,
-        strict=strict,
-        restart=restart,
-    )
+    try:
+        return embed_on_runner(
+            source,
+            connection.client(),
+            out,
+            options_of(runner, others),
+            only=only or (),
+            source_options=flags.options,
+            shard_items=shard_items,
+            strict=strict,
+            restart=restart,
+        )
+    except KeyboardInterrupt:
+        say("interrupted; the same command begins anew", err=True)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
 def _tell(report: "EmbedReport", out: str, *, again: str) -> None:

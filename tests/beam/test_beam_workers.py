@@ -265,6 +265,41 @@ def test_what_a_command_refuses(folder, tmp_path):
         assert "--token-file" in told and "hush" not in told
 
 
+def test_ctrl_c_ends_the_command_and_its_workers(folder, tmp_path):
+    begun = threading.Event()
+
+    def slow(signature, context):
+        if signature == "encode_bytes":
+            begun.set()
+            time.sleep(1.0)
+
+    with PixelServer() as server:
+        server.before = slow
+        command = [
+            TOOL,
+            "embed",
+            folder,
+            "--out",
+            tmp_path / "out",
+            "--server",
+            server.address,
+            "--model-name",
+            "pixels",
+        ]
+        with subprocess.Popen(
+            [*map(str, command), "--runner", "DirectRunner", *TWO_WORKERS],
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        ) as child:  # fmt: skip
+            assert begun.wait(120)
+            os.killpg(child.pid, signal.SIGINT)
+            _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert errors.splitlines()[-1] == "interrupted; the same command begins anew"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
+    assert not (tmp_path / "out" / "_finished.json").exists()
+
+
 @pytest.fixture(scope="module")
 def place():
     """An index of one item on PostgreSQL."""
