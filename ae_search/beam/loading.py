@@ -82,10 +82,11 @@ class _AddToIndex(beam.DoFn):
     def opened(self) -> Index:
         """Open the index, if it holds latents of the model."""
         index = open_index(self._place)
-        if index.model.fingerprint != self._model.fingerprint:
+        held = index.model
+        if held.fingerprint != self._model.fingerprint:
             index.close()
             raise ModelMismatchError(
-                f"{index.place} holds latents of {index.model.name} version {index.model.version}, not of "
+                f"{index.place} holds latents of {held.name} version {held.version}, not of "
                 f"{self._model.name} version {self._model.version}; encode with that version."
             )
         return index

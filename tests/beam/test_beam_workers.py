@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -182,20 +181,24 @@ def test_a_server_that_goes_away_and_comes_back(folder, tmp_path):
 
 def test_a_version_that_vanishes_ends_the_job_by_name(folder, tmp_path):
     version = write_tiny_model(tmp_path / "pixels", image_shape=(4, 4, 1))
+    other = write_tiny_model(tmp_path / "other", image_shape=(4, 4, 1), seed=2)
     with serving(version.parent) as server:
-        server.faults.delay(1.0, when=When(times=20))
+        server.faults.delay(0.5)
 
         def roll_over():
             while server.faults.requests() < 8:
                 time.sleep(0.01)
-            write_tiny_model(tmp_path / "pixels", image_shape=(4, 4, 1), seed=2)
-            shutil.rmtree(version)
+            other.rename(version.with_name("2"))
+            while server.version != 2:
+                time.sleep(0.01)
+            server.faults.clear()
 
         thread = threading.Thread(target=roll_over, daemon=True)
         thread.start()
         with pytest.raises((ModelNotServedError, ModelMismatchError), match="pixels version 1"):
-            run(folder, server, tmp_path / "out", name="pixels")
+            run(folder, server, tmp_path / "out")
         thread.join()
+        assert server.version == 2
     assert not (tmp_path / "out" / "_finished.json").exists()
 
 
