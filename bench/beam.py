@@ -7,6 +7,7 @@ however few its images are is measured by itself: Beam's workers take seconds to
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -41,15 +42,17 @@ def main() -> int:
     results: dict[str, Any] = {"images": arguments.images, "cores": CORES, "model": arguments.model}
     with served(EXPORTS / arguments.model) as server:
         for name, options in (("embed", ()), ("beam", BEAM)):
-            results[name] = {"start_s": _seconds(FEW_PICTURES, server.address, options)}
+            results[name] = {"start": _cost(FEW_PICTURES, server.address, options), "all": []}
         for turn in range(arguments.turns):
             for name, options in (("embed", ()), ("beam", BEAM)):
                 progress(f"turn {turn + 1}: {name}")
-                results[name].setdefault("all_s", []).append(_seconds(PICTURES, server.address, options))
-    for name in ("embed", "beam"):
-        of = results[name]
-        of["images_per_s"] = round((arguments.images - FEW) / (median(of["all_s"]) - of["start_s"]), 1)
-        of["images_per_s_with_start"] = round(arguments.images / median(of["all_s"]), 1)
+                results[name]["all"].append(_cost(PICTURES, server.address, options))
+    for of in (results["embed"], results["beam"]):
+        wall_s, cpu_s = (median(each) for each in zip(*of["all"], strict=True))
+        count = arguments.images - FEW
+        of["images_per_s"] = round(count / (wall_s - of["start"][0]), 1)
+        of["images_per_s_with_start"] = round(arguments.images / wall_s, 1)
+        of["cpu_ms_per_image"] = round(1000 * (cpu_s - of["start"][1]) / count, 3)
     results["share"] = round(results["beam"]["images_per_s"] / results["embed"]["images_per_s"], 3)
     (CACHE / "beam.json").write_text(json.dumps(results, indent=2))
     print(json.dumps(results, indent=2))
@@ -69,13 +72,18 @@ def _write_pictures(folder: Path, count: int) -> None:
         Image.fromarray(images[at % len(images)][..., 0]).save(path)
 
 
-def _seconds(folder: Path, address: str, options: tuple[str, ...]) -> float:
-    """Return how long a command takes for the images of a folder, from its start to its end."""
+def _cost(folder: Path, address: str, options: tuple[str, ...]) -> tuple[float, float]:
+    """Return how long a command takes for the images of a folder, and the CPU time of its processes, both in s."""
     shutil.rmtree(OUT, ignore_errors=True)
     command = [sys.executable, "-m", "ae_search", "-q", "embed", folder, "--out", OUT, "--server", address, *options]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _cpu_of_children_s()
     subprocess.run(list(map(str, command)), check=True, env=os.environ, stdout=subprocess.DEVNULL)
-    return round(time.perf_counter() - began, 2)
+    return round(time.perf_counter() - began, 2), round(_cpu_of_children_s() - before, 2)
+
+
+def _cpu_of_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

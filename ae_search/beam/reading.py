@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ae_search.errors import ConfigurationError, ImageError
 from ae_search.image_file.kinds import KIND_BYTES
 
 NAMESPACE = "ae_search"
-_POSITIONS_AT_A_TIME = 512
+_FILES_AT_A_TIME, _POSITIONS_AT_A_TIME = 32, 512
 _DEFAULT = SourceOptions()
 
 
@@ -66,7 +67,7 @@ class ReadImages(beam.PTransform):
         begun = pipeline | beam.Create([self.argument])
         if self._are_records:
             return _each(begun | "List" >> beam.FlatMap(_record_files), _ReadRecords(self._features))
-        return _each(begun | "List" >> beam.FlatMap(list_files, self._only), _ReadFile())
+        return _each(begun | "List" >> beam.FlatMap(_listed, self._only), _ReadFiles())
 
 
 def is_listed_here(source: str) -> bool:
@@ -90,20 +91,29 @@ def _record_files(source: str) -> Iterator[tuple[str, str]]:
         yield place, place.removeprefix(fixed_part(pattern))
 
 
-class _ReadFile(beam.DoFn):
-    """From a file that was found to its image, where it is one."""
+def _listed(source: str, only: Sequence[str]) -> Iterator[list[Found]]:
+    """Yield files some at a time: what goes from worker to worker one by one costs more than to read it."""
+    files = list_files(source, only)
+    while some := list(islice(files, _FILES_AT_A_TIME)):
+        yield some
+
+
+class _ReadFiles(beam.DoFn):
+    """From files that were found to the images among them."""
 
     def __init__(self) -> None:
         self._passed_over = Metrics.counter(NAMESPACE, "files_passed_over")
 
-    def process(self, found: Found) -> Iterator[Image]:
-        try:
-            if not found.is_image and not _is_image(found):
-                self._passed_over.inc()
-                return
-            yield Image(found.key, found.place, read_image(found.place), found.label)
-        except ImageError as error:
-            yield Image(found.key, found.place, None, found.label, reason=str(error))
+    def process(self, files: list[Found]) -> Iterator[Image]:
+        for found in files:
+            try:
+                if not found.is_image and not _is_image(found):
+                    self._passed_over.inc()
+                    continue
+                image = Image(found.key, found.place, read_image(found.place), found.label)
+            except ImageError as error:
+                image = Image(found.key, found.place, None, found.label, reason=str(error))
+            yield image
 
 
 def _is_image(found: Found) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ae_search.beam.elements import EncodedImage
 from ae_search.beam.job_files import finish, shard_name
+from ae_search.beam.packing import Packed, by_shard, packed, unpacked
 from ae_search.beam.places import below, publish
 from ae_search.contract import ModelCard, ModelRef, metadata_json
 from ae_search.errors import ConfigurationError
@@ -17,8 +18,7 @@ from ae_search.exchange.parquet_file import parquet_writer
 from ae_search.indexing.left_out import LeftOut
 from ae_search.indexing.shards import KEYS_KEY, SHARD_ITEMS
 
-_ROWS_AT_A_TIME = 4096
-_Placed = tuple[int, EncodedImage]
+_ROWS_AT_A_TIME, _PACK_IMAGES = 4096, 1024
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,20 @@ class WriteLatents(beam.PTransform):
 
     def expand(self, encoded: Any) -> Any:
         """Return the files that were written."""
-        count = (
+        packs = (
             encoded
-            | "Count" >> beam.combiners.Count.Globally()
+            | "Pack" >> beam.BatchElements(min_batch_size=_PACK_IMAGES, max_batch_size=_PACK_IMAGES)
+            | "Packed" >> beam.Map(packed)
+        )
+        count = (
+            packs
+            | "Images" >> beam.Map(_images_of).with_output_types(int)
+            | "Count" >> beam.CombineGlobally(sum)
             | "Shards" >> beam.Map(_shards, self._shard_items).with_output_types(int)
         )
         written = (
-            encoded
-            | "Choose"
-            >> beam.Map(_with_shard, beam.pvalue.AsSingleton(count)).with_output_types(tuple[int, EncodedImage])
+            packs
+            | "Choose" >> beam.FlatMap(by_shard, beam.pvalue.AsSingleton(count)).with_output_types(tuple[int, Any])
             | "Collect" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_WriteShard(self._out, self._model)).with_output_types(Shard)
         )
@@ -76,17 +81,12 @@ class WriteLatents(beam.PTransform):
         return written
 
 
-def shard_of(key: str, shards: int) -> int:
-    """Return which of some shards a key belongs to."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % shards
+def _images_of(pack: Packed) -> int:
+    return len(pack[0])
 
 
 def _shards(images: int, shard_items: int) -> int:
     return max(1, -(-images // shard_items))
-
-
-def _with_shard(image: EncodedImage, shards: int) -> tuple[int, EncodedImage]:
-    return shard_of(image.key, shards), image
 
 
 class _WriteShard(beam.DoFn):
@@ -95,9 +95,9 @@ class _WriteShard(beam.DoFn):
     def __init__(self, out: str, model: ModelCard) -> None:
         self._out, self._model = out, model
 
-    def process(self, group: tuple[int, Iterable[EncodedImage]]) -> Iterator[Shard]:
-        number, images = group
-        ordered = _each_once(images)
+    def process(self, group: tuple[int, Iterable[Packed]]) -> Iterator[Shard]:
+        number, packs = group
+        ordered = _each_once(unpacked(packs))
         left_out = LeftOut()
         for image in ordered:
             if image.latent is None:
