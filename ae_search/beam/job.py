@@ -12,6 +12,7 @@ from types import FrameType
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions
 from apache_beam.runners import create_runner
+from apache_beam.runners.runner import PipelineState
 
 from ae_search import errors
 from ae_search.beam.encoding import EncodeImages
@@ -115,7 +116,9 @@ def embed_on_runner(
         begin(out, read.argument, model, shard_items=shard_items, restart=restart)
         with _our_errors(), _ended_with_a_worker():
             pipeline | read | encode | WriteLatents(out, encode.model, shard_items=shard_items)  # noqa: B018
-            pipeline.run().wait_until_finish()
+            state = pipeline.run().wait_until_finish()
+            if state not in (None, PipelineState.DONE):
+                raise PipelineError(f"The job ended as {state}; its runner says why.")
         return report(out, model)
 
 
@@ -145,7 +148,7 @@ def _our_errors() -> Iterator[None]:
         yield
     except AeSearchError as error:
         raise type(error)(_STEP.sub("", str(error))) from error
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # each runner has errors of its own
         text = str(error)
         found = _OURS.findall(text)
         kind = getattr(errors, found[-1][0], None) if found else None
