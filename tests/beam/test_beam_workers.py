@@ -180,25 +180,24 @@ def test_a_server_that_goes_away_and_comes_back(folder, tmp_path):
 
 
 def test_a_version_that_vanishes_ends_the_job_by_name(folder, tmp_path):
-    version = write_tiny_model(tmp_path / "pixels", image_shape=(4, 4, 1))
-    other = write_tiny_model(tmp_path / "other", image_shape=(4, 4, 1), seed=2)
-    with serving(version.parent) as server:
-        server.faults.delay(0.5)
+    write_tiny_model(tmp_path / "pixels", image_shape=(4, 4, 1))
+    newest = write_tiny_model(tmp_path / "pixels", image_shape=(4, 4, 1), seed=2)
+    with serving(newest.parent, version_policy="all") as server:
+        server.faults.delay(1.0)
 
-        def roll_over():
+        def take_away():
             while server.faults.requests() < 8:
                 time.sleep(0.01)
-            other.rename(version.with_name("2"))
-            while server.version != 2:
+            newest.rename(tmp_path / "gone")
+            while server.version != 1:
                 time.sleep(0.01)
             server.faults.clear()
 
-        thread = threading.Thread(target=roll_over, daemon=True)
+        thread = threading.Thread(target=take_away, daemon=True)
         thread.start()
-        with pytest.raises((ModelNotServedError, ModelMismatchError), match="pixels version 1"):
+        with pytest.raises((ModelNotServedError, ModelMismatchError), match="pixels version 2"):
             run(folder, server, tmp_path / "out")
         thread.join()
-        assert server.version == 2
     assert not (tmp_path / "out" / "_finished.json").exists()
 
 
