@@ -20,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install constraints licences demo demo-postgres test slowtest crashtest crashtest-postgres fuzz lint format \
-	bench-all bench-index bench-postgres bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
+	bench-all bench-index bench-postgres bench-beam bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
 	bench-web figures web clean-demo docs check-wheel coverage
 
 help:  ## list the targets
@@ -112,6 +112,9 @@ bench-large: .venv/.installed-bench  ## measure ten million items with each engi
 
 bench-postgres: .venv/.installed-bench  ## measure an index on PostgreSQL beside one in a folder; options in BENCH_ARGS
 	PYTHONPATH=tests $(BIN)/python -m bench.postgres $(BENCH_ARGS)
+
+bench-beam: .venv/.installed-bench  ## measure embedding on Apache Beam with two workers beside embed alone
+	$(BIN)/python -m bench.beam $(BENCH_ARGS)
 
 bench-client: .venv/.installed-bench  ## measure the client and the embedded server against the official stubs
 	$(BIN)/python -m bench.client $(BENCH_ARGS)

@@ -9,6 +9,7 @@ AeSearchError
 ├── IndexDamagedError       a file of the index is missing, cut short or altered: restore or rebuild it
 ├── ModelMismatchError      index and model do not belong together: use the index's model, or rebuild it
 ├── NotSupportedError       the engine or the place of an index cannot do that: use another one
+├── PipelineError           a job on Apache Beam failed: its text says of what; begin it anew
 └── ServerError             the server's part of a call went wrong
     ├── ServerUnavailableError    it cannot be reached or takes no more work now: try later
     ├── ServerTimeoutError        no answer within the deadline: allow more time or send less
@@ -33,6 +34,7 @@ __all__ = [
     "ModelMismatchError",
     "ModelNotServedError",
     "NotSupportedError",
+    "PipelineError",
     "ServerAnswerError",
     "ServerError",
     "ServerTimeoutError",
@@ -78,6 +80,10 @@ class ModelMismatchError(AeSearchError):
 
 class NotSupportedError(AeSearchError):
     """The engine or the place of an index cannot do that."""
+
+
+class PipelineError(AeSearchError):
+    """A job on Apache Beam failed for a reason that is none of the others."""
 
 
 class ServerError(AeSearchError):

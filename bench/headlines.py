@@ -40,9 +40,13 @@ def _of_set(data: Details) -> list[Figure]:
 
 
 def _large(details: Details) -> list[Figure]:
+    return [figure for size in details["sizes"] for figure in _of_a_size(size)]
+
+
+def _of_a_size(size: Details) -> list[Figure]:
     figures = []
-    for name, found in details["engines"].items():
-        told = f"{name}, {details['items']:,}"
+    for name, found in size["engines"].items():
+        told = f"{name}, {size['items']:,}"
         figures.append(Figure(f"build, {told}", found["build"]["seconds"]["wall"], "s"))
         figures += [
             Figure(f"one query at recall {recall}, warm, {told}", point["median_ms"], "ms")

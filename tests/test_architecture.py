@@ -64,7 +64,7 @@ ROOMS = {
     "plots": Room(4, GRPC),
     "diagnosis": Room(4, TF | KERAS),
     "web": Room(5),
-    "pipelines": Room(5),
+    "beam": Room(5, TF | KERAS | GRPC | ANNOY),
     "testing": Room(5, TF | ANNOY),
     "cli": Room(6),
     # `import ae_search` is for users, `python -m ae_search` for the shell; no room imports either.
@@ -175,10 +175,10 @@ def test_a_right_import_passes(source):
     ],
     ids=["package", "cli", "help", "query-help"],
 )
-def test_no_tensorflow(code):
+def test_neither_tensorflow_nor_beam(code):
     watch = (
         "import atexit, sys\n"
-        "loaded = lambda: sorted({'tensorflow', 'keras', 'tensorflow_serving'} & sys.modules.keys())\n"
+        "loaded = lambda: sorted({'tensorflow', 'keras', 'tensorflow_serving', 'apache_beam'} & sys.modules.keys())\n"
         "atexit.register(lambda: print('loaded:', loaded(), file=sys.stderr))\n"
     )
     run = subprocess.run([sys.executable, "-c", watch + code], capture_output=True, text=True, timeout=60, check=False)

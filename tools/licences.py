@@ -28,7 +28,13 @@ ae-search is under the Apache License 2.0. This page lists what it installs, wit
 """
 # Metadata spell them in many ways; a "BSD License" without a number is left as it is.
 SPELLINGS = {
-    "Apache-2.0": ("apache", "apache 2.0", "apache license 2.0", "apache software license"),
+    "Apache-2.0": (
+        "apache",
+        "apache 2.0",
+        "apache license 2.0",
+        "apache license, version 2.0",
+        "apache software license",
+    ),  # fmt: skip
     "BSD": ("bsd license",),
     "BSD-3-Clause": ("3-clause bsd license", "bsd 3-clause", "bsd 3-clause license"),
     "ISC": ("isc license", "isc license (iscl)"),

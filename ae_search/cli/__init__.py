@@ -55,7 +55,7 @@ def app_of(names: Sequence[str]) -> typer.Typer:
         if name == "index":
             made.add_typer(module.app, name=name)
         else:
-            made.command()(getattr(module, name))
+            made.command(context_settings=getattr(module, "CONTEXT", None))(getattr(module, name))
     return made
 
 

@@ -15,7 +15,7 @@ from ae_search.open_index import place_name
 from ae_search.quiet_import import load_tensorflow as load_tensorflow
 
 if TYPE_CHECKING:
-    from ae_search.data import Source
+    from ae_search.data import Source, SourceOptions
 
 
 def index_option(help: str) -> Any:
@@ -74,16 +74,22 @@ class SourceFlags:
         typer.Option("--download", rich_help_panel=PANEL, help="Let tensorflow-datasets download what is not there."),
     ] = False
 
+    @property
+    def options(self) -> "SourceOptions":
+        """The same for `open_source`."""
+        from ae_search.data import SourceOptions
+
+        return SourceOptions(self.image_feature, self.label_feature, self.key_feature, self.download)
+
     def open(self, text: str, only: Sequence[str] | None = None) -> "Source":
         """Open a SOURCE, and tell what a person should know of it.
 
         Raises:
             ConfigurationError: There is no such source, or it holds no image.
         """
-        from ae_search.data import SourceOptions, open_source
+        from ae_search.data import open_source
 
-        options = SourceOptions(self.image_feature, self.label_feature, self.key_feature, self.download)
-        source = open_source(text, only=only or (), options=options)
+        source = open_source(text, only=only or (), options=self.options)
         for note in source.notes:
             say(note, err=True)
         return source

@@ -141,6 +141,14 @@ class PrintableGroup(TyperGroup):
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
+def refuse_unknown(context: typer.Context) -> None:
+    """Refuse what a command that takes options of others was given and does not know, as any other command does."""
+    if context.args:
+        first = context.args[0]
+        told = "No such option" if first.startswith("-") else "Got unexpected extra argument"
+        raise _UsageError(f"{told}: {first}", ctx=context)
+
+
 @contextmanager
 def _printable_usage_errors() -> Iterator[None]:
     try:

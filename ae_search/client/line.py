@@ -24,6 +24,9 @@ class Line:
         access: TLS and credentials.
         timeouts: How long requests and calls may take.
         max_answer_bytes: Bytes that an answer may have.
+
+    Attributes:
+        overload_s: Seconds that requests have waited for room on the server so far, each by itself.
     """
 
     def __init__(self, target: str, access: Access, timeouts: Timeouts, max_answer_bytes: int) -> None:
@@ -32,6 +35,7 @@ class Line:
             target, access, timeout_s=timeouts.longest_request_s, max_answer_bytes=max_answer_bytes
         )
         self._closed, self._has_answered = threading.Event(), threading.Event()
+        self.overload_s = 0.0
         # Bytes in, bytes out: what an answer is worth is judged in one place, without a traceback in gRPC's log.
         self._methods = {method: self._channel.unary_unary(method) for method in METHODS}
 
@@ -102,7 +106,11 @@ class Line:
                 return closed(self._target)
 
     def _attempts(self, until: Deadline | None) -> Attempts:
-        return Attempts(self._timeouts.for_request(until), patient=self._has_answered.is_set())
+        patient = self._has_answered.is_set()
+        return Attempts(self._timeouts.for_request(until), patient=patient, on_overload=self._note_overload)
+
+    def _note_overload(self, pause_s: float) -> None:
+        self.overload_s += pause_s
 
     def _start(self, request: Request, attempts: Attempts) -> Any:
         timeout, metadata = attempts.deadline.left_s(), self._access.call_metadata()

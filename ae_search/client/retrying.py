@@ -10,7 +10,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Self
@@ -108,12 +108,14 @@ class Attempts:
         patient: Whether to wait for a server that is away: it has answered before, so that it may be starting anew.
         failed: How many failed.
         refusal: The last time that the server had no room, or was away.
+        on_overload: Called with the seconds of each wait for room on the server.
     """
 
     deadline: Deadline
     patient: bool = False
     failed: int = 0
     refusal: grpc.RpcError | None = None
+    on_overload: Callable[[float], object] | None = None
 
     def pause_s(self, error: grpc.RpcError) -> float | None:
         """Take note of a failure; return how long to wait before the next attempt, None if there is to be none."""
@@ -125,8 +127,11 @@ class Attempts:
         else:
             return None
         self.refusal = error
-        fits = time.monotonic() + pause_s + SHORTEST_ATTEMPT_S < self.deadline.at
-        return pause_s if fits else None
+        if time.monotonic() + pause_s + SHORTEST_ATTEMPT_S >= self.deadline.at:
+            return None
+        if self.on_overload is not None and is_overloaded(error):
+            self.on_overload(pause_s)
+        return pause_s
 
     def reason(self, error: grpc.RpcError) -> grpc.RpcError:
         """Return why the last error ended the request: the refusals before it, where it only says that time is up."""

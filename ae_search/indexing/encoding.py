@@ -34,16 +34,16 @@ class EncodedBlock:
         latents: Float32 `[n, d]`, or `[n, r, d]` where there are latents of regions, the whole first.
         keys: n keys.
         labels: n labels, None where an image has none.
-        thumbnails: n JPEG files; none where none were asked for.
-        digests: n digests; none where no thumbnails were asked for.
+        thumbnails: n JPEG files, None where an image has none; empty where none were asked for.
+        digests: n digests, None where an image has none; empty where no thumbnails were asked for.
         metadata: What the source says of each image beside its label, None where it says nothing.
     """
 
     latents: Latents
     keys: list[str]
     labels: list[str | None]
-    thumbnails: list[bytes]
-    digests: list[str]
+    thumbnails: Sequence[bytes | None]
+    digests: Sequence[str | None]
     metadata: list[dict[str, Any] | None]
 
 

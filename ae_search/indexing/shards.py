@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 ABOUT = "_embed.json"
 LEFT_OUT = "_left-out.jsonl"
 SHARD_ITEMS = 8192
-_FORMAT = 1
-_MAX_ABOUT_BYTES = 1 << 20
-_KEYS_KEY = "keys"
-_SHARD = re.compile(r"latents-\d{5,}\.parquet")
+FORMAT = 1
+MAX_ABOUT_BYTES = 1 << 20
+KEYS_KEY = "keys"
+SHARD_NAME = re.compile(r"latents-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def embed_source(
         raise ConfigurationError(f"{out} lies among the images of {source.root}; choose another --out.")
     newest = encoder.describe()  # first: a server that is not there leaves no folder behind
     make_folder(out, "output")
-    with _only_writer(out):
+    with only_writer(out):
         if restart:
             _remove_shards(out)
         card, model = _pinned(source, encoder, newest, out, shard_items)
@@ -139,7 +139,7 @@ def embed_source(
 def _remove_shards(out: Path) -> None:
     """Remove what `embed_source` has written, and nothing else."""
     if (out / ABOUT).exists():  # first the shards: without it, those that are left would be something else's
-        shards = [path for path in out.glob("latents-*.parquet") if _SHARD.fullmatch(path.name)]
+        shards = [path for path in out.glob("latents-*.parquet") if SHARD_NAME.fullmatch(path.name)]
         for path in (*shards, out / LEFT_OUT, out / ABOUT):
             try:
                 path.unlink(missing_ok=True)
@@ -160,7 +160,7 @@ def _write(
         return LeftOut(dict(images.damaged), dict(images.refused), list(images.truncated))
 
     def write_shard(temporary: Path) -> None:
-        about: dict[str, Any] = {_KEYS_KEY: _digest(images.source, positions)}
+        about: dict[str, Any] = {KEYS_KEY: _digest(images.source, positions)}
         with parquet_writer(temporary, model, card.metric, card.latent_dim, about=about) as write:
             for block in images.blocks(positions, on_progress):
                 metadata = [
@@ -192,7 +192,7 @@ def _finished(path: Path, keys: str) -> LeftOut | None:
         log.warning("doing %s again: %s", path, error)
         return None
     told = LeftOut.from_file(about)
-    if about.get(_KEYS_KEY) != keys or told is None:
+    if about.get(KEYS_KEY) != keys or told is None:
         log.warning("doing %s again: it holds something else", path)
         return None
     return told
@@ -206,7 +206,7 @@ def _pinned(
     The same model may have another version number by now; its first one stays in the files.
     """
     wanted = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "source": source_name(source),
         "images": len(source),
         "keys": _digest(source, range(len(source))),
@@ -232,9 +232,9 @@ def _pinned(
 def _read_about(path: Path) -> tuple[dict[str, Any], ModelRef]:
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            text = file.read(_MAX_ABOUT_BYTES + 1)
-        if len(text) > _MAX_ABOUT_BYTES:
-            raise ValueError(f"longer than {_MAX_ABOUT_BYTES} bytes")
+            text = file.read(MAX_ABOUT_BYTES + 1)
+        if len(text) > MAX_ABOUT_BYTES:
+            raise ValueError(f"longer than {MAX_ABOUT_BYTES} bytes")
         begun = json.loads(text)
         if not isinstance(begun, dict):
             raise ValueError("not a JSON object")
@@ -266,7 +266,12 @@ def _digest(source: Source, positions: range) -> str:
 
 
 @contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold the lock of a folder of shards, and remove what killed writers left there.
+
+    Raises:
+        ConfigurationError: Another process holds it, or it cannot be locked.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(out / ".lock"))

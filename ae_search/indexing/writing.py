@@ -23,7 +23,7 @@ def add_positions(
     added = 0
     for block in images.blocks(positions, on_progress):
         labels, own = described(block, known)
-        added += _add_unknown(index, block, labels, own, source=source_name(images.source), wait_s=wait_s)
+        added += add_unknown(index, block, labels, own, source=source_name(images.source), wait_s=wait_s)
     return added
 
 
@@ -53,7 +53,7 @@ def update_positions(
         )
 
 
-def _add_unknown(
+def add_unknown(
     index: Index,
     block: EncodedBlock,
     labels: Sequence[str | None],
@@ -62,7 +62,20 @@ def _add_unknown(
     source: str,
     wait_s: float,
 ) -> int:
-    """Add the items that nobody else has added meanwhile; return how many."""
+    """Add those items of a block that the index does not have, also while others add some; return how many.
+
+    Args:
+        index: The index.
+        block: The items.
+        labels: Label of each, None where one has none.
+        metadata: Metadata of each, None where none has any.
+        source: Name of the source that they come from.
+        wait_s: How long to wait for another writer, in s.
+
+    Raises:
+        ConfigurationError: An item is not one that the index can take.
+        IndexBusyError: Another process writes the index.
+    """
     while True:
         known = index.known(block.keys)
         at = [at for at, key in enumerate(block.keys) if key not in known]

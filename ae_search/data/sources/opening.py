@@ -76,7 +76,7 @@ def open_source(text: str, *, only: Sequence[str] = (), options: SourceOptions =
     if kind == SCHEME:
         return open_prepared(text.removeprefix(SCHEME), options.features, download=options.download)
     if kind == TABLE:
-        return TableSource(_local(text.removeprefix(TABLE)))
+        return TableSource(local_path(text.removeprefix(TABLE)))
     folder = _open_folder(text)
     if isinstance(folder, ArraySource):
         return folder
@@ -99,7 +99,7 @@ def _open_folder(text: str) -> ArraySource | FolderSource | ObjectFolderSource:
         return ArraySource(f"{name}/{split}", images, labels)
     if name in BUILTIN and not Path(text).is_dir():
         raise ConfigurationError(f"{name} has the splits {' and '.join(SPLITS)}. Received: {text!r}.")
-    place = _local(text)
+    place = local_path(text)
     if scheme_of(place):
         return ObjectFolderSource.below(place)
     root = Path(place)
@@ -114,15 +114,15 @@ def _open_folder(text: str) -> ArraySource | FolderSource | ObjectFolderSource:
 
 def _open_records(text: str, features: Features) -> TFRecordSource:
     pattern, told = with_features(text, features)
-    pattern = _local(pattern)
+    pattern = local_path(pattern)
     if scheme_of(pattern):
         store = open_store(pattern)
         places, whole = store.matching(pattern), pattern
-        root = _fixed_part(pattern)
+        root = fixed_part(pattern)
         files = [RecordFile(place, place.removeprefix(root), store) for place in places]
     else:
         whole = os.path.abspath(pattern)
-        root = _fixed_part(whole)
+        root = fixed_part(whole)
         places = sorted(one for one in glob.glob(whole, recursive=True) if os.path.isfile(one))
         files = [RecordFile(place, place.removeprefix(root)) for place in places]
     if not files:
@@ -134,15 +134,29 @@ def _open_records(text: str, features: Features) -> TFRecordSource:
     return TFRecordSource(os.path.basename(pattern), f"{RECORDS}{whole}", parts, features=told)
 
 
-def _fixed_part(pattern: str) -> str:
+def fixed_part(pattern: str) -> str:
     """Return the folders before the first one of a pattern that holds a wild card, with a slash at the end."""
     folders = pattern.split("/")[:-1]
     fixed = next((at for at, folder in enumerate(folders) if _MAGIC & set(folder)), len(folders))
     return "/".join(folders[:fixed]) + "/"
 
 
-def _local(text: str) -> str:
-    """Return the path of a file:// URL; any other text as it is."""
+def is_folder(text: str) -> bool:
+    """Tell whether a SOURCE argument stands for a folder, or for what looks like the name of one."""
+    return _kind(text) == "folder" and (text.partition("/")[0] not in BUILTIN or Path(text).is_dir())
+
+
+def has_wild_cards(pattern: str) -> bool:
+    """Tell whether a text is a pattern."""
+    return bool(_MAGIC & set(pattern))
+
+
+def local_path(text: str) -> str:
+    """Return the path of a file:// URL; any other text as it is.
+
+    Raises:
+        ConfigurationError: It names a file of another machine.
+    """
     if scheme_of(text) != "file":
         return text
     parts = urlsplit(text)

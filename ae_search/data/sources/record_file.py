@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
-from ae_search.data.sources.object_store import ObjectStore
 from ae_search.errors import ConfigurationError
 from ae_search.extras import needs
 from ae_search.image_file import MAX_FILE_MIB
@@ -28,6 +27,19 @@ _HEAD, _CRC = struct.Struct("<QI"), struct.Struct("<I")
 _SMALL_BYTES, _MAX_UNFOLDING = 64 << 20, 100
 
 
+class RecordStore(Protocol):
+    """Where files lie that are not local; see `ObjectStore`."""
+
+    def stream(self, url: str, /) -> BinaryIO:
+        """Open a file, to be read from its beginning."""
+
+    def part(self, url: str, start: int, count: int, /) -> bytes:
+        """Return some bytes of a file."""
+
+    def size(self, url: str, /) -> int:
+        """Return the bytes of a file."""
+
+
 @dataclass(frozen=True)
 class RecordFile:
     """One TFRecord file.
@@ -35,12 +47,12 @@ class RecordFile:
     Attributes:
         place: Its path or URL.
         name: What its records' keys begin with.
-        store: The object store that it lies in, None for a local file.
+        store: The store that it lies in, None for a local file.
     """
 
     place: str
     name: str
-    store: ObjectStore | None = None
+    store: RecordStore | None = None
 
     def open(self) -> BinaryIO:
         """Open it.

@@ -166,21 +166,13 @@ class TFRecordSource(SourceDefaults):
             self._lengths.append(record.length)
             where = f"{self._parts[at].file.place}, record {number}"
             values = _values(record, wanted)
-            text = None if told.label is None else self._label(values.get(told.label), where)
+            text = None if told.label is None else label_of(values.get(told.label), where, self._label_names)
             self.labels.append(None if text is None else self._shared.setdefault(text, text))
             if self._keys is not None and told.key is not None:
                 # A damaged record is left out later, by a key that says where it is.
                 damaged_key = f"{self._parts[at].file.name}/{number}" if record.data is None else None
-                self._keys.add(damaged_key or _key(values.get(told.key), told.key, where))
+                self._keys.add(damaged_key or key_of(values.get(told.key), told.key, where))
         self._starts.append(len(self._offsets))
-
-    def _label(self, value: Value | None, where: str) -> str | None:
-        if isinstance(value, int) and self._label_names is not None:
-            return self._label_names[value] if 0 <= value < len(self._label_names) else str(value)
-        text = _text(value)
-        if text is not None and len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES:
-            raise ConfigurationError(f"{where}: a label may have {MAX_TEXT_BYTES} bytes. Received a longer one.")
-        return text or None
 
     def _check(self) -> None:
         if not len(self):
@@ -200,17 +192,41 @@ def _values(record: Record, wanted: frozenset[str]) -> dict[str, Value | None]:
         return {}  # reading it tells
 
 
-def _text(value: Value | None) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace").replace("\0", "\ufffd")
-    return None if value is None else str(value)
+def label_of(value: Value | None, where: str, names: Sequence[str] | None = None) -> str | None:
+    """Return the label that a feature holds, None where it holds none.
+
+    Args:
+        value: The feature's value.
+        where: The record, for messages.
+        names: Names of labels that are numbers.
+
+    Raises:
+        ConfigurationError: It is too long.
+    """
+    if isinstance(value, int) and names is not None:
+        return names[value] if 0 <= value < len(names) else str(value)
+    text = _text(value)
+    if text is not None and len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES:
+        raise ConfigurationError(f"{where}: a label may have {MAX_TEXT_BYTES} bytes. Received a longer one.")
+    return text or None
 
 
-def _key(value: Value | None, feature: str, where: str) -> str:
+def key_of(value: Value | None, feature: str, where: str) -> str:
+    """Return the key that a feature holds.
+
+    Raises:
+        ConfigurationError: It holds none, or one that is too long.
+    """
     text = _text(value)
     if not text or len(text.encode()) > MAX_TEXT_BYTES:
         raise ConfigurationError(f"{where}: its feature {feature} must be a key of 1 to {MAX_TEXT_BYTES} bytes.")
     return text
+
+
+def _text(value: Value | None) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").replace("\0", "\ufffd")
+    return None if value is None else str(value)
 
 
 def _features_of(parts: Sequence[Part], features: Features) -> Features:
