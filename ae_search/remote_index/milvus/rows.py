@@ -35,13 +35,11 @@ def rows_of(ids: Sequence[int], latents: Sequence[Latents], items: Items, metric
         fields = fields_of(key, label, metadata)
         picture = "" if thumbnail is None else base64.b64encode(thumbnail).decode()
         _check_sizes(key, {"metadata": metadata or "", "thumbnail": picture, "fields": fields_json(fields)})
-        flags = [label is not None, metadata is not None, digest is not None, thumbnail is not None]
+        given = {_LABEL: label, _METADATA: metadata, _DIGEST: digest, _THUMBNAIL: thumbnail}
         row = {
             "key_hash": key_hash(key),
             "label_hash": label_hash(label),
-            "has": sum(
-                bit for bit, there in zip((_LABEL, _METADATA, _DIGEST, _THUMBNAIL), flags, strict=True) if there
-            ),
+            "has": sum(bit for bit, value in given.items() if value is not None),
             "key": key,
             "label": label or "",
             "metadata": metadata or "",
@@ -91,7 +89,7 @@ def latents_of(rows: Sequence[dict[str, Any]], latent_dim: int) -> Latents:
         raise IndexDamagedError(f"The index holds latents of another size than {latent_dim} floats; build it anew.")
     scales = np.array([_whole(row["scale"]) for row in rows], np.int64).reshape(-1, 1)
     values = np.array(stored, np.float32).reshape(len(rows), width)[:, :latent_dim]
-    return finite_latents(np.ldexp(values, -np.clip(scales, 0, 300)), latent_dim)
+    return finite_latents(list(np.ldexp(values, -np.clip(scales, 0, 300))), latent_dim)
 
 
 def row_of(row: dict[str, Any], latent: Latents, *, thumbnails: bool = True) -> Row:
@@ -165,8 +163,8 @@ def _check_sizes(key: str, texts: dict[str, str]) -> None:
         size = len(text.encode())
         if size > MAX_TEXT:
             raise NotSupportedError(
-                f"Milvus holds up to {MAX_TEXT} bytes of an item's {_SAID[what]}; an index in a folder or on PostgreSQL "
-                f"takes more. Received: {size} bytes for {key!r:.80}; nothing was changed."
+                f"Milvus holds up to {MAX_TEXT} bytes of an item's {_SAID[what]}; an index in a folder or on "
+                f"PostgreSQL takes more. Received: {size} bytes for {key!r:.80}; nothing was changed."
             )
 
 
