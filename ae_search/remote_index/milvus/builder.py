@@ -10,10 +10,10 @@ import numpy.typing as npt
 from ae_search.contract import IndexInfo, Items, Latents, Metadata, ModelRef, Origin, check_text
 from ae_search.errors import ConfigurationError
 from ae_search.remote_index.milvus.generations import GenerationWriter, new_generation
-from ae_search.remote_index.milvus.lock import hold
+from ae_search.remote_index.milvus.lock import Claim, hold
 from ae_search.remote_index.milvus.options import MilvusOptions
 from ae_search.remote_index.milvus.place import MilvusPlace
-from ae_search.remote_index.milvus.schema import check_size
+from ae_search.remote_index.milvus.schema import check_size, create_writers, writers_name
 from ae_search.remote_index.milvus.server import Server
 from ae_search.remote_index.milvus.state import Manifest, find, load
 from ae_search.remote_index.milvus.upkeep.info import info
@@ -142,7 +142,7 @@ class MilvusBuilder:
 
     @contextmanager
     def _write(self) -> Iterator[None]:
-        with closing(self._server), hold(self._server, self._place, self._wait_s) as claim:
+        with closing(self._server), self._held() as claim:
             # Again, now that nobody else can change it.
             self._check_place()
             try:
@@ -157,3 +157,9 @@ class MilvusBuilder:
             finally:
                 self._writer = None
             self._seconds = writer.seconds
+
+    @contextmanager
+    def _held(self) -> Iterator[Claim]:
+        create_writers(self._server, writers_name(self._place.index))
+        with hold(self._server, self._place, self._wait_s) as claim:
+            yield claim

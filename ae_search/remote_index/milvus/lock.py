@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 from ae_search.errors import AeSearchError, IndexBusyError, ServerUnavailableError
 from ae_search.remote_index.milvus.place import MilvusPlace
-from ae_search.remote_index.milvus.schema import ITEMS, create_writers, owner_text, writers_name
+from ae_search.remote_index.milvus.schema import ITEMS, owner_text, writers_name
 from ae_search.remote_index.milvus.server import Server
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,6 @@ def hold(server: Server, place: MilvusPlace, wait_s: float) -> Iterator[Claim]:
         IndexBusyError: Another process writes it.
     """
     server.check_open()
-    create_writers(server, writers_name(place.index))
     claim = Claim(server, place)
     claim.take(wait_s)
     try:

@@ -58,7 +58,7 @@ def _check(what: str, step: Callable[[], None]) -> Check:
 def _rows(reader: Reader, state: State) -> None:
     """Read every row, as a reader would, and count."""
     items = latents = 0
-    for rows in reader.pages(state, "strong", WITH_LATENT):
+    for rows in reader.pages(state, "strong", (*WITH_LATENT, "key_hash")):
         latents_of(rows, state.manifest.latent_dim)
         own: dict[int, list[int]] = {}
         for row in rows:
