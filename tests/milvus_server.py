@@ -5,11 +5,15 @@ nor graphs. The standalone is the binary of the wheel `milvus`, the last one tha
 """
 
 import atexit
+import os
 import shutil
+import signal
+import subprocess
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 from ae_search.remote_index.milvus import MilvusPlace
 from ae_search.remote_index.milvus.schema import (
@@ -21,6 +25,11 @@ from ae_search.remote_index.milvus.schema import (
 )
 from ae_search.remote_index.milvus.server import Server
 from ae_search.remote_index.milvus.state import load, write
+
+START_S = 300
+_COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
+# Addresses of this machine only, and a clock that ticks ten times as often as by default, which "strong" waits for.
+SETTINGS = {f"{name}.ip": "127.0.0.1" for name in _COMPONENTS} | {"proxy.timeTickInterval": "20"}
 
 _ALL = (
     "pk",
@@ -49,6 +58,59 @@ def lite():
     atexit.register(database.close)
     atexit.register(server.stop, 0)
     return f"milvus://127.0.0.1:{port}"
+
+
+@cache
+def standalone():
+    """Return the URL of a Milvus standalone: the one of `AE_SEARCH_MILVUS_SERVER`, or one that is started here."""
+    given = os.environ.get("AE_SEARCH_MILVUS_SERVER")
+    return f"milvus://{given}" if given else MilvusStandalone().url
+
+
+class MilvusStandalone:
+    """One Milvus in a folder of its own, which goes with it. It takes a minute to start, and about 1 GB.
+
+    It listens on all addresses of its network; `make test-milvus` gives it one of its own where the system lets it.
+    """
+
+    def __init__(self):
+        import milvus
+
+        self.folder = Path(tempfile.mkdtemp(prefix="ae-milvus-"))
+        self._server = milvus.MilvusServer(milvus.MilvusServerConfig(data_dir=str(self.folder)), wait_for_started=False)
+        for name, value in SETTINGS.items():
+            self._server.config.set(name, value)
+        self.start()
+        atexit.register(self.close)
+
+    @property
+    def url(self):
+        return f"milvus://127.0.0.1:{self._server.listen_port}"
+
+    @property
+    def pid(self):
+        """Process number of the server."""
+        return self._server.server_proc.pid
+
+    def start(self):
+        """Start it, or start it again, and wait until it answers."""
+        self._server.start()
+        self._server.wait_started(timeout=1000 * START_S)
+
+    def kill(self):
+        """Kill it, as a power cut would."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._server.server_proc.wait()
+
+    def close(self):
+        """Stop it, and remove its folder; a second time does nothing."""
+        if self._server.server_proc is not None:
+            self._server.server_proc.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._server.server_proc.wait(30)
+            self._server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        atexit.unregister(self.close)
 
 
 def copied_index(place, new):

@@ -167,7 +167,8 @@ class MilvusSession(MilvusStrong):
 _NUMBERS = itertools.count()
 # A Milvus standalone takes a minute and gigabytes: `make test-milvus` asks for it.
 GUESTS = {
-    None: (AnnoyInFolder, FaissInFolder, PgvectorInPostgres, MilvusLite),
+    None: (AnnoyInFolder, FaissInFolder, PgvectorInPostgres),
+    "lite": (MilvusLite,),
     "strong": (MilvusStrong,),
     "session": (MilvusSession,),
 }[os.environ.get("AE_SEARCH_TEST_MILVUS")]

@@ -30,7 +30,10 @@ def odd_items(rows):
     }
 
 
-@pytest.fixture(scope="module", params=[(), ("n", *FIELDS, "list", "absent")], ids=["read", "looked up"])
+LOOKED_UP = pytest.param(("n", *FIELDS, "list", "absent"), id="looked up", marks=pytest.mark.needs("fields"))
+
+
+@pytest.fixture(scope="module", params=[pytest.param((), id="read"), LOOKED_UP])
 def odd(request, guest):
     """An index with such items in the base and added ones, some of both removed or updated."""
     place, oracle = guest.place(), oracle_of(guest)

@@ -96,7 +96,10 @@ def create_writers(server: Server, name: str) -> None:
 
     if server.resolved(name) is None:
         server.call(create)
-    _index_and_load(server, name, {"index_type": "FLAT", "metric_type": "L2", "params": {}}, (), 1)
+    if server.call(lambda client, limit: client.list_indexes(name, timeout=limit)):
+        server.call_long(lambda client, limit: client.load_collection(name, timeout=limit))
+    else:
+        _index_and_load(server, name, {"index_type": "FLAT", "metric_type": "L2", "params": {}}, (), 1)
 
 
 def owner_text(text: str) -> str:
@@ -123,7 +126,8 @@ def _index_and_load(
         params.add_index("latent", **graph)
         for field in looked_up:
             params.add_index(field, index_type=kind)
-        client.create_index(name, params, timeout=limit)
+        # There is nothing to build yet; the client would look every half second.
+        client.create_index(name, params, timeout=limit, sync=False)
         client.load_collection(name, replica_number=replicas, timeout=limit)
 
     server.call_long(index)
