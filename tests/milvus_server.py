@@ -19,17 +19,20 @@ from ae_search.remote_index.milvus import MilvusPlace
 from ae_search.remote_index.milvus.schema import (
     ITEMS,
     create_generation,
-    create_writers,
     generation_name,
-    writers_name,
 )
 from ae_search.remote_index.milvus.server import Server
 from ae_search.remote_index.milvus.state import load, write
 
 START_S = 300
 _COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
-# Addresses of this machine only, and a clock that ticks ten times as often as by default, which "strong" waits for.
-SETTINGS = {f"{name}.ip": "127.0.0.1" for name in _COMPONENTS} | {"proxy.timeTickInterval": "20"}
+# Addresses of this machine only; a clock that ticks ten times as often as by default, which "strong" waits for; and a
+# coordinator that looks ten times as often at what is to be loaded.
+SETTINGS = {f"{name}.ip": "127.0.0.1" for name in _COMPONENTS} | {
+    "proxy.timeTickInterval": "20",
+    "queryCoord.checkInterval": "100",
+    "queryCoord.distPullInterval": "50",
+}
 
 _ALL = (
     "pk",
@@ -119,7 +122,6 @@ def copied_index(place, new):
     with closing(Server(old)) as server:
         state = load(server, old)
         manifest, name = state.manifest, generation_name(target.index, 1)
-        create_writers(server, writers_name(target.index))
         create_generation(server, name, manifest.metric, manifest.latent_dim, manifest.options)
         rows = server.query(state.collection, "pk >= 0", _ALL, partition=ITEMS, level="strong")
         for start in range(0, len(rows), 1000):

@@ -13,7 +13,7 @@ from ae_search.remote_index.milvus.generations import GenerationWriter, new_gene
 from ae_search.remote_index.milvus.lock import Claim, hold
 from ae_search.remote_index.milvus.options import MilvusOptions
 from ae_search.remote_index.milvus.place import MilvusPlace
-from ae_search.remote_index.milvus.schema import check_size, create_writers, writers_name
+from ae_search.remote_index.milvus.schema import check_size, create_writers
 from ae_search.remote_index.milvus.server import Server
 from ae_search.remote_index.milvus.state import Manifest, find, load
 from ae_search.remote_index.milvus.upkeep.info import info
@@ -160,6 +160,6 @@ class MilvusBuilder:
 
     @contextmanager
     def _held(self) -> Iterator[Claim]:
-        create_writers(self._server, writers_name(self._place.index))
+        create_writers(self._server)
         with hold(self._server, self._place, self._wait_s) as claim:
             yield claim

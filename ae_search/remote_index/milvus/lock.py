@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ae_search.errors import AeSearchError, IndexBusyError, ServerUnavailableError
+from ae_search.remote_index.milvus.conditions import key_hash
 from ae_search.remote_index.milvus.place import MilvusPlace
-from ae_search.remote_index.milvus.schema import ITEMS, owner_text, writers_name
+from ae_search.remote_index.milvus.schema import ITEMS, WRITERS, owner_text
 from ae_search.remote_index.milvus.server import Server
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Claim:
 
     def __init__(self, server: Server, place: MilvusPlace) -> None:
         self.took_over = self.abandoned = False
-        self._server, self._place, self._table = server, place, writers_name(place.index)
+        self._server, self._place, self._index = server, place, key_hash(place.index)
         self._number, self._row = secrets.randbits(62), 0
         self._owner = owner_text(f"process {os.getpid()} on {socket.gethostname()}")
         self._renewed = 0.0
@@ -107,20 +108,21 @@ class Claim:
     def _insert(self) -> None:
         before, row = self._row, secrets.randbits(62)
         asked = time.monotonic()
-        values = {"pk": row, "claim": self._number, "owner": self._owner, "latent": [0.0, 0.0]}
-        self._server.insert(self._table, [values], ITEMS)
+        values = {"pk": row, "index_hash": self._index, "claim": self._number, "owner": self._owner}
+        self._server.insert(WRITERS, [{**values, "latent": [0.0, 0.0]}], ITEMS)
         self._row, self._renewed = row, asked
         if before:
-            self._server.delete(self._table, [before], ITEMS)
+            self._server.delete(WRITERS, [before], ITEMS)
 
     def _withdraw(self) -> None:
         with suppress(AeSearchError, ValueError):
-            self._server.delete(self._table, [self._row], ITEMS)
+            self._server.delete(WRITERS, [self._row], ITEMS)
         self._row = 0
 
     def _others(self) -> dict[int, tuple[frozenset[int], str]]:
         """Return the rows of each other claim, and whose it is."""
-        rows = self._server.query(self._table, "pk >= 0", ("pk", "claim", "owner"), partition=ITEMS, level="strong")
+        of_index, fields = f"index_hash == {self._index}", ("pk", "claim", "owner")
+        rows = self._server.query(WRITERS, of_index, fields, partition=ITEMS, level="strong")
         found: dict[int, tuple[frozenset[int], str]] = {}
         for row in rows:
             if row["claim"] != self._number:
@@ -143,7 +145,7 @@ class Claim:
             self.took_over = True
             owners = ", ".join(owner for _, owner in others.values())
             log.warning("%s: writing in the place of %s, which has left without an end", self._place.name, owners)
-            self._server.delete(self._table, [row for rows, _ in others.values() for row in rows], ITEMS)
+            self._server.delete(WRITERS, [row for rows, _ in others.values() for row in rows], ITEMS)
 
     def _renew(self) -> None:
         while not self._end.wait(_RENEW_S):

@@ -10,7 +10,7 @@ MAX_EFFORT = 32_768
 MAX_DIM = 32_768
 MAX_ROWS = 16_384
 MAX_TEXT = 65_535
-_M, _EF, _SHARDS, _REPLICAS = (2, 2048), (4, 32_768), (1, 64), (1, 64)
+_M, _EF, _SHARDS, _REPLICAS = (2, 2048), (4, 32_768), (1, 16), (1, 64)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class MilvusOptions:
     Attributes:
         m: Links of a latent in each layer of the graph, 2 to 2,048.
         ef_construction: Candidates that a latent is linked among, 4 to 32,768.
-        shards: Channels that writes are spread over, 1 to 64; one takes tens of thousands of rows a second.
+        shards: Channels that writes are spread over, 1 to 16; one takes tens of thousands of rows a second.
         replicas: Copies of the index in the memory of query nodes, 1 to 64, each on nodes of its own.
     """
 

@@ -16,7 +16,7 @@ TOKEN_VARIABLE = "AE_SEARCH_MILVUS_TOKEN"
 _DEFAULT_PORT = 19530
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}", re.ASCII)
 # Those of collections that belong to an index.
-_OF_OURS = re.compile(r".*_(generation_[0-9]+|writers)")
+_OF_OURS = re.compile(r".*_generation_[0-9]+|ae_search_writers")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _EXAMPLE = "milvus://user@host:19530/photos"
 _PARAMETERS = ("consistency", "timeout_s", "database", "tls", "ca")
@@ -70,7 +70,8 @@ class MilvusPlace:
         if not _NAME.fullmatch(index) or _OF_OURS.fullmatch(index):
             raise ConfigurationError(
                 "An index on Milvus is named by a letter and up to 62 letters, digits and _, as in "
-                f"{_EXAMPLE}; it does not end with _writers or _generation_1. Received: {index!r:.80}."
+                f"{_EXAMPLE}; it does not end with _generation_1, nor is it ae_search_writers. "
+                f"Received: {index!r:.80}."
             )
         tls = _tls(own, host)
         return cls(

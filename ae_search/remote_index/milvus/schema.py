@@ -1,4 +1,4 @@
-"""What Milvus holds: a collection for each generation, an alias to the live one, and a collection for its writers."""
+"""What Milvus holds: a collection for each generation, an alias to the live one, and a collection for all writers."""
 
 import re
 from typing import Any
@@ -12,6 +12,8 @@ from ae_search.remote_index.milvus.server import Server
 
 # Latents lie in one partition, and what an index says of itself in another, so that no search meets it.
 ITEMS, STATES = "_default", "state"
+# The collection by which one writer of an index at a time is found.
+WRITERS = "ae_search_writers"
 # The primary key is the item's id times this, plus which of its latents it is. A state has a negative one.
 ROWS_PER_ITEM = 64
 _DIGEST_BYTES = 128
@@ -21,11 +23,6 @@ _OWNER_BYTES = 512
 def generation_name(index: str, number: int) -> str:
     """Return the name of a generation's collection."""
     return f"{index}_generation_{number:06d}"
-
-
-def writers_name(index: str) -> str:
-    """Return the name of the collection by which one writer at a time is found."""
-    return f"{index}_writers"
 
 
 def generations_of(server: Server, index: str) -> dict[int, str]:
@@ -83,23 +80,23 @@ def create_generation(server: Server, name: str, metric: Metric, latent_dim: int
     _index_and_load(server, name, _graph(metric, options), ("key_hash", "label_hash"), options.replicas)
 
 
-def create_writers(server: Server, name: str) -> None:
-    """Make the collection of an index's writers, where it is not there yet, and have it loaded."""
+def create_writers(server: Server) -> None:
+    """Make the collection of the writers of all indexes, where it is not there yet, and have it loaded."""
 
     def create(client: MilvusClient, limit: float) -> None:
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description="ae-search: writers")
-        for field in ("pk", "claim"):
+        for field in ("pk", "index_hash", "claim"):
             schema.add_field(field, DataType.INT64, is_primary=field == "pk")
         schema.add_field("owner", DataType.VARCHAR, max_length=_OWNER_BYTES)
         schema.add_field("latent", DataType.FLOAT_VECTOR, dim=2)
-        client.create_collection(name, schema=schema, num_shards=1, consistency_level="Strong", timeout=limit)
+        client.create_collection(WRITERS, schema=schema, num_shards=1, consistency_level="Strong", timeout=limit)
 
-    if server.resolved(name) is None:
+    if server.resolved(WRITERS) is None:
         server.call(create)
-    if server.call(lambda client, limit: client.list_indexes(name, timeout=limit)):
-        server.call_long(lambda client, limit: client.load_collection(name, timeout=limit))
+    if server.call(lambda client, limit: client.list_indexes(WRITERS, timeout=limit)):
+        server.call_long(lambda client, limit: client.load_collection(WRITERS, timeout=limit))
     else:
-        _index_and_load(server, name, {"index_type": "FLAT", "metric_type": "L2", "params": {}}, (), 1)
+        _index_and_load(server, WRITERS, {"index_type": "FLAT", "metric_type": "L2", "params": {}}, (), 1)
 
 
 def owner_text(text: str) -> str:
