@@ -101,6 +101,11 @@ def is_milvus(place: str | Path) -> bool:
     return isinstance(place, str) and place.startswith(_MILVUS)
 
 
+def is_folder(place: str | Path) -> bool:
+    """Tell whether a place is a folder of this machine."""
+    return not is_postgres(place) and not is_milvus(place)
+
+
 def place_name(place: str) -> str:
     """Return a place as it may be shown: a folder as it is, and a URL without its password.
 

@@ -32,6 +32,7 @@ from ae_search.nearest.alike import groups_of_alike
 from ae_search.nearest.comparing import checked_latents
 from ae_search.remote_index.asking import check_counts
 from ae_search.remote_index.figures import renamed_sources
+from ae_search.remote_index.health import Health
 from ae_search.remote_index.manifest import check_model
 from ae_search.remote_index.milvus.generations import GenerationWriter
 from ae_search.remote_index.milvus.looking_up import LookUps
@@ -43,6 +44,7 @@ from ae_search.remote_index.milvus.server import Server
 from ae_search.remote_index.milvus.state import State
 from ae_search.remote_index.milvus.upkeep.duplicates import LiveItems
 from ae_search.remote_index.milvus.upkeep.generations import compact, rebuilding, tune_again
+from ae_search.remote_index.milvus.upkeep.health import health
 from ae_search.remote_index.milvus.upkeep.info import info
 from ae_search.remote_index.milvus.upkeep.verify import verify
 from ae_search.remote_index.milvus.writing import Change, changing
@@ -125,6 +127,10 @@ class MilvusIndex:
     def metric(self) -> Metric:
         """Distance that latents are compared with."""
         return self._reader.newest_state().manifest.metric
+
+    def health(self) -> list[Health]:
+        """Look at the server, at what is loaded, and at what a read costs at each level of consistency."""
+        return health(self._server, self._at, self._reader.newest_state())
 
     def search(
         self,

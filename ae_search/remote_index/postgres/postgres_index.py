@@ -31,6 +31,7 @@ from ae_search.errors import ConfigurationError, NotSupportedError
 from ae_search.nearest.alike import groups_of_alike
 from ae_search.nearest.comparing import checked_latents
 from ae_search.remote_index.asking import check_counts
+from ae_search.remote_index.health import Health
 from ae_search.remote_index.manifest import check_model
 from ae_search.remote_index.postgres.conditions import NOTHING, SqlCondition, compile_conditions
 from ae_search.remote_index.postgres.connections import Connections, Session
@@ -44,7 +45,7 @@ from ae_search.remote_index.postgres.searching import Search, WideFilters
 from ae_search.remote_index.postgres.state import State
 from ae_search.remote_index.postgres.upkeep.duplicates import LiveItems
 from ae_search.remote_index.postgres.upkeep.generations import compact, rebuilding, rename_source, tune_again
-from ae_search.remote_index.postgres.upkeep.health import Health, health
+from ae_search.remote_index.postgres.upkeep.health import health
 from ae_search.remote_index.postgres.upkeep.info import info, replica_lag_s
 from ae_search.remote_index.postgres.upkeep.verify import verify
 from ae_search.remote_index.postgres.writing import Change, changing
