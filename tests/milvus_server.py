@@ -29,8 +29,8 @@ from ae_search.remote_index.milvus.writing import Change
 
 START_S = 300
 _COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
-# Addresses of this machine only, and a coordinator that looks more often at what is to be loaded. The clock, which reads
-# wait for, stays as it comes: at 20 ms it falls behind on two busy cores, and each read waits longer than the one before.
+# Addresses of this machine only, and a coordinator that looks more often at what is to be loaded. The clock that reads
+# wait for stays as it comes: at 20 ms it falls behind on two busy cores, and each read waits longer than the last.
 SETTINGS = {f"{name}.ip": "127.0.0.1" for name in _COMPONENTS} | {"queryCoord.checkInterval": "200"}
 
 _ALL = (

@@ -123,7 +123,7 @@ def test_a_server_that_is_not_there(use):
         (MilvusException(100, "collection not found[collection=1]"), ConfigurationError),
         (MilvusException(1, "can't find collection: x"), ConfigurationError),
         (MilvusException(8, "rate limit exceeded"), ServerUnavailableError),
-        (MilvusException(65535, "auth check failure, please check username [me] and password [s3cr@t]"), AccessDeniedError),
+        (MilvusException(65535, "auth check failure, check username [me], password [s3cr@t]"), AccessDeniedError),
         (MilvusException(1401, "privilege not permitted"), AccessDeniedError),
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "Retry timeout: 3s, DEADLINE_EXCEEDED"), ServerTimeoutError),
         (MilvusException(2, "Fail connecting to server on h:1, illegal connection params"), ServerUnavailableError),
