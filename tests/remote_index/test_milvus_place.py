@@ -2,6 +2,7 @@
 
 import pickle
 import socket
+import time
 
 import grpc
 import pytest
@@ -115,6 +116,15 @@ def test_a_server_that_is_not_there(use):
     with pytest.raises((ServerUnavailableError, ServerTimeoutError)) as told:
         use(f"milvus://me:{SECRET}@127.0.0.1:{port}/photos?timeout_s=1")
     assert PLAIN not in str(told.value) and "milvus://me@127.0.0.1" in str(told.value)
+
+
+def test_a_server_that_says_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises((ServerUnavailableError, ServerTimeoutError)):
+            open_index(f"milvus://127.0.0.1:{silent.getsockname()[1]}/photos?timeout_s=1")
+        # Bounded, whatever the machine does besides; the client's own limit would be 75 attempts.
+        assert time.monotonic() - began < 60.0
 
 
 @pytest.mark.parametrize(
