@@ -11,6 +11,7 @@ import pytest
 from index_items import CARD, clustered, small_block
 from index_oracle import Oracle
 
+from ae_search.diagnosis.diagnose import WithHealth
 from ae_search.errors import ConfigurationError, IndexBusyError, NotSupportedError
 from ae_search.index import BuildOptions, FaissOptions
 from ae_search.open_index import build_index, open_index, verify_index
@@ -126,6 +127,16 @@ def test_a_pickle_and_a_copy_lead_to_the_same_place(built):
         for again in (pickle.loads(pickle.dumps(index)), copy.copy(index)):
             with again:
                 assert again.keys() == list(oracle.items)
+
+
+def test_what_doctor_is_told(built):
+    place, _ = built
+    with open_index(place) as index:
+        assert isinstance(index, WithHealth)
+        version, loaded, reads = index.health()
+    assert "milvus_lite" in version.told and "use a Milvus server" in version.advice
+    assert (loaded.told, loaded.advice) == ("photos_generation_000001 in memory: Loaded", None)
+    assert reads.told.startswith("reads are session by default; a small one takes strong ") and reads.advice is None
 
 
 def test_the_client_is_not_loaded_before_it_is_needed():

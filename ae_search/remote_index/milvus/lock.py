@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 LEASE_S = 20.0
 _RENEW_S = 4.0
+# A writer that could not renew its claim for so long changes nothing: another one may begin at twice that.
+_FRESH_S = 10.0
 _POLL_S = 0.1
 # Two that gave way to each other try again at different times.
 _ATTEMPTS = 3
@@ -90,7 +92,7 @@ class Claim:
         Raises:
             ServerUnavailableError: It could not be renewed for too long.
         """
-        if time.monotonic() - self._renewed > LEASE_S / 2.0:
+        if time.monotonic() - self._renewed > _FRESH_S:
             raise ServerUnavailableError(
                 f"{self._place.name}: the server did not answer for so long that another process may write by now; "
                 "nothing was changed. Try again."
