@@ -61,9 +61,13 @@ _BY_TEXT: tuple[tuple[str, tuple[type[AeSearchError], str]], ...] = (
     ("can't find collection", _BY_CODE[100]),
     ("collection not found", _BY_CODE[100]),
     ("not loaded", _BY_CODE[101]),
+    ("channel not available", _BY_CODE[503]),
+    ("no available", _BY_CODE[503]),
+    ("delegator", _BY_CODE[503]),
 )
 _GONE = (100, 1600)
-_GONE_TEXTS = ("collection not found", "can't find collection", "not exist", "collection not loaded")
+_GOING_TEXTS = ("channel not available", "no available", "delegator", "not loaded", "released")
+_GONE_TEXTS = ("collection not found", "can't find collection", "not exist")
 
 
 def failure(error: MilvusException | grpc.RpcError, place: str, secret: str = "") -> AeSearchError:
@@ -95,6 +99,13 @@ def is_gone(error: BaseException | None) -> bool:
     if not isinstance(error, MilvusException):
         return False
     return error.code in _GONE or any(part in error.message for part in _GONE_TEXTS)
+
+
+def may_be_going(error: BaseException | None) -> bool:
+    """Tell whether an error of the client may come from a collection that is just being dropped."""
+    return is_gone(error) or (
+        isinstance(error, MilvusException) and any(part in error.message for part in _GOING_TEXTS)
+    )
 
 
 def _text(error: MilvusException | grpc.RpcError) -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from ae_search.contract import Condition, Latents
 from ae_search.errors import AeSearchError, IndexBusyError, ModelMismatchError
 from ae_search.remote_index.milvus.conditions import key_hash, rough
-from ae_search.remote_index.milvus.failures import is_gone
+from ae_search.remote_index.milvus.failures import may_be_going
 from ae_search.remote_index.milvus.place import Consistency, MilvusPlace
 from ae_search.remote_index.milvus.rows import NAMES, WITH_ALL, WITH_LATENT, latents_of, row_of, rows_at_once
 from ae_search.remote_index.milvus.schema import ITEMS, ROWS_PER_ITEM
@@ -68,7 +68,7 @@ class Reader:
                 self.state()
             except AeSearchError as error:
                 # A writer has removed a generation that was live a moment ago, or put another model's in its place.
-                if not isinstance(error, ModelMismatchError) and not is_gone(error.__cause__):
+                if not isinstance(error, ModelMismatchError) and not may_be_going(error.__cause__):
                     raise
                 if self.state().collection == state.collection:
                     raise
@@ -151,7 +151,7 @@ class Reader:
                     raise IndexBusyError(_CHANGED.format(self._place.name))
                 yield from read_rows(rows, state.manifest.latent_dim, thumbnails=thumbnails)
         except AeSearchError as error:
-            if is_gone(error.__cause__):
+            if may_be_going(error.__cause__):
                 raise IndexBusyError(_CHANGED.format(self._place.name)) from error
             raise
 
@@ -160,7 +160,7 @@ class Reader:
         try:
             return is_newest(self._server, state, level)
         except AeSearchError as error:
-            if is_gone(error.__cause__):
+            if may_be_going(error.__cause__):
                 return False
             raise
 
