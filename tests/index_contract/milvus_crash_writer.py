@@ -13,7 +13,7 @@ with open_index(place) as index:
     for round_ in itertools.count():
         names = [f"{seed}-{round_}-{half}" for half in ("one", "two")]
         at = 2 * (round_ % 190)
-        index.add(rows[at : at + 2], names, [f"{round_}"] * 2, wait_s=60.0)
+        index.add(rows[at : at + 2], names, [f"{round_}"] * 2, wait_s=200.0)
         print(f"added {round_}", flush=True)
         index.update(names, labels=["updated"] * 2, latents=rows[at + 2 : at + 4])
         print(f"updated {round_}", flush=True)

@@ -98,7 +98,7 @@ def test_a_killed_writer_leaves_no_half():
     with open_index(place) as index:
         with pytest.raises(IndexBusyError, match="written by process"):
             index.add(NEW[:1], ["after"])
-        index.add(NEW[:1], ["after"], wait_s=60.0)
+        index.add(NEW[:1], ["after"], wait_s=200.0)
         before = sorted(index.keys())
         index.compact()
         assert sorted(index.keys()) == before

@@ -23,10 +23,10 @@ from ae_search.remote_index.milvus.server import Server
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 20.0
+LEASE_S = 60.0
 _RENEW_S = 4.0
-# A writer that could not renew its claim for so long changes nothing: another one may begin at twice that.
-_FRESH_S = 10.0
+# A writer that could not renew its claim for so long changes nothing: another one begins 20 s later.
+_FRESH_S = 40.0
 _POLL_S = 0.1
 # Two that gave way to each other try again at different times.
 _ATTEMPTS = 3
