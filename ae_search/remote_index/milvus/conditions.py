@@ -98,7 +98,8 @@ def _rough(condition: Condition) -> str:
     parts = {_compared(field, "eq", one) for one in value}
     if "" in parts or len(parts) > _MOST_VALUES:
         return ""
-    return " or ".join(sorted(parts))
+    # Milvus takes what follows "exists" as its field, up to the end.
+    return " or ".join(f"({part})" for part in sorted(parts))
 
 
 def _compared(field: str, test: str, value: Scalar) -> str:
