@@ -19,7 +19,7 @@ BIN := .venv/bin
 # The same releases for everyone, until `make constraints` chooses others.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install constraints licences demo demo-postgres test slowtest crashtest crashtest-postgres fuzz lint format \
+.PHONY: help install constraints licences demo demo-postgres test slowtest test-milvus crashtest crashtest-postgres fuzz lint format \
 	bench-all bench-index bench-postgres bench-beam bench-client bench-images bench-latents bench-copies bench-large bench-train bench-trust \
 	bench-web figures web clean-demo docs check-wheel coverage
 
@@ -69,6 +69,18 @@ slowtest: .venv/.installed  ## the tests that take long: memory of large files, 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes
 	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest tests/index/test_index_crash.py -s
+
+# Nobody maintains the server, and it listens on all addresses: it gets a network of its own, where the system lets it.
+ALONE := unshare --user --map-root-user --net sh -c 'ip link set lo up && exec "$$@"' --
+.venv/.installed-milvus: .venv/.installed
+	$(INSTALL) -e '.[dev,milvus-server]'
+	@touch $@
+
+test-milvus: .venv/.installed-milvus  ## the contract of an index on a Milvus standalone; an hour or two
+	AE_SEARCH_TEST_MILVUS=session $(ALONE) $(BIN)/python tests/milvus_server.py \
+		$(BIN)/python -m pytest -n 3 --timeout 900 -m "slow or not slow" tests/index_contract
+	AE_SEARCH_TEST_MILVUS=strong $(ALONE) $(BIN)/python tests/milvus_server.py \
+		$(BIN)/python -m pytest -n 3 --timeout 900 -m "slow or not slow" tests/index_contract -k "another_process or readers"
 
 crashtest-postgres: .venv/.installed  ## kill backends, servers and writers of an index on PostgreSQL, 100 times; minutes
 	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-100} $(BIN)/python -m pytest tests/remote_index/test_postgres_crash.py -s

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Self
 
 from ae_search.contract import Builder, Check, Index, Origin
-from ae_search.errors import ConfigurationError
+from ae_search.errors import ConfigurationError, NotSupportedError
 from ae_search.index import AnnoyOptions, BuildOptions, IndexBuilder, LatentIndex
 from ae_search.index.options import ENGINE_OPTIONS
 
 _DEFAULT = BuildOptions()
 _POSTGRES = ("postgresql://", "postgres://")
+_MILVUS = "milvus://"
 
 
 def open_index(place: str | Path) -> Index:
     """Open the index that is at a place.
 
     Args:
-        place: A folder, or "postgresql://USER@HOST/DATABASE?index=NAME".
+        place: A folder, "postgresql://USER@HOST/DATABASE?index=NAME", or "milvus://HOST:PORT/NAME".
 
     Raises:
         ConfigurationError: There is no index, or one of another format, or no index can be at such a place.
@@ -29,6 +30,10 @@ def open_index(place: str | Path) -> Index:
         from ae_search.remote_index.postgres import PostgresIndex, PostgresPlace
 
         return PostgresIndex(PostgresPlace.parse(str(place)))
+    if is_milvus(place):
+        from ae_search.remote_index.milvus import MilvusIndex, MilvusPlace
+
+        return MilvusIndex(MilvusPlace.parse(str(place)))
     return LatentIndex.open(_folder(place))
 
 
@@ -38,10 +43,11 @@ def build_index(
     """Return a builder of the index at a place; all of it appears, or nothing.
 
     Args:
-        place: A folder that is absent, empty, or holds an index to be replaced; or "postgresql://...?index=NAME".
+        place: A folder that is absent, empty, or holds an index to be replaced; "postgresql://...?index=NAME", or
+            "milvus://HOST:PORT/NAME".
         model: Card of the model that the latents come from, or what else tells the same of it.
         options: How it is built. The engine's are `AnnoyOptions` or `FaissOptions` in a folder, `HnswOptions` on
-            PostgreSQL; the default ones become those of the place.
+            PostgreSQL, `MilvusOptions` on Milvus; the default ones become those of the place.
         sources: Names of the sources that the items come from.
 
     Raises:
@@ -56,6 +62,8 @@ def build_index(
     """
     if is_postgres(place):
         return _build_on_postgres(str(place), model, options, sources)
+    if is_milvus(place):
+        return _build_on_milvus(str(place), model, options, sources)
     if options.engine.engine not in ENGINE_OPTIONS:
         raise ConfigurationError(
             f"An index in a folder is built by {' or '.join(ENGINE_OPTIONS)}. Received: options of "
@@ -75,6 +83,10 @@ def verify_index(place: str | Path) -> list[Check]:
         from ae_search.remote_index import postgres
 
         return postgres.verify(postgres.PostgresPlace.parse(str(place)))
+    if is_milvus(place):
+        from ae_search.remote_index import milvus
+
+        return milvus.verify(milvus.MilvusPlace.parse(str(place)))
     from ae_search.index.upkeep.verify import verify
 
     return verify(_folder(place))
@@ -83,6 +95,16 @@ def verify_index(place: str | Path) -> list[Check]:
 def is_postgres(place: str | Path) -> bool:
     """Tell whether a place is one on PostgreSQL."""
     return isinstance(place, str) and place.startswith(_POSTGRES)
+
+
+def is_milvus(place: str | Path) -> bool:
+    """Tell whether a place is one on Milvus."""
+    return isinstance(place, str) and place.startswith(_MILVUS)
+
+
+def is_folder(place: str | Path) -> bool:
+    """Tell whether a place is a folder of this machine."""
+    return not is_postgres(place) and not is_milvus(place)
 
 
 def place_name(place: str) -> str:
@@ -97,6 +119,10 @@ def place_name(place: str) -> str:
         from ae_search.remote_index.postgres import PostgresPlace
 
         return PostgresPlace.parse(place).name
+    if is_milvus(place):
+        from ae_search.remote_index.milvus import MilvusPlace
+
+        return MilvusPlace.parse(place).name
     return str(_folder(place))
 
 
@@ -125,7 +151,6 @@ class SharedPlace:
 
 
 def _build_on_postgres(place: str, model: Origin, options: BuildOptions, sources: Sequence[str]) -> Builder:
-    from ae_search.errors import ConfigurationError, NotSupportedError
     from ae_search.remote_index.postgres import HnswOptions, PostgresBuilder, PostgresPlace
 
     at = PostgresPlace.parse(place)
@@ -154,12 +179,37 @@ def _build_on_postgres(place: str, model: Origin, options: BuildOptions, sources
     )
 
 
+def _build_on_milvus(place: str, model: Origin, options: BuildOptions, sources: Sequence[str]) -> Builder:
+    from ae_search.remote_index.milvus import MilvusBuilder, MilvusOptions, MilvusPlace
+
+    at = MilvusPlace.parse(place)
+    engine = MilvusOptions() if options.engine == AnnoyOptions() else options.engine
+    if not isinstance(engine, MilvusOptions):
+        raise NotSupportedError(
+            f"{at.name} is built by Milvus, which has no trees and the like. Received: options of {engine.engine}."
+        )
+    if options.fields:
+        raise NotSupportedError(f"{at.name}: filters on Milvus look up no fields; leave them out.")
+    if options.resources.on_disk is not None:
+        raise NotSupportedError(f"{at.name}: where a graph is built is the server's decision; leave on_disk out.")
+    return MilvusBuilder(
+        at,
+        model,
+        engine,
+        seed=options.seed,
+        recall=options.recall,
+        replace=options.replace,
+        wait_s=options.wait_s,
+        sources=sources,
+    )
+
+
 def _folder(place: str | Path) -> Path:
-    if "://" in str(place) or str(place).startswith(("postgresql:/", "postgres:/")):
+    if "://" in str(place) or str(place).startswith(("postgresql:/", "postgres:/", "milvus:/")):
         # Not all of it: there may be a password in it. A Path has lost one of the two slashes.
         kind = str(place).partition(":")[0]
         raise ConfigurationError(
-            "An index is in a folder of this machine, or at a str postgresql://HOST/DATABASE?index=NAME. Received: "
-            f"{kind}:..."
+            "An index is in a folder of this machine, or at a str postgresql://HOST/DATABASE?index=NAME or "
+            f"milvus://HOST:PORT/NAME. Received: {kind}:..."
         )
     return Path(place)

@@ -50,7 +50,7 @@ ROOMS = {
     "data": Room(2, GRPC | ANNOY),
     "model": Room(2, GRPC | ANNOY),
     "index": Room(2, TF | KERAS | GRPC),
-    "remote_index": Room(2, TF | KERAS | GRPC | ANNOY),
+    "remote_index": Room(2, TF | KERAS | ANNOY),
     "exchange": Room(1, TF | KERAS | GRPC | ANNOY),
     "client": Room(2, TF | KERAS | ANNOY),
     "model_server": Room(2, ANNOY),

@@ -12,7 +12,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 pins() {
 	"$scratch/venv/bin/uv" pip compile -q --universal --python-version 3.11 --no-header --no-annotate \
-		setup.cfg --extra dev --extra bench --extra fuzz --extra docs --extra coverage "$@"
+		setup.cfg --extra dev --extra bench --extra fuzz --extra docs --extra coverage --extra milvus-server "$@"
 }
 pins tools/planned-extras.txt -o "$scratch/with-planned.txt"
 pins -c "$scratch/with-planned.txt" -o "$scratch/pins.txt"

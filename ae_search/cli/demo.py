@@ -172,9 +172,9 @@ def _index(name: str, address: str, model: str, index: str) -> float | None:
 
 def _opened(index: str) -> "Index | None":
     """Open the index of an earlier demo, None where there is none."""
-    from ae_search.open_index import is_postgres, open_index
+    from ae_search.open_index import is_folder, open_index
 
-    if is_postgres(index):
+    if not is_folder(index):
         with suppress(ConfigurationError):
             return open_index(index)
         return None

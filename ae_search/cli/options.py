@@ -23,7 +23,9 @@ def index_option(help: str) -> Any:
     return typer.Option("--index", envvar="AE_SEARCH_INDEX", metavar="DIR", parser=place_name, help=help)
 
 
-IndexPlace = Annotated[str, index_option("Index: a folder, or postgresql://HOST/DATABASE?index=NAME.")]
+IndexPlace = Annotated[
+    str, index_option("Index: a folder, postgresql://HOST/DATABASE?index=NAME, or milvus://HOST:PORT/NAME.")
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(

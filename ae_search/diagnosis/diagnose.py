@@ -1,8 +1,9 @@
 """All checks, in the order in which they depend on each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ae_search.client import Access, LatentClient
 from ae_search.contract import DEFAULT_MODEL_NAME, Index, ModelCard
@@ -15,7 +16,8 @@ from ae_search.errors import AeSearchError, ConfigurationError, ModelMismatchErr
 from ae_search.handshake import matching
 from ae_search.index.engine import engine_of
 from ae_search.index.options import ENGINE_OPTIONS, AnnoyOptions, engine_options
-from ae_search.open_index import is_postgres, open_index
+from ae_search.open_index import open_index
+from ae_search.remote_index.health import Health
 
 ENGINE, INDEX, DATABASE, LATENCY = "search engine", "index", "database", "latency"
 # More than enough to say which versions there are.
@@ -85,16 +87,21 @@ def _engine(name: str) -> Finding:
 
 def _database(index: Index) -> Iterator[Finding]:
     """Tell whether the database of an index is fit for it."""
-    if not is_postgres(index.place):
+    if not isinstance(index, WithHealth):
         return
-    from ae_search.remote_index.postgres import PostgresIndex
-
-    assert isinstance(index, PostgresIndex)
     try:
         for one in index.health():
             yield ok(DATABASE, one.told) if one.advice is None else warning(DATABASE, one.told, one.advice)
     except AeSearchError as error:
         yield wrong(DATABASE, str(error), "Look at the database's log.")
+
+
+@runtime_checkable
+class WithHealth(Protocol):
+    """An index on another machine."""
+
+    def health(self) -> Sequence[Health]:
+        """Look at the server."""
 
 
 class _StopError(Exception):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import milvus_server
 from index_items import CARD
 from index_oracle import Oracle
 from postgres_server import copied_index, shared_server
@@ -122,8 +123,62 @@ class PgvectorInPostgres:
         return copied_index(place, self.place())
 
 
+class MilvusLite:
+    """An index in milvus-lite: the shape of the API, and neither consistency nor a graph."""
+
+    name = "milvus-lite"
+    missing = frozenset({"blocks of one moment", "large items", "fields"})
+    # Beyond Milvus's limit, which compares with every item.
+    exhaustive = 10**6
+    oracle_options = {"moves": True}
+    consistency = "strong"
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._url = self._server()
+
+    def _server(self):
+        return milvus_server.lite()
+
+    def place(self):
+        return f"{self._url}/i{next(_NUMBERS)}_{os.getpid()}?consistency={self.consistency}"
+
+    def build(self, place, card=CARD, *, sources=(), **options):
+        jobs = options.pop("jobs", 1)
+        return build_index(place, card, BuildOptions(resources=Resources(jobs), **options), sources=sources)
+
+    def open(self, place):
+        return open_index(place)
+
+    def copied(self, place):
+        """Copy the rows: `build` could make neither removed items nor ids."""
+        return milvus_server.copied_index(place, self.place())
+
+
+class MilvusStrong(MilvusLite):
+    """An index in a Milvus standalone, with reads that wait for all changes."""
+
+    name = "milvus-strong"
+
+    def _server(self):
+        return milvus_server.standalone()
+
+
+class MilvusSession(MilvusStrong):
+    """The same with reads that wait for the changes of their own process, which is the default."""
+
+    name = "milvus-session"
+    missing = MilvusLite.missing | {"changes of other processes"}
+    consistency = "session"
+
+
 _NUMBERS = itertools.count()
-GUESTS = (AnnoyInFolder, FaissInFolder, FaissCodesInFolder, PgvectorInPostgres)
+# A Milvus standalone takes a minute and gigabytes: `make test-milvus` asks for it.
+GUESTS = {
+    None: (AnnoyInFolder, FaissInFolder, FaissCodesInFolder, PgvectorInPostgres),
+    "lite": (MilvusLite,),
+    "strong": (MilvusStrong,),
+    "session": (MilvusSession,),
+}[os.environ.get("AE_SEARCH_TEST_MILVUS")]
 
 
 def oracle_of(guest, metric="angular", **options) -> Oracle:

@@ -72,6 +72,7 @@ def changed(index, how):
     index.compact()
 
 
+@pytest.mark.needs("blocks of one moment")
 @pytest.mark.parametrize("how", ["remove", "update", "add", "compact"])
 @pytest.mark.parametrize("begun", [0, 1])
 @pytest.mark.parametrize("thumbnails", [True, False])
@@ -85,6 +86,7 @@ def test_they_are_those_of_the_moment_when_they_were_asked_for(guest, opened, ho
         assert rows([*first, *blocks]) == expected
 
 
+@pytest.mark.needs("blocks of one moment")
 @pytest.mark.parametrize("how", ["remove", "update"])
 def test_a_change_without_a_compact_leaves_them_alone_as_well(guest, opened, how, monkeypatch):
     index, _ = opened

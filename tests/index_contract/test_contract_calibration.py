@@ -23,6 +23,7 @@ def test_it_is_stored_replaced_and_seen_at_once(pair, both):
     assert pair[1].calibration() == {"null": {"mean": 0.5}, "cut-off_2.5": {}, "n" * 64: {"x": 1}}
 
 
+@pytest.mark.needs("changes of other processes")
 def test_another_process_sees_it(guest, small):
     place, _ = small
     with guest.open(place) as index, child(place) as ask:

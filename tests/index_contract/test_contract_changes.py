@@ -87,6 +87,7 @@ def test_the_longest_texts_that_an_item_may_have(pair, both):
     assert longest in pair[1]
 
 
+@pytest.mark.needs("changes of other processes")
 def test_another_process_sees_every_change_at_once(guest, small):
     place, oracle = small
     with guest.open(place) as index, child(place) as ask:
@@ -117,6 +118,7 @@ def test_another_process_sees_every_change_at_once(guest, small):
         agrees()
 
 
+@pytest.mark.needs("changes of other processes")
 def test_changes_of_another_process_are_seen_when_its_call_has_returned(guest, small):
     place, oracle = small
     with guest.open(place) as index, child(place) as ask:

@@ -6,6 +6,8 @@ from guests import GUESTS
 from index_items import CARD, clustered
 
 from ae_search.errors import AeSearchError
+from ae_search.index import BuildOptions
+from ae_search.open_index import build_index
 
 NEW = clustered(6, seed=3)
 
@@ -15,8 +17,22 @@ ASKED = {
     "calibration": lambda index, folder: index.calibrate("null", {"mean": 0.5}),
     "rebuilding": lambda index, folder: rebuilt(index),
     "duplicates": lambda index, folder: index.duplicates(),
+    "blocks of one moment": lambda index, folder: changed_while_read(index),
+    "fields": lambda index, folder: build_index(index.place, CARD, BuildOptions(fields=("n",), replace=True)),
+    "large items": lambda index, folder: index.add(NEW[:1], ["large"], metadata=[{"text": "x" * 100_000}]),
     "export": lambda index, folder: index.export(folder / "all.jsonl"),
 }
+
+
+# Who does without these does not refuse them: a reader may be behind, which no call can tell.
+NOT_REFUSED = {"changes of other processes"}
+
+
+def changed_while_read(index):
+    blocks = index.blocks()
+    index.remove(["key-19"])
+    index.add(NEW[:1], ["key-19"])
+    assert sum(len(items) for _, items in blocks) == 20
 
 
 def rebuilt(index):
@@ -39,4 +55,4 @@ def test_a_promise_is_kept_or_refused(guest, make, promise, tmp_path):
 
 def test_every_missing_promise_can_be_asked_for():
     for guest in GUESTS:
-        assert guest.missing <= set(ASKED), guest.name
+        assert guest.missing <= set(ASKED) | NOT_REFUSED, guest.name

@@ -271,6 +271,7 @@ def test_no_items_of_several_latents(guest, make):
         assert len(index) == 5
 
 
+@pytest.mark.needs("changes of other processes")
 def test_another_process_sees_them(guest, built):
     place, oracle = built
     with guest.open(place) as index, child(place) as ask:

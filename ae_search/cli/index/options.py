@@ -21,7 +21,7 @@ from ae_search.index.options import (
     FaissOptions,
     engine_options,
 )
-from ae_search.open_index import is_postgres
+from ae_search.open_index import is_folder, is_milvus
 
 SourceName = Annotated[
     str,
@@ -125,15 +125,21 @@ def engine_options_at(
         NotSupportedError: Some are those of another engine.
         ConfigurationError: The engine takes no such option.
     """
-    if not is_postgres(index):
+    if is_folder(index):
         if halfvec:
             raise NotSupportedError("--halfvec is for an index on PostgreSQL; a folder does without.")
         return engine_options(engine or EngineName.annoy, trees, cells)
     if engine is not None or trees is not None or cells is not None or deterministic:
         raise NotSupportedError(
-            "--engine, --trees, --cells and --deterministic are for an index in a folder; PostgreSQL has pgvector's "
-            f"graph, with levels by chance. Index: {index}."
+            "--engine, --trees, --cells and --deterministic are for an index in a folder; PostgreSQL and Milvus have a "
+            f"graph with levels by chance. Index: {index}."
         )
+    if is_milvus(index):
+        if halfvec:
+            raise NotSupportedError(f"--halfvec is for an index on PostgreSQL; Milvus does without. Index: {index}.")
+        from ae_search.remote_index.milvus import MilvusOptions
+
+        return MilvusOptions()
     from ae_search.remote_index.postgres import HnswOptions
 
     return HnswOptions(halfvec=halfvec)

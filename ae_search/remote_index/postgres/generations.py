@@ -15,7 +15,8 @@ from psycopg import sql
 from ae_search.contract import ALL_CORES, Items, Latents, Metadata, Resources, checked_items, metadata_json
 from ae_search.errors import AeSearchError, ConfigurationError, NotSupportedError
 from ae_search.nearest.comparing import checked_rows
-from ae_search.remote_index.postgres.calibrating import check_calibration, store_calibration
+from ae_search.remote_index.calibrating import check_calibration
+from ae_search.remote_index.postgres.calibrating import store_calibration
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.names import name_of

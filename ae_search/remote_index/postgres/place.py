@@ -1,26 +1,22 @@
 """Where an index on PostgreSQL is: a URL as libpq reads it, told everywhere without its secrets."""
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from ae_search.errors import ConfigurationError
-
-DEFAULT_TIMEOUT_S = 60.0
+from ae_search.remote_index.urls import decoded, is_loopback, timeout_of
 
 _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 # Parameters of ours, which libpq does not know.
 _OWN = ("index", "timeout_s")
 _SECRET = frozenset({"password", "sslpassword", "sslkeylogfile", "scram_client_key", "scram_server_key"})
 _SECRET_PARTS = ("password", "secret")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 _EXAMPLE = "postgresql://user@host/database?index=photos"
 
 # A name without its secrets must lead back to the same place within this process: copies of an index and commands that
@@ -61,7 +57,7 @@ class PostgresPlace:
                 f"An index on PostgreSQL is named by index=NAME, of 1 to 63 letters, digits, dots, dashes and _, as in "
                 f"{_EXAMPLE}. Received: {name}."
             )
-        return cls(name, index, _timeout(own), _parameters(bare) | _secrets.get(name, {}))
+        return cls(name, index, timeout_of(own), _parameters(bare) | _secrets.get(name, {}))
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -97,29 +93,16 @@ def _split(url: str) -> tuple[str, dict[str, str], dict[str, str]]:
         elif key in _OWN:
             if key in own:
                 raise ConfigurationError(f"{key}= may stand once in the URL of an index, as in {_EXAMPLE}.")
-            own[key] = _decoded(value)
+            own[key] = decoded(value, _EXAMPLE)
         else:
             kept.append(pair)
     bare = f"{scheme}://{user}{at}{hosts}{path}" + (f"?{'&'.join(kept)}" if kept else "")
-    return bare, {key: _decoded(value) for key, value in secrets.items()}, own
+    return bare, {key: decoded(value, _EXAMPLE) for key, value in secrets.items()}, own
 
 
 def _named(bare: str, own: dict[str, str]) -> str:
     pairs = "&".join(f"{key}={value}" for key, value in own.items())
     return bare + (("&" if "?" in bare else "?") + pairs if pairs else "")
-
-
-def _decoded(text: str) -> str:
-    if _BAD_ESCAPE.search(text):
-        raise ConfigurationError(f"The URL has a % without two hexadecimal digits; write %25. An example: {_EXAMPLE}.")
-    return unquote(text)
-
-
-def _timeout(own: dict[str, str]) -> float:
-    text = own.get("timeout_s", str(DEFAULT_TIMEOUT_S))
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text, re.ASCII) or float(text) < 0.001:
-        raise ConfigurationError(f"timeout_s= takes seconds, from 0.001 to 999999. Received: {text!r}.")
-    return float(text)
 
 
 def _parameters(bare: str) -> dict[str, Any]:
@@ -146,13 +129,4 @@ def _is_local(parameters: dict[str, Any]) -> bool:
         return False
     hosts = parameters.get("hostaddr") or os.environ.get("PGHOSTADDR")
     hosts = hosts or parameters.get("host") or os.environ.get("PGHOST") or ""
-    return all(map(_is_loopback, str(hosts).split(",")))
-
-
-def _is_loopback(host: str) -> bool:
-    if not host or host.startswith(("/", "@")) or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return all(map(is_loopback, str(hosts).split(",")))

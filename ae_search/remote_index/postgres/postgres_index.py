@@ -30,6 +30,9 @@ from ae_search.contract import (
 from ae_search.errors import ConfigurationError, NotSupportedError
 from ae_search.nearest.alike import groups_of_alike
 from ae_search.nearest.comparing import checked_latents
+from ae_search.remote_index.asking import check_counts
+from ae_search.remote_index.health import Health
+from ae_search.remote_index.manifest import check_model
 from ae_search.remote_index.postgres.conditions import NOTHING, SqlCondition, compile_conditions
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.generations import GenerationWriter
@@ -37,15 +40,16 @@ from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.options import HnswOptions
 from ae_search.remote_index.postgres.place import PostgresPlace
 from ae_search.remote_index.postgres.reading import Reader
-from ae_search.remote_index.postgres.rows import blocks_of, latents_of
+from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.searching import Search, WideFilters
 from ae_search.remote_index.postgres.state import State
 from ae_search.remote_index.postgres.upkeep.duplicates import LiveItems
 from ae_search.remote_index.postgres.upkeep.generations import compact, rebuilding, rename_source, tune_again
-from ae_search.remote_index.postgres.upkeep.health import Health, health
+from ae_search.remote_index.postgres.upkeep.health import health
 from ae_search.remote_index.postgres.upkeep.info import info, replica_lag_s
 from ae_search.remote_index.postgres.upkeep.verify import verify
-from ae_search.remote_index.postgres.writing import Change, changing, check_model
+from ae_search.remote_index.postgres.writing import Change, changing
+from ae_search.remote_index.rows import blocks_of
 
 _ALL_THERE_IS = Resources()
 _ITEMS_PER_BLOCK = 1024
@@ -150,11 +154,11 @@ class PostgresIndex:
 
         An effort above 1,000, which is pgvector's most, compares with every item.
         """
-        _check_counts(k, effort)
+        check_counts(k, effort)
         condition, name = _condition(where)
 
         def work(session: Session, state: State) -> list[list[Neighbour]]:
-            check_model(state, fingerprint or self._expected, self._at)
+            check_model(state.manifest, fingerprint or self._expected, self._at.name)
             rows = checked_latents(latents, state.manifest.latent_dim)
             search = Search(self._at.index, state, k, effort, exact, condition, name, self._wide)
             return search.run(session, rows)
@@ -165,7 +169,7 @@ class PostgresIndex:
         self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, by its first latent, itself left out."""
-        _check_counts(k, effort)
+        check_counts(k, effort)
         condition, name = _condition(where)
 
         def work(session: Session, state: State) -> list[Neighbour]:
@@ -404,8 +408,3 @@ def _condition(where: Where | None) -> tuple[SqlCondition, str]:
         return NOTHING, ""
     conditions = parse_where(where)
     return compile_conditions(conditions), repr(conditions)
-
-
-def _check_counts(k: int, effort: int | None) -> None:
-    if k < 1 or (effort is not None and effort < 1):
-        raise ValueError(f"Expected k and effort of at least 1. Received: k={k}, effort={effort}.")

@@ -12,9 +12,10 @@ from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.failures import mapped
 from ae_search.remote_index.postgres.place import PostgresPlace
-from ae_search.remote_index.postgres.rows import ITEM_COLUMNS, Row, check_texts, latents_of
+from ae_search.remote_index.postgres.rows import ITEM_COLUMNS, latents_of
 from ae_search.remote_index.postgres.schema import table_of
 from ae_search.remote_index.postgres.state import State, load
+from ae_search.remote_index.rows import Row, check_texts
 
 Answer = TypeVar("Answer")
 

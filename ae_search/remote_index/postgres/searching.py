@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from pgvector import Vector
 from psycopg import sql
 
-from ae_search.contract import Latents, Metric, Neighbour
+from ae_search.contract import Latents, Neighbour
 from ae_search.nearest.comparing import Found, Query, compare, queries
+from ae_search.remote_index.asking import TUNED_K, unit
 from ae_search.remote_index.postgres.conditions import NOTHING, SqlCondition
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.reading import live, rows_of
-from ae_search.remote_index.postgres.rows import check_texts, latents_of
+from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.schema import ordered_by, table_of
 from ae_search.remote_index.postgres.state import State
+from ae_search.remote_index.rows import check_texts
 
-# Recall is measured for this many neighbours.
-TUNED_K = 10
 # So many latents of 128 are compared in about the time of a few searches of the graph, and without a miss.
 NARROW = 10_000
 # Statements that are on their way at once.
@@ -228,11 +227,3 @@ class Search:
             Neighbour(rank, names[item][0], names[item][1], cosine, distance, item, names[item][2])
             for rank, (distance, item, cosine) in enumerate(best, start=1)
         ]
-
-
-def unit(query: Query, metric: Metric) -> Latents:
-    """Return what the server compares with: by the angle, a latent of length 1, whose numbers no float32 loses."""
-    if metric == "euclidean" or not query.square:
-        return query.latent
-    scaled: Latents = (query.wide / np.sqrt(query.square)).astype(np.float32)
-    return scaled

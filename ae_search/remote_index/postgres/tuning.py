@@ -10,11 +10,11 @@ from psycopg import sql
 from ae_search.contract import RecallPoint
 from ae_search.nearest.comparing import Query, compare, queries
 from ae_search.precision import climb, meets
+from ae_search.remote_index.asking import TUNED_K, unit
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.rows import latents_of
 from ae_search.remote_index.postgres.schema import ordered_by, table_of
-from ae_search.remote_index.postgres.searching import TUNED_K, unit
 from ae_search.remote_index.postgres.state import Manifest
 
 # The true neighbours of each take a look at every latent.

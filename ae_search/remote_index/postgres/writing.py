@@ -3,16 +3,16 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from psycopg import sql
 
-from ae_search.contract import Items, Latents, Metadata, check_text, checked_items
-from ae_search.errors import ConfigurationError, IndexBusyError, ModelMismatchError
-from ae_search.nearest.comparing import checked_rows
-from ae_search.remote_index.postgres.calibrating import check_calibration, store_calibration
+from ae_search.contract import Items, Latents, Metadata
+from ae_search.errors import IndexBusyError
+from ae_search.remote_index.calibrating import check_calibration
+from ae_search.remote_index.changing import ItemChanges
+from ae_search.remote_index.manifest import check_model
+from ae_search.remote_index.postgres.calibrating import store_calibration
 from ae_search.remote_index.postgres.connections import Connections, Session
 from ae_search.remote_index.postgres.names import name_of
 from ae_search.remote_index.postgres.place import PostgresPlace
@@ -60,86 +60,20 @@ def hold_lock(session: Session, place: PostgresPlace, wait_s: float, *, within_t
         time.sleep(_POLL_S)
 
 
-@dataclass
-class Change:
+class Change(ItemChanges[State]):
     """One transaction on an index whose lock is held; see `changing`.
 
-    Attributes:
+    Args:
         session: The session.
-        state: The index, as the change leaves it.
+        state: The index before the change.
+
+    Attributes:
         epoch: What the change adds to the epoch.
     """
 
-    session: Session
-    state: State
-    epoch: int = 0
-
-    def add(
-        self,
-        latents: npt.ArrayLike,
-        keys: Sequence[str],
-        *,
-        labels: Sequence[str | None] | None,
-        metadata: Sequence[Metadata | None] | None,
-        thumbnails: Sequence[bytes | None] | None,
-        digests: Sequence[str | None] | None,
-        source: str | None,
-    ) -> None:
-        """Add items; see `Index.add`."""
-        rows = checked_rows(latents, keys, self.state.manifest.latent_dim)
-        items = checked_items(keys, labels, metadata, thumbnails, digests)
-        if source is not None:
-            check_text(source, "Sources")
-        if known := self._ids(items.keys):
-            raise ConfigurationError(
-                f"The index has an item {next(iter(known))!r} already; update it, or remove it first."
-            )
-        first = self.state.next_id
-        self._write(range(first, first + len(items)), list(rows), items)
-        state = self.state
-        self.state = replace(
-            state, items=state.items + len(items), added=state.added + len(items), next_id=first + len(items)
-        )
-        if source is not None and source not in state.manifest.sources:
-            self.describe(sources=(*state.manifest.sources, source))
-
-    def update(
-        self,
-        keys: Sequence[str],
-        *,
-        latents: npt.ArrayLike | None,
-        labels: Sequence[str | None] | None,
-        metadata: Sequence[Metadata | None] | None,
-        thumbnails: Sequence[bytes | None] | None,
-        digests: Sequence[str | None] | None,
-    ) -> None:
-        """Change items, which keep their ids; see `Index.update`."""
-        given = checked_items(keys, labels, metadata, thumbnails, digests)
-        new = None if latents is None else checked_rows(latents, keys, self.state.manifest.latent_dim)
-        ids = self._all_ids(given.keys)
-        old, rows = self._read(given.keys)
-        items = Items(
-            given.keys,
-            old.labels if labels is None else given.labels,
-            old.metadata if metadata is None else given.metadata,
-            old.thumbnails if thumbnails is None else given.thumbnails,
-            old.digests if digests is None else given.digests,
-        )
-        self._delete(ids)
-        self._write(ids, rows if new is None else list(new), items)
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Take items out; see `Index.remove`."""
-        ids = self._all_ids(checked_items(keys).keys)
-        self._delete(ids)
-        of_base = sum(one < self.state.in_base for one in ids)
-        state = self.state
-        self.state = replace(
-            state,
-            items=state.items - len(ids),
-            added=state.added - len(ids) + of_base,
-            removed=state.removed + of_base,
-        )
+    def __init__(self, session: Session, state: State) -> None:
+        super().__init__(state)
+        self.session, self.epoch = session, 0
 
     def calibrate(self, name: str, values: Metadata) -> None:
         """Store what was measured about the latents; see `Index.calibrate`."""
@@ -148,19 +82,19 @@ class Change:
 
     def describe(self, **fields: object) -> None:
         """Change what the manifest says, which open readers read anew then."""
-        self.state = replace(self.state, manifest=replace(self.state.manifest, **fields))  # type: ignore[arg-type]
+        super().describe(**fields)
         self.epoch = 1
 
-    def _write(self, ids: Sequence[int], rows: Sequence[Latents], items: Items) -> None:
+    def _insert(self, ids: Sequence[int], rows: Sequence[Latents], items: Items) -> None:
         copy_in(self.session, self.state.number, ids, rows, items)
-        most = max([self.state.most_latents, *(len(own) for own in rows)])
-        self.epoch = self.epoch or int(most > self.state.most_latents)
-        self.state = replace(self.state, latents=self.state.latents + sum(len(own) for own in rows), most_latents=most)
+        self.epoch = self.epoch or int(any(len(own) > self.state.most_latents for own in rows))
 
-    def _delete(self, ids: Sequence[int]) -> None:
+    def _delete_rows(self, ids: Sequence[int], rows: Sequence[Latents] | None) -> int:
         statement = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(table_of(self.state.number))
-        gone = self.session.execute(statement, (list(ids),)).rowcount
-        self.state = replace(self.state, latents=self.state.latents - gone)
+        return self.session.execute(statement, (list(ids),)).rowcount
+
+    def _ids_of_updated(self, ids: Sequence[int]) -> Sequence[int]:
+        return ids
 
     def _ids(self, keys: Sequence[str]) -> dict[str, int]:
         statement = sql.SQL("SELECT key, id FROM {} WHERE name = ANY(%s) AND at = 0").format(
@@ -168,14 +102,6 @@ class Change:
         )
         found = dict(self.session.execute(statement, ([name_of(key) for key in keys],)).fetchall())
         return {key: found[key] for key in keys if key in found}
-
-    def _all_ids(self, keys: Sequence[str]) -> list[int]:
-        found = self._ids(keys)
-        missing = [key for key in keys if key not in found]
-        if missing:
-            more = f", and {len(missing) - 1} more" if missing[1:] else ""
-            raise ConfigurationError(f"The index has no item {missing[0]!r}{more}; nothing was changed.")
-        return [found[key] for key in keys]
 
     def _read(self, keys: Sequence[str]) -> tuple[Items, list[Latents]]:
         """Return what items have, in the order of some keys that are there."""
@@ -215,24 +141,10 @@ def changing(
             session.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
             hold_lock(session, place, wait_s, within_transaction=True)
             before = load(session, place)
-            check_model(before, fingerprint, place)
+            check_model(before.manifest, fingerprint, place.name)
             change = Change(session, before)
             yield change
             _count(session, change)
-
-
-def check_model(state: State, fingerprint: str | None, place: PostgresPlace) -> None:
-    """Check that latents of a model belong into an index.
-
-    Raises:
-        ModelMismatchError: It holds those of another model.
-    """
-    model = state.manifest.model
-    if fingerprint not in (None, model.fingerprint):
-        raise ModelMismatchError(
-            f"{place.name} holds latents of {model.name} version {model.version} (fingerprint "
-            f"{model.fingerprint[:12]}) by now; encode with that version, and open the index anew."
-        )
 
 
 def _count(session: Session, change: Change) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ae_search.contract import OnItems, Origin, Resources, no_progress
-from ae_search.errors import ConfigurationError
+from ae_search.remote_index.figures import renamed_sources
 from ae_search.remote_index.postgres.connections import Connections
 from ae_search.remote_index.postgres.generations import GenerationWriter, new_generation, sole_writer
 from ae_search.remote_index.postgres.place import PostgresPlace
@@ -62,8 +62,4 @@ def tune_again(connections: Connections, place: PostgresPlace, recall: float | N
 
 def rename_source(change: Change, old: str, new: str) -> None:
     """Let a source have another name; see `Index.rename_source`."""
-    known = change.state.manifest.sources
-    if old not in known:
-        told = ", ".join(map(repr, known)) or "none that it knows"
-        raise ConfigurationError(f"The index has no source {old!r}; nothing was changed. Its sources: {told}.")
-    change.describe(sources=tuple(dict.fromkeys(new if name == old else name for name in known)))
+    change.describe(sources=renamed_sources(change.state.manifest.sources, old, new))

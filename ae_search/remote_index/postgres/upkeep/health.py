@@ -1,12 +1,13 @@
 """Whether a database is fit for its index: pgvector, the plan of a search, and how far behind a replica is."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pgvector import Vector
 from psycopg import sql
 
+from ae_search.remote_index.health import Health
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import MAX_EFFORT
 from ae_search.remote_index.postgres.place import PostgresPlace
@@ -21,18 +22,6 @@ _METHOD = """
 SELECT a.amname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam
 WHERE c.relname = %s AND c.relnamespace = 'ae_search'::regnamespace
 """
-
-
-class Health(NamedTuple):
-    """One thing that was looked at.
-
-    Attributes:
-        told: What was found.
-        advice: What to do about it, None where it is well.
-    """
-
-    told: str
-    advice: str | None
 
 
 def health(session: Session, place: PostgresPlace) -> list[Health]:

@@ -3,13 +3,12 @@
 from typing import Any
 
 from ae_search.contract import IndexInfo
+from ae_search.remote_index.figures import reason_to_compact
 from ae_search.remote_index.postgres.connections import Session
 from ae_search.remote_index.postgres.options import HnswOptions
 from ae_search.remote_index.postgres.place import PostgresPlace
 from ae_search.remote_index.postgres.schema import SCHEMA
-from ae_search.remote_index.postgres.state import State, load
-
-_SHARE, _FEW = 0.1, 100
+from ae_search.remote_index.postgres.state import load
 
 _LAG = """
 SELECT pg_is_in_recovery(), CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0.0
@@ -49,7 +48,7 @@ def info(session: Session, place: PostgresPlace) -> IndexInfo:
         recall_curve=manifest.recall_curve,
         sources=manifest.sources,
         created=manifest.created,
-        compact_because=_reason(state),
+        compact_because=reason_to_compact(state.in_base, state.added, state.removed),
     )
 
 
@@ -60,11 +59,3 @@ def replica_lag_s(session: Session) -> float | None:
     """
     ((is_replica, behind_s),) = session.execute(_LAG)
     return None if not is_replica else float(behind_s or 0.0)
-
-
-def _reason(state: State) -> str | None:
-    if state.added >= max(_FEW, _SHARE * state.in_base):
-        return f"{state.added} items were added since the graph was built and its recall was measured"
-    if state.removed >= max(_FEW, _SHARE * state.in_base):
-        return f"{state.removed} of the {state.in_base} items that the graph was built of are removed, and take up room"
-    return None

@@ -1,0 +1,1 @@
+"""Figures, checks and duplicates of an index on Milvus."""
