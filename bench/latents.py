@@ -136,6 +136,8 @@ def _retrieval(plan: Plan) -> list[dict[str, Any]]:
     rows = in_fresh_process(measure.baselines, plan.test)
     rows.append(_row("tutorial", plan.test, [_of_tutorial(plan)]))
     rows.append(_row("default", plan.test, _of_default(plan.test, plan)))
+    progress("SimCLR, for as long as the default")
+    rows.append(in_fresh_process(measure.simclr, plan.test, rows[-1]["seconds"]))
     return rows
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.pictures import Pixels, Protocol, backbone_file, pictures
+from bench.probe import linear_probe
 from bench.trainings import MEASURED_BY, TRAININGS, Trained, digest
 
 Vectors = npt.NDArray[Any]
@@ -34,7 +35,7 @@ def shape_of(protocol: Protocol) -> tuple[int, int, int]:
 
 def baselines(protocol: Protocol) -> list[dict[str, Any]]:
     """Measure retrieval by each baseline, fitted to the database, unless that was done before by the same code."""
-    rows: list[dict[str, Any]] = _kept(f"baselines {protocol}", lambda: _measured_baselines(protocol))
+    rows: list[dict[str, Any]] = _kept(f"baselines and probes {protocol}", lambda: _measured_baselines(protocol))
     return rows
 
 
@@ -53,8 +54,12 @@ def _measured_baselines(protocol: Protocol) -> list[dict[str, Any]]:
     asked, wanted = pictures(queries, shape_of(protocol))
     rows = []
     for name, vectors in _baselines(pixels):
-        items = vectors(pixels)
-        rows.append({"name": name, "floats": items.shape[1]} | _judge(items, vectors(asked), labels, wanted))
+        items, given = vectors(pixels), vectors(asked)
+        figures = _judge(items, given, labels, wanted)
+        # A probe of thousands of floats takes hours, and is no comparison with one of a latent.
+        if items.shape[1] <= LATENT_DIM:
+            figures["probe"] = linear_probe(items, labels, given, wanted)
+        rows.append({"name": name, "floats": items.shape[1]} | figures)
     return rows
 
 
@@ -76,18 +81,34 @@ def _measured_features(protocol: Protocol) -> dict[str, Any]:
         for pixels, names in (pictures(source, shape) for source in protocol.sources())
     )
     whole = fit_components(lambda: iter([items]), LATENT_DIM, seed=SEED, power=0.0)
-    figures = _judge(whole.of(items), whole.of(queries), labels, wanted)
+    figures = _judged(whole.of(items), whole.of(queries), labels, wanted)
     return {"name": "backbone, pooled, PCA", "floats": LATENT_DIM} | figures
 
 
+def simclr(protocol: Protocol, seconds: float) -> dict[str, Any]:
+    """Measure retrieval by SimCLR, trained for so many seconds."""
+    row: dict[str, Any] = _kept(f"SimCLR {protocol} {seconds:.0f}", lambda: _measured_simclr(protocol, seconds))
+    return row
+
+
+def _measured_simclr(protocol: Protocol, seconds: float) -> dict[str, Any]:
+    from bench.simclr import train_simclr
+
+    (pixels, labels), (asked, wanted) = (pictures(source, shape_of(protocol)) for source in protocol.sources())
+    done = train_simclr(pixels, seconds, seed=SEED)
+    figures = _judged(done.latents(pixels), done.latents(asked), labels, wanted)
+    figures |= {"epochs": done.epochs, "seconds": done.seconds}
+    return {"name": "SimCLR", "floats": LATENT_DIM} | figures | {"runs": [figures]}
+
+
 def retrieval(protocol: Protocol, trained: Trained) -> dict[str, float]:
-    """Measure retrieval by the latents of a training, whose figures are kept beside it."""
+    """Measure retrieval by the latents of a training, and a linear probe; the figures are kept beside it."""
 
     def measure() -> dict[str, float]:
         labels, wanted = ([str(label) for label in source.labels] for source in protocol.sources())
-        return _judge(trained.items(), trained.queries(), labels, wanted)
+        return _judged(trained.items(), trained.queries(), labels, wanted)
 
-    return trained.kept("retrieval", measure)
+    return trained.kept("retrieval and probe", measure)
 
 
 @dataclass(frozen=True)
@@ -193,6 +214,11 @@ def _judge(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str
     judged = Judged.of(found, NumberedLabels.of(wanted, labels), np.full(len(queries), NONE))
     figures = {f"precision@{k}": float(judged.precision(k).mean()) for k in (1, 10, 100)}
     return figures | {"mAP@1000": float(judged.average_precision.mean())}
+
+
+def _judged(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str]) -> dict[str, float]:
+    """Return the same, and what a linear probe finds."""
+    return _judge(items, queries, labels, wanted) | {"probe": linear_probe(items, labels, queries, wanted)}
 
 
 def _first(queries: Vectors, items: Vectors, own: npt.NDArray[np.int64]) -> float:
