@@ -48,7 +48,7 @@ class SimClr:
 
 
 class Alike(layers.Layer):
-    """Similarities of all views with each other, and of none with itself: unit vectors, twice `[n, d]`, to `[2n, 2n]`."""
+    """Similarities of all views with each other, none with itself: unit vectors, twice `[n, d]`, to `[2n, 2n]`."""
 
     def call(self, pair: list[Any]) -> Any:
         """Return cosines, divided by the temperature."""
