@@ -139,6 +139,14 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    copies_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the contrastive loss by which the part that tells copies (--copies-part) is trained: each "
+            "image must recognise an altered view of itself.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     label_weight: Annotated[
         float | None,
         typer.Option(help="Weight of a classification head, which the export drops.", rich_help_panel=RECIPE),
@@ -167,7 +175,7 @@ def train(
         bool | None,
         typer.Option(
             "--copies-part/--one-part",
-            help="Give some floats of the latents to gradients alone, by which --views finds altered copies.",
+            help="Give some floats of the latents to what altered copies are found by, above all with --views.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -218,6 +226,7 @@ def train(
         features=feature_weight,
         contrast=contrast_weight,
         kept=kept_weight,
+        copies=copies_weight,
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,

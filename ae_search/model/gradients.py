@@ -18,24 +18,36 @@ CELLS = "cells"
 COLOURS = "colours"
 
 
-def encoder(image_shape: tuple[int, int, int], latent_dim: int, *, parts: bool = False) -> Any:
+def encoder(
+    image_shape: tuple[int, int, int], latent_dim: int, *, parts: bool = False, learned_copies: bool = False
+) -> Any:
     """Build the encoder: `[n, h, w, c]` to `[n, latent_dim]`.
 
     The histograms are a strong representation before anything is learnt; the coarse pixels say what is bright, which
     gradients leave open. Latents are a sum of something linear in all of them and of what a hidden layer finds; in two
-    parts, that is the first one, and the second is linear in the gradients, see `parts`.
+    parts, that is the first one, and the second is linear in the gradients, see `parts`, or has a hidden layer of its
+    own where it is learned.
     """
     # === Functional Model ===
     image = keras.Input(image_shape, name="image")
     measures = _measures(colour=image_shape[2] == 3)
     measured = [measure(image) for measure in measures]
     x = layers.Concatenate(dtype="float32", name=MEASURED)(measured)
-    hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name="hidden")(x)
-    hidden = layers.BatchNormalization(momentum=MOMENTUM, name="norm")(hidden)
-    hidden = layers.ReLU(name="relu")(hidden)
-    both = layers.Concatenate(name="both")([hidden, x])
-    latents = in_parts(both, measured[0], latent_dim) if parts else layers.Dense(latent_dim, name="latents")(both)
+    both = _beside_hidden(x)
+    if parts:
+        seen = _beside_hidden(x, "copies_") if learned_copies else measured[0]
+        latents = in_parts(both, seen, latent_dim, learned=learned_copies)
+    else:
+        latents = layers.Dense(latent_dim, name="latents")(both)
     return keras.Model(image, latents, name="encoder")
+
+
+def _beside_hidden(x: Any, prefix: str = "") -> Any:
+    """Return what a hidden layer finds in something, and the thing itself."""
+    hidden = layers.Dense(HIDDEN_UNITS, use_bias=False, name=f"{prefix}hidden")(x)
+    hidden = layers.BatchNormalization(momentum=MOMENTUM, name=f"{prefix}norm")(hidden)
+    hidden = layers.ReLU(name=f"{prefix}relu")(hidden)
+    return layers.Concatenate(name=f"{prefix}both")([hidden, x])
 
 
 def groups(encoder: Any) -> dict[str, slice]:

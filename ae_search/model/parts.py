@@ -1,9 +1,9 @@
 """Latents of two parts: one says what an image shows, the other which image it is.
 
 What makes images of one kind alike is not what makes altered copies of one image alike. So one part is learned from
-neighbours. The other stays what it begins as: components of a histogram of gradients, which noise, JPEG, text or a lack
-of colour hardly change. Each part has a fixed length, so that a search can give them other weights: it multiplies one
-part of the query.
+neighbours. The other begins as components of what noise, JPEG, text or a lack of colour hardly change, and either stays
+that or learns from altered views of each image. Each part has a fixed length, so that a search can give them other
+weights: it multiplies one part of the query.
 """
 
 import math
@@ -28,16 +28,17 @@ def floats_of_kinds(latent_dim: int) -> int:
     return round(KINDS_SHARE * latent_dim)
 
 
-def in_parts(known: Any, gradients: Any, latent_dim: int) -> Any:
+def in_parts(known: Any, seen: Any, latent_dim: int, *, learned: bool = False) -> Any:
     """Return latents of two parts.
 
     Args:
         known: What the first part is made of, `[n, a]`.
-        gradients: What the second is made of, `[n, b]`.
+        seen: What the second is made of, `[n, b]`.
         latent_dim: Floats of both, at least 16.
+        learned: Whether the second part is trained.
     """
     kinds = layers.Dense(floats_of_kinds(latent_dim), name=KINDS)(known)
-    copies = layers.Dense(latent_dim - kinds.shape[1], trainable=False, name=COPIES)(gradients)
+    copies = layers.Dense(latent_dim - kinds.shape[1], trainable=learned, name=COPIES)(seen)
     return SideBySide(dtype="float32", name="latents")([kinds, copies])
 
 

@@ -141,21 +141,17 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
     recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
         scaled = options.architecture == "conv"
-        recipe = replace(recipe, from_components=False, kept=0.0, copies_part=False, scaled=scaled)
+        recipe = replace(recipe, from_components=False, kept=0.0, copies_part=False, copies=0.0, scaled=scaled)
     elif options.from_components is False:
-        recipe = replace(recipe, kept=0.0, copies_part=False, scaled=True)
-    elif options.copies_part:
-        recipe = replace(recipe, scaled=False)
+        recipe = replace(recipe, kept=0.0, copies_part=False, copies=0.0, scaled=True)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)
 
 
 def _asked(recipe: Recipe, options: TrainingOptions) -> Recipe:
-    undivided = (
-        options.scaled or options.from_components is False or (options.latent_dim or FEWEST_FLOATS) < FEWEST_FLOATS
-    )
-    if undivided:
-        recipe = replace(recipe, copies_part=False)
+    few = (options.latent_dim or FEWEST_FLOATS) < FEWEST_FLOATS
+    if few or options.from_components is False or options.copies_part is False:
+        recipe = replace(recipe, copies_part=False, copies=0.0)
     asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
     return replace(recipe, **{name: value for name, value in asked.items() if value is not None})

@@ -38,11 +38,12 @@ class TrainingOptions:
         contrast: Weight of the contrastive loss.
         partner: "neighbour" or "view".
         kept: Weight of what latents began as.
+        copies: Weight of the contrastive loss of the part that tells copies.
         labels: Weight of the classification head.
         moved: How far partners are moved, in [0, 1].
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
         from_components: Whether latents begin as principal components.
-        copies_part: Whether some floats of the latents tell copies, and are not trained.
+        copies_part: Whether some floats of the latents tell copies.
         schedule: "cosine" or "constant".
         scaled: Whether latents are centred and scaled after the training.
     """
@@ -70,6 +71,7 @@ class TrainingOptions:
     contrast: float | None = None
     partner: Partner | None = None
     kept: float | None = None
+    copies: float | None = None
     labels: float | None = None
     moved: float | None = None
     spoiled: float | None = None

@@ -23,11 +23,13 @@ from ae_search.model.heads import (
     KEPT,
     PARTNERS,
     PIXELS,
+    VIEWS,
     build_head,
     build_trainer,
 )
 from ae_search.model.histograms import GRADIENT_FLOATS
 from ae_search.model.hsv_histogram import hsv_floats
+from ae_search.model.parts import copies_from
 from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.behind_backbone import behind_backbone
 from ae_search.training.config import TrainingConfig
@@ -156,7 +158,13 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     """Build the autoencoder and the trainer, which holds it and what only the training needs."""
     shape, dim, architecture = config.image_shape, config.latent_dim, config.architecture
     assert architecture != "backbone"
-    encoder = build_encoder(shape, architecture=architecture, latent_dim=dim, parts=config.recipe.copies_part)
+    encoder = build_encoder(
+        shape,
+        architecture=architecture,
+        latent_dim=dim,
+        parts=config.recipe.copies_part,
+        learned_copies=config.recipe.copies > 0,
+    )
     decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
     floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}
     trainer = _trainer(encoder, decoder, floats, config)
@@ -173,7 +181,14 @@ def _trainer(encoder: Any, decoder: Any, floats: Mapping[str, int], config: Trai
         CLASSES: recipe.labels,
     }
     heads = {name: build_head(config.latent_dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0, kept=recipe.kept > 0)
+    return build_trainer(
+        encoder,
+        decoder,
+        heads,
+        partners=recipe.contrast > 0,
+        kept=recipe.kept > 0,
+        copies_from=copies_from(encoder) if recipe.copies else None,
+    )
 
 
 def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: int) -> None:
@@ -186,6 +201,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         FEATURES: (recipe.features, keras.losses.MeanSquaredError),
         KEPT: (recipe.kept, lambda: one_less_cosine),
         PARTNERS: (recipe.contrast, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+        VIEWS: (recipe.copies, lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
         CLASSES: (
             recipe.labels,
             lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
@@ -208,7 +224,7 @@ def one_less_cosine(begun: Any, latents: Any) -> Any:
 def _build(trainer: Any) -> None:
     """Make the variables of optimiser and losses now: `fit` traces twice if they come with its first batch."""
     outputs = trainer({name: np.zeros((1, *image.shape[1:]), np.float32) for name, image in trainer.input.items()})
-    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, CLASSES) if name in outputs}
+    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, VIEWS, CLASSES) if name in outputs}
     trainer.compute_loss(y={**outputs, **numbers}, y_pred=outputs)
     trainer.optimizer.build(trainer.trainable_variables)
 

@@ -28,6 +28,8 @@ class Recipe:
             altered anew.
         kept: Weight of the cosine between the latent of an image, altered or not, and the latent that it had before the
             training; needs `from_components`.
+        copies: Weight of a contrastive loss of the part that tells copies: that of an image is to be nearer to that of
+            an altered view of the image than to those of other views in its batch; needs `copies_part`.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
         moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1]; needs `contrast`.
@@ -35,8 +37,8 @@ class Recipe:
             are to give back what was there before.
         from_components: Whether the linear part of the latents begins, before the training, as the principal components
             of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
-        copies_part: Whether some floats of the latents are components of gradients, which no training changes and by
-            which altered copies are found, see `model.parts`; needs `from_components`, and goes without `scaled`.
+        copies_part: Whether some floats of the latents tell altered copies, see `model.parts`; needs `from_components`.
+            They are components of gradients, which no training changes unless `copies` has a weight.
         schedule: Schedule of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
@@ -49,6 +51,7 @@ class Recipe:
     contrast: float = 0.0
     partner: Partner = "neighbour"
     kept: float = 0.0
+    copies: float = 0.0
     labels: float = 0.0
     moved: float = 0.0
     spoiled: float = 0.0

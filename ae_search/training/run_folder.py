@@ -151,7 +151,7 @@ def read_config(run: Path) -> TrainingConfig:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
         raw.setdefault("patience", 0)  # which runs of earlier releases did not have, as
         raw.setdefault("backbone", None)
-        recipe = {"features": 0.0, "kept": 0.0, **object_of(raw, "recipe")}
+        recipe = {"features": 0.0, "kept": 0.0, "copies": 0.0, **object_of(raw, "recipe")}
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
             if {"fit": "crop", **found}.keys() != {"fit", *(one.name for one in fields(kind))}:
@@ -202,6 +202,7 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         contrast=number_of(raw, "contrast"),
         partner=one_of(raw, "partner", PARTNERS),
         kept=number_of(raw, "kept"),
+        copies=number_of(raw, "copies"),
         labels=number_of(raw, "labels"),
         moved=number_of(raw, "moved"),
         spoiled=number_of(raw, "spoiled"),

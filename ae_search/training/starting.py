@@ -45,7 +45,11 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
     # What is to be kept must not have chance in it.
     begin_as(last, fit(measured, parts, last.units, seed), alone=COLOURS in parts)
     if in_two:
-        tell_copies(encoder.get_layer(COPIES), measured[:, parts[SHAPES[0]]], seed=seed)
+        copies = encoder.get_layer(COPIES)
+        if copies.trainable:
+            begin_as(copies, _fit(measured, parts, copies.units, seed))
+        else:
+            tell_copies(copies, measured[:, parts[SHAPES[0]]], seed=seed)
 
 
 def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:

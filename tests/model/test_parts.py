@@ -57,6 +57,18 @@ def test_training_leaves_what_tells_copies_as_it_is(encoder):
     assert not np.array_equal(others, encoder.get_layer(KINDS).get_weights()[0])
 
 
+def test_what_is_to_be_learned_of_copies_is_trained():
+    built = build_encoder((12, 12, 1), latent_dim=24, parts=True, learned_copies=True)
+    first = copies_from(built)
+    before = [built.get_layer(name).get_weights()[0].copy() for name in (COPIES, "copies_hidden", "hidden")]
+    model = keras.Sequential([built, keras.layers.Lambda(lambda latents: latents[:, first:])])
+    model.compile("sgd", "mse")
+    model.fit(images(8)[:, :12, :12, :1], np.ones((8, 24 - first)), epochs=2, verbose=0)
+    after = [built.get_layer(name).get_weights()[0] for name in (COPIES, "copies_hidden", "hidden")]
+    # What says what an image shows has no share in it.
+    assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [False, False, True]
+
+
 def test_others_have_one_part():
     assert copies_from(build_encoder(SHAPE, latent_dim=24)) is None
     assert copies_from(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) is None

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from ae_search.data import ArraySource
+from ae_search.data.random_alterations import moved
 from ae_search.errors import ConfigurationError
-from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
+from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE, VIEW, VIEWS
+from ae_search.model.parts import copies_from
 from ae_search.training import TrainingOptions, configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
 from ae_search.training.fit import fit
@@ -47,6 +49,39 @@ def test_similarities_are_cosines_of_latents_and_partners(digits):
     found = trainer({IMAGE: images, PARTNER: others})
     np.testing.assert_allclose(found[PARTNERS], cosines / TEMPERATURE, atol=1e-4)
     np.testing.assert_allclose(found[PIXELS], autoencoder(images), atol=1e-5)
+
+
+def test_the_last_floats_are_compared_with_those_of_a_view(digits):
+    config = configure(digits, TrainingOptions(latent_dim=16, copies_part=True, copies=1.0))
+    autoencoder, trainer = build_models(config, classes=0)
+    images, others, views = np.random.default_rng(0).random((3, 5, 8, 8, 1), np.float32)
+    first = copies_from(encoder := autoencoder.get_layer("encoder"))
+    a, b = (np.asarray(encoder(part))[:, first:] for part in (images, views))
+    cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    found = trainer({IMAGE: images, PARTNER: others, VIEW: views})
+    np.testing.assert_allclose(found[VIEWS], cosines / TEMPERATURE, atol=1e-4)
+
+
+def test_what_tells_copies_learns_to_recognise_altered_views(digits, tmp_path):
+    options = {"copies_part": True, "gradients": 0.0, "epochs": 6, "latent_dim": 32, "batch_size": 64}
+    for copies in (1.0, 0.0):
+        config = configure(digits, TrainingOptions(copies=copies, **options))
+        train(digits, config, tmp_path / f"{copies}", verbose=False)
+    losses = [float(row["views_loss"]) for row in rows_of(tmp_path / "1.0")]
+    assert losses[-1] < 0.7 * losses[0]
+    images, shares = digits.images[:200] / np.float32(255), []
+    views = np.asarray(altered_views(images))
+    for run in ("1.0", "0.0"):
+        encoder = load_autoencoder(tmp_path / run).get_layer("encoder")
+        first = copies_from(encoder)
+        a, b = (np.asarray(encoder(part))[:, first:] for part in (views, images))
+        shares.append(float(((a @ b.T).argmax(axis=1) == np.arange(200)).mean()))
+    assert shares[0] > 1.2 * shares[1]
+
+
+def altered_views(images):
+    keras.utils.set_random_seed(3)
+    return moved(images, 1.0)
 
 
 def test_images_without_labels_do_not_count_for_the_classes(digits):
@@ -145,7 +180,8 @@ def test_the_rate_falls_to_nothing_at_the_end():
         {"gradients": -1.0}, {"contrast": math.inf}, {"pixels": 0.0}, {"colours": 1.0}, {"partner": "friend"},
         {"moved": 1.5}, {"spoiled": -0.1}, {"schedule": "linear"}, {"architecture": "tutorial", "scaled": True},
         {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True}, {"kept": -1.0},
-        {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"},
+        {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"}, {"copies": 1.0},
+        {"copies": 1.0, "copies_part": True, "latent_dim": 8}, {"copies": -1.0, "copies_part": True},
     ],
 )  # fmt: skip
 def test_wrong_ingredients_fail_before_any_work(digits, wrong):
