@@ -179,6 +179,13 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of typical patches to look for beside the gradients, 0 for none; for grey images.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Schedule of the learning rate: cosine or constant.", rich_help_panel=RECIPE)
     ] = None,
@@ -232,6 +239,7 @@ def train(
         spoiled=spoiled,
         from_components=from_components,
         copies_part=copies_part,
+        patches=patches,
         scaled=scaled,
     )
     run_training(source, run, options, only=only or (), flags=flags, report_precision=report_precision, strict=strict)

@@ -18,6 +18,7 @@ def build_encoder(
     latent_dim: int | None = None,
     parts: bool = False,
     learned_copies: bool = False,
+    patches: int = 0,
 ) -> Any:
     """Build the encoder submodel.
 
@@ -29,6 +30,7 @@ def build_encoder(
             times 8.
         parts: Whether the latents have a part that tells copies, see `parts`; for "gradients", and 16 floats or more.
         learned_copies: Whether that part is trained.
+        patches: Typical patches that are looked for beside the gradients; for "gradients", and grey images.
 
     Returns:
         A functional `keras.Model` "encoder": `[n, h, w, c]` in [0, 1] to latents `[n, latent_dim]`.
@@ -41,7 +43,7 @@ def build_encoder(
         return tutorial.encoder(image_shape)
     if architecture == "conv":
         return conv.encoder(image_shape, dim)
-    return gradients.encoder(image_shape, dim, parts=parts, learned_copies=learned_copies)
+    return gradients.encoder(image_shape, dim, parts=parts, learned_copies=learned_copies, patches=patches)
 
 
 def build_decoder(

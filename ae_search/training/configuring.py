@@ -140,13 +140,17 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
     """Return the recipe of the architecture for these images, with what was asked for instead."""
     recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
-        scaled = options.architecture == "conv"
-        recipe = replace(recipe, from_components=False, kept=0.0, copies_part=False, copies=0.0, scaled=scaled)
+        recipe = replace(_without_start(recipe), scaled=options.architecture == "conv")
     elif options.from_components is False:
-        recipe = replace(recipe, kept=0.0, copies_part=False, copies=0.0, scaled=True)
+        recipe = replace(_without_start(recipe), scaled=True)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)
+
+
+def _without_start(recipe: Recipe) -> Recipe:
+    """Leave out what needs latents that begin as components."""
+    return replace(recipe, from_components=False, kept=0.0, copies_part=False, copies=0.0, patches=0)
 
 
 def _asked(recipe: Recipe, options: TrainingOptions) -> Recipe:

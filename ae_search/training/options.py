@@ -44,6 +44,7 @@ class TrainingOptions:
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
         from_components: Whether latents begin as principal components.
         copies_part: Whether some floats of the latents tell copies.
+        patches: Typical patches that the encoder looks for.
         schedule: "cosine" or "constant".
         scaled: Whether latents are centred and scaled after the training.
     """
@@ -77,5 +78,6 @@ class TrainingOptions:
     spoiled: float | None = None
     from_components: bool | None = None
     copies_part: bool | None = None
+    patches: int | None = None
     schedule: Schedule | None = None
     scaled: bool | None = None

@@ -164,6 +164,7 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
         latent_dim=dim,
         parts=config.recipe.copies_part,
         learned_copies=config.recipe.copies > 0,
+        patches=config.recipe.patches,
     )
     decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
     floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}

@@ -39,6 +39,8 @@ class Recipe:
             of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
         copies_part: Whether some floats of the latents tell altered copies, see `model.parts`; needs `from_components`.
             They are components of gradients, which no training changes unless `copies` has a weight.
+        patches: Typical patches that the encoder looks for beside the gradients, see `model.patches`; for grey images
+            and the architecture `gradients`, needs `from_components`.
         schedule: Schedule of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
@@ -57,6 +59,7 @@ class Recipe:
     spoiled: float = 0.0
     from_components: bool = False
     copies_part: bool = False
+    patches: int = 0
     schedule: Schedule = "constant"
     scaled: bool = False
 

@@ -151,7 +151,7 @@ def read_config(run: Path) -> TrainingConfig:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
         raw.setdefault("patience", 0)  # which runs of earlier releases did not have, as
         raw.setdefault("backbone", None)
-        recipe = {"features": 0.0, "kept": 0.0, "copies": 0.0, **object_of(raw, "recipe")}
+        recipe = {"features": 0.0, "kept": 0.0, "copies": 0.0, "patches": 0, **object_of(raw, "recipe")}
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
             if {"fit": "crop", **found}.keys() != {"fit", *(one.name for one in fields(kind))}:
@@ -208,6 +208,7 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         spoiled=number_of(raw, "spoiled"),
         from_components=value_of(raw, "from_components", bool),
         copies_part=value_of(raw, "copies_part", bool),
+        patches=whole_of(raw, "patches", 0),
         schedule=one_of(raw, "schedule", SCHEDULES),
         scaled=value_of(raw, "scaled", bool),
     )
