@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ae_search.model import Architecture
     from ae_search.model.input_range import InputRange
     from ae_search.training import TrainingOptions
-    from ae_search.training.recipe import Partner, Schedule
+    from ae_search.training.recipe import Partner, RecipeName, Schedule
 
 _NO_FLAGS = SourceFlags()
 RECIPE = "Recipe (the defaults depend on the architecture)"
@@ -38,6 +38,10 @@ def train(
     architecture: Annotated[
         str | None, typer.Option(help="Architecture, where there is no backbone: gradients, conv or tutorial.")
     ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="Recipe: default, or long, which finds more in grey images and takes several times as long."),
+    ] = "default",
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -208,12 +212,13 @@ def train(
     from ae_search.training import TrainingOptions
 
     options = TrainingOptions(
-        # What these six can be is checked with the rest, and told by the name of the option.
+        # What these seven can be is checked with the rest, and told by the name of the option.
         architecture=cast("Architecture | None", architecture),
         input_range=cast("InputRange | None", input_range),
         cache=cast("Cache", cache),
         fit=cast("Fit", fit),
         partner=cast("Partner | None", partner),
+        recipe=cast("RecipeName", recipe),
         schedule=cast("Schedule | None", schedule),
         backbone=backbone,
         finetune=finetune,

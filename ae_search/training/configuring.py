@@ -16,7 +16,15 @@ from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
 from ae_search.training.patience import default_patience
-from ae_search.training.recipe import Recipe, backbone_recipe, default_epochs, default_recipe
+from ae_search.training.recipe import (
+    LONG_EPOCHS,
+    RECIPE_NAMES,
+    Recipe,
+    backbone_recipe,
+    default_epochs,
+    default_recipe,
+    long_recipe,
+)
 
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
 DEFAULTS = TrainingOptions()
@@ -45,6 +53,7 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
     """
+    _check_name(source, options)
     backbone = chosen_backbone(options)
     config = _filled_in(source, options) if backbone is None else _behind(backbone, source, options)
     check(config)
@@ -60,10 +69,24 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     return config
 
 
+def _check_name(source: Source, options: TrainingOptions) -> None:
+    """Refuse a recipe that there is not, or not for such images."""
+    if options.recipe not in RECIPE_NAMES:
+        raise ConfigurationError(f"--recipe must be one of {', '.join(RECIPE_NAMES)}. Received: {options.recipe}.")
+    ours = options.backbone is None and options.architecture in (None, "gradients")
+    if options.recipe == "long" and not (ours and _image_shape(source, options)[2] == 1):
+        raise ConfigurationError(
+            "--recipe long is for grey images (--channels 1), --architecture gradients, and no backbone. Received: "
+            f"channels={_image_shape(source, options)[2]}, architecture={options.architecture}, "
+            f"backbone={options.backbone}."
+        )
+
+
 def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
     architecture: Architecture = options.architecture or "gradients"
     image_shape, tutorial = _image_shape(source, options), architecture == "tutorial"
-    epochs = _or(options.epochs, 20 if tutorial else default_epochs(len(source)))
+    times = LONG_EPOCHS if options.recipe == "long" else 1
+    epochs = _or(options.epochs, 20 if tutorial else times * default_epochs(len(source)))
     return TrainingConfig(
         source=source.name,
         image_shape=image_shape,
@@ -138,7 +161,8 @@ def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, a
 
 def _recipe(source: Source, image_shape: tuple[int, int, int], options: TrainingOptions) -> Recipe:
     """Return the recipe of the architecture for these images, with what was asked for instead."""
-    recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
+    named = long_recipe if options.recipe == "long" else default_recipe
+    recipe = Recipe() if options.architecture == "tutorial" else named(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
         recipe = replace(_without_start(recipe), scaled=options.architecture == "conv")
     elif options.from_components is False:

@@ -6,7 +6,7 @@ from ae_search.contract import Fit
 from ae_search.data.pipeline import Cache
 from ae_search.model import Architecture
 from ae_search.model.input_range import InputRange
-from ae_search.training.recipe import Partner, Schedule
+from ae_search.training.recipe import Partner, RecipeName, Schedule
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class TrainingOptions:
         image_size: Height and width in px.
         channels: 1 or 3.
         latent_dim: Floats in a latent.
+        recipe: What gives the ingredients that are not asked for: "default", or "long", which finds more in grey images
+            and takes several times as long.
         epochs: Epochs in all.
         batch_size: Images a batch.
         learning_rate: Learning rate of Adam, at the beginning.
@@ -56,6 +58,7 @@ class TrainingOptions:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     latent_dim: int | None = None
+    recipe: RecipeName = "default"
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None

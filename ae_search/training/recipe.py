@@ -1,16 +1,21 @@
 """What an encoder is trained to: every ingredient has a name and can be left out by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Schedule = Literal["cosine", "constant"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+RecipeName = Literal["default", "long"]
+RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
 MANY = 10_000
 # Heavy enough that the training costs no precision.
 KEPT = 50.0
+# The long recipe for grey images: typical patches, and times the epochs.
+LONG_PATCHES = 96
+LONG_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
         schedule="cosine",
         scaled=not colour,
     )
+
+
+def long_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
+    """Return the recipe for grey images that finds more than the default, and takes far longer."""
+    return replace(default_recipe(images, image_shape), patches=LONG_PATCHES)
 
 
 def backbone_recipe(*, frozen: bool) -> Recipe:

@@ -181,6 +181,7 @@ def test_the_rate_falls_to_nothing_at_the_end():
         {"moved": 1.5}, {"spoiled": -0.1}, {"schedule": "linear"}, {"architecture": "tutorial", "scaled": True},
         {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True}, {"kept": -1.0},
         {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"}, {"copies": 1.0},
+        {"patches": -1}, {"patches": 2000}, {"patches": 4, "architecture": "conv"},
         {"copies": 1.0, "copies_part": True, "latent_dim": 8}, {"copies": -1.0, "copies_part": True},
     ],
 )  # fmt: skip
@@ -197,6 +198,23 @@ def test_what_cannot_work_is_left_out(digits, coloured):
     for options in ({"architecture": "conv"}, {"from_components": False}):
         recipe = configure(coloured, TrainingOptions(**options)).recipe
         assert (recipe.from_components, recipe.kept, recipe.scaled) == (False, 0.0, True)
+
+
+def test_the_long_recipe_takes_several_times_the_epochs_and_patches(digits):
+    default, long = (configure(digits, TrainingOptions(recipe=name)) for name in ("default", "long"))
+    assert long.epochs == 3 * default.epochs
+    assert long.recipe == replace(default.recipe, patches=long.recipe.patches)
+    assert long.recipe.patches > 0 == default.recipe.patches
+    asked = configure(digits, TrainingOptions(recipe="long", epochs=2, patches=5))
+    assert (asked.epochs, asked.recipe.patches) == (2, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"recipe": "quick"}, {"recipe": "long", "architecture": "conv"}])
+def test_there_is_no_other_recipe_and_not_for_all(digits, coloured, wrong):
+    with pytest.raises(ConfigurationError, match="--recipe"):
+        configure(digits, TrainingOptions(**wrong))
+    with pytest.raises(ConfigurationError, match="--recipe long is for grey images.*channels=3"):
+        configure(coloured, TrainingOptions(recipe="long"))
 
 
 def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):

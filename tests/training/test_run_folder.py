@@ -44,7 +44,8 @@ def test_what_was_written_is_read(tmp_path):
         ("recipe__features", -1.0), ("backbone", "VGG16"), ("backbone", {}), ("architecture", "backbone"),
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "1-2", "finetune": 0}, id="feeding"),
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "0-1", "finetune": True}, id="finetune"),
-        ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True),
+        ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True), ("recipe__patches", 1.5),
+        ("recipe__copies", "some"),
     ],
     ids=str,
 )  # fmt: skip
