@@ -154,10 +154,10 @@ def reverse(altered: Altered, trained: Trained, *, views: bool) -> dict[str, flo
 
     def measure() -> dict[str, float]:
         copies, chosen, _ = altered.make()
-        encode, items = LocalEncoder(trained.export).encode, trained.items()
+        encoder, items = LocalEncoder(trained.export), trained.items()
         if views:
-            return {way: _first_by_views(encode, some, items, chosen) for way, some in copies.items()}
-        return {way: _first(encode(some), items, chosen) for way, some in copies.items()}
+            return {way: _first_by_views(encoder, some, items, chosen) for way, some in copies.items()}
+        return {way: _first(encoder.encode(some), items, chosen) for way, some in copies.items()}
 
     return trained.kept(f"reverse-{altered.count}{'-views' if views else ''}", measure)
 
@@ -227,23 +227,33 @@ def _first(queries: Vectors, items: Vectors, own: npt.NDArray[np.int64]) -> floa
     return float((top_k(queries, items, 1, "angular")[:, 0] == own).mean())
 
 
-def _first_by_views(
-    encode: Callable[[Pixels], Vectors], copies: Pixels, items: Vectors, own: npt.NDArray[np.int64]
-) -> float:
-    """Search exactly with all views of each copy; an item counts by the view that it is nearest to."""
+def _first_by_views(encoder: Any, copies: Pixels, items: Vectors, own: npt.NDArray[np.int64]) -> float:
+    """Search exactly with all views of each copy, as `search(views=True)` does in an index without a calibration.
+
+    An item counts by the view that it is nearest to, in the way to read latents by which it is nearest.
+    """
+    from ae_search.search.readings import readings
     from ae_search.views import query_views
 
-    # A query's own length does not change which item is nearest to it, but which of its views is.
-    unit = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    hits = 0
+    unit, card, hits = _unit(items), encoder.describe(), 0
     for start in range(0, len(copies), COPIES_AT_ONCE):
         views = [query_views(copy) for copy in copies[start : start + COPIES_AT_ONCE]]
-        latents = encode(np.concatenate(views))
-        latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-        ends = np.cumsum([len(some) for some in views])[:-1]
-        best = [scores.max(axis=0).argmax() for scores in np.split(latents @ unit.T, ends)]
-        hits += int((np.array(best) == own[start : start + len(views)]).sum())
+        counts = [len(some) for some in views]
+        copy_of = np.repeat(np.arange(len(views)), counts)
+        best = np.full((len(views), len(items)), -np.inf, np.float32)
+        for reading in readings(encoder.encode(np.concatenate(views)), counts, card):
+            # A query's own length does not change which item is nearest to it, but which of its views is.
+            similarities = _unit(reading.latents) @ unit.T
+            if reading.factors is not None:
+                similarities *= reading.factors[:, None].astype(np.float32)
+            for at in range(len(views)):
+                np.maximum(best[at], similarities[copy_of[reading.rows] == at].max(axis=0), out=best[at])
+        hits += int((best.argmax(axis=1) == own[start : start + len(views)]).sum())
     return hits / len(copies)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _ms(call: Callable[[Pixels], object], image: Pixels) -> float:
