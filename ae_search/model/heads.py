@@ -48,8 +48,8 @@ def build_trainer(
         heads: Further decoders and a classifier, by the name of their output.
         partners: Whether a second image for each image comes in, that is to have a similar latent.
         kept: Whether the latents themselves come out, to be held to those of the start.
-        copies_from: From which float on latents are to be similar to those of an altered view of the same image; None
-            where no part of them is.
+        copies_from: From which float on latents are to be similar to those of an altered view of the same image; those
+            before are compared with partners. None where all of them are.
 
     Returns:
         A functional `keras.Model`: inputs "image", maybe "partner" and maybe "view"; outputs by name: "pixels"
@@ -66,7 +66,8 @@ def build_trainer(
     if partners:
         inputs[PARTNER] = keras.Input(encoder.input_shape[1:], name=PARTNER)
         unit = layers.UnitNormalization(name="unit")
-        outputs[PARTNERS] = Similarities(name=PARTNERS)([unit(latents), unit(encoder(inputs[PARTNER]))])
+        kinds = [some if copies_from is None else some[:, :copies_from] for some in (latents, encoder(inputs[PARTNER]))]
+        outputs[PARTNERS] = Similarities(name=PARTNERS)([unit(part) for part in kinds])
     if copies_from is not None:
         inputs[VIEW] = keras.Input(encoder.input_shape[1:], name=VIEW)
         unit = layers.UnitNormalization(name="unit_part")

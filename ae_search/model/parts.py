@@ -19,6 +19,8 @@ COPIES = "copies"
 KINDS_SHARE = 5 / 8
 # Length of the part that tells copies, where the other's is 1: it hardly changes what a plain search finds.
 COPIES_LENGTH = 0.3
+# The same of a part that is learned: plain searches find copies by it, and hardly less of one kind.
+LEARNED_LENGTH = 0.7
 # Fewer floats are not worth dividing.
 FEWEST_FLOATS = 16
 
@@ -39,7 +41,8 @@ def in_parts(known: Any, seen: Any, latent_dim: int, *, learned: bool = False) -
     """
     kinds = layers.Dense(floats_of_kinds(latent_dim), name=KINDS)(known)
     copies = layers.Dense(latent_dim - kinds.shape[1], trainable=learned, name=COPIES)(seen)
-    return SideBySide(dtype="float32", name="latents")([kinds, copies])
+    length = LEARNED_LENGTH if learned else COPIES_LENGTH
+    return SideBySide(length, dtype="float32", name="latents")([kinds, copies])
 
 
 def copies_from(encoder: Any) -> int | None:
@@ -50,14 +53,28 @@ def copies_from(encoder: Any) -> int | None:
 
 @keras.saving.register_keras_serializable(package="ae_search")
 class SideBySide(layers.Layer):
-    """Both parts, each of its length: `[n, a]` and `[n, b]` to `[n, a + b]`. Nothing is learned."""
+    """Both parts, each of its length: `[n, a]` and `[n, b]` to `[n, a + b]`. Nothing is learned.
+
+    Args:
+        copies_length: Length of the second part, where that of the first is 1.
+        **kwargs: Those of every Keras layer.
+    """
+
+    def __init__(self, copies_length: float = COPIES_LENGTH, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.copies_length = copies_length
 
     def call(self, parts: list[Any]) -> Any:
         """Return the latents, of length sqrt(a + b); a part of zeros stays one."""
         kinds, copies = (tf.math.l2_normalize(part, axis=1) for part in parts)
-        length = math.sqrt((kinds.shape[1] + copies.shape[1]) / (1.0 + COPIES_LENGTH**2))
-        return tf.concat([length * kinds, (length * COPIES_LENGTH) * copies], axis=1)
+        length = math.sqrt((kinds.shape[1] + copies.shape[1]) / (1.0 + self.copies_length**2))
+        return tf.concat([length * kinds, (length * self.copies_length) * copies], axis=1)
 
     def compute_output_shape(self, shapes: list[tuple[int | None, int]]) -> tuple[int | None, int]:
         """Return `[n, a + b]`."""
         return shapes[0][0], shapes[0][1] + shapes[1][1]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made from again."""
+        config: dict[str, Any] = super().get_config()
+        return config | {"copies_length": self.copies_length}

@@ -79,7 +79,8 @@ class Batches:
         partner = images if self._partner_table is None else self._drawn(at)
         if self.recipe.moved:
             partner = moved(partner, self.recipe.moved)
-        view = self._spoiled(moved(images, VIEW_MOVED)) if self.recipe.copies else None
+        # Every view is spoiled: a copy that is not is found anyway.
+        view = spoiled(moved(images, VIEW_MOVED)) if self.recipe.copies else None
         return self._example(at, self._spoiled(images), images, self._spoiled(partner), view)
 
     def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:

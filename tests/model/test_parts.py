@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ae_search.model import build_encoder
-from ae_search.model.parts import COPIES, COPIES_LENGTH, KINDS, copies_from, floats_of_kinds
+from ae_search.model.parts import COPIES, COPIES_LENGTH, KINDS, LEARNED_LENGTH, copies_from, floats_of_kinds
 
 SHAPE = (32, 32, 3)
 
@@ -67,6 +67,9 @@ def test_what_is_to_be_learned_of_copies_is_trained():
     after = [built.get_layer(name).get_weights()[0] for name in (COPIES, "copies_hidden", "hidden")]
     # What says what an image shows has no share in it.
     assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [False, False, True]
+    latents = built.predict(images(3)[:, :12, :12, :1], verbose=0)
+    shares = np.linalg.norm(latents[:, first:], axis=1) / np.linalg.norm(latents[:, :first], axis=1)
+    assert shares == pytest.approx([LEARNED_LENGTH] * 3, rel=1e-5)
 
 
 def test_others_have_one_part():

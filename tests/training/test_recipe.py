@@ -56,10 +56,12 @@ def test_the_last_floats_are_compared_with_those_of_a_view(digits):
     autoencoder, trainer = build_models(config, classes=0)
     images, others, views = np.random.default_rng(0).random((3, 5, 8, 8, 1), np.float32)
     first = copies_from(encoder := autoencoder.get_layer("encoder"))
-    a, b = (np.asarray(encoder(part))[:, first:] for part in (images, views))
-    cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
     found = trainer({IMAGE: images, PARTNER: others, VIEW: views})
-    np.testing.assert_allclose(found[VIEWS], cosines / TEMPERATURE, atol=1e-4)
+    # What is to be the same of neighbours, and what is not.
+    for name, second, part in ((PARTNERS, others, slice(first)), (VIEWS, views, slice(first, None))):
+        a, b = (np.asarray(encoder(some))[:, part] for some in (images, second))
+        cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+        np.testing.assert_allclose(found[name], cosines / TEMPERATURE, atol=1e-4)
 
 
 def test_what_tells_copies_learns_to_recognise_altered_views(digits, tmp_path):
