@@ -147,7 +147,7 @@ def train(
         float | None,
         typer.Option(
             help="Weight of the contrastive loss by which the part that tells copies (--copies-part) is trained: each "
-            "image must recognise an altered view of itself.",
+            "image must recognise an altered view of itself. 1 for grey images, 0 in colour.",
             rich_help_panel=RECIPE,
         ),
     ] = None,

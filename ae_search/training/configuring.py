@@ -17,6 +17,7 @@ from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
 from ae_search.training.patience import default_patience
 from ae_search.training.recipe import (
+    GREY_COPIES,
     LONG_EPOCHS,
     RECIPE_NAMES,
     Recipe,
@@ -167,6 +168,8 @@ def _recipe(source: Source, image_shape: tuple[int, int, int], options: Training
         recipe = replace(_without_start(recipe), scaled=options.architecture == "conv")
     elif options.from_components is False:
         recipe = replace(_without_start(recipe), scaled=True)
+    elif options.copies_part and image_shape[2] == 1:
+        recipe = replace(recipe, copies=GREY_COPIES)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)

@@ -13,6 +13,8 @@ PARTNERS: tuple[Partner, ...] = get_args(Partner)
 MANY = 10_000
 # Heavy enough that the training costs no precision.
 KEPT = 50.0
+# Weight of `copies` where grey images get a part that tells copies. Components of gradients are worth nothing there.
+GREY_COPIES = 1.0
 # The long recipe for grey images: typical patches, and times the epochs.
 LONG_PATCHES = 96
 LONG_EPOCHS = 3

@@ -202,6 +202,14 @@ def test_what_cannot_work_is_left_out(digits, coloured):
         assert (recipe.from_components, recipe.kept, recipe.scaled) == (False, 0.0, True)
 
 
+def test_the_part_that_tells_copies_is_trained_where_images_are_grey(digits, coloured):
+    grey, colour = (configure(source, TrainingOptions(copies_part=True)).recipe for source in (digits, coloured))
+    assert (grey.copies_part, grey.copies, grey.scaled) == (True, 1.0, True)
+    assert (colour.copies_part, colour.copies, colour.scaled) == (True, 0.0, False)
+    assert configure(digits, TrainingOptions(copies_part=True, copies=0.0)).recipe.copies == 0
+    assert not configure(digits).recipe.copies_part
+
+
 def test_the_long_recipe_takes_several_times_the_epochs_and_patches(digits):
     default, long = (configure(digits, TrainingOptions(recipe=name)) for name in ("default", "long"))
     assert long.epochs == 3 * default.epochs
