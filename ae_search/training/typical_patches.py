@@ -76,4 +76,5 @@ def _centroids(rows: Rows, count: int, random: np.random.Generator) -> Floats:
 
 def _unit(rows: npt.NDArray[np.floating]) -> Floats:
     wide = rows.astype(np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _TINY)
+    wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _TINY)
+    return wide

@@ -64,6 +64,7 @@ def test_the_last_floats_are_compared_with_those_of_a_view(digits):
         np.testing.assert_allclose(found[name], cosines / TEMPERATURE, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_tells_copies_learns_to_recognise_altered_views(digits, tmp_path):
     options = {"copies_part": True, "gradients": 0.0, "epochs": 6, "latent_dim": 32, "batch_size": 64}
     for copies in (1.0, 0.0):
