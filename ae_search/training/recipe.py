@@ -17,7 +17,7 @@ KEPT = 50.0
 GREY_COPIES = 1.0
 # The long recipe for grey images: typical patches, and times the epochs.
 LONG_PATCHES = 96
-LONG_EPOCHS = 3
+LONG_EPOCHS = 2
 
 
 @dataclass(frozen=True)

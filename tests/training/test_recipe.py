@@ -211,9 +211,9 @@ def test_the_part_that_tells_copies_is_trained_where_images_are_grey(digits, col
     assert not configure(digits).recipe.copies_part
 
 
-def test_the_long_recipe_takes_several_times_the_epochs_and_patches(digits):
+def test_the_long_recipe_takes_twice_the_epochs_and_patches(digits):
     default, long = (configure(digits, TrainingOptions(recipe=name)) for name in ("default", "long"))
-    assert long.epochs == 3 * default.epochs
+    assert long.epochs == 2 * default.epochs
     assert long.recipe == replace(default.recipe, patches=long.recipe.patches)
     assert long.recipe.patches > 0 == default.recipe.patches
     asked = configure(digits, TrainingOptions(recipe="long", epochs=2, patches=5))
