@@ -9,7 +9,8 @@ from ae_search.model.patches import EVEN, SIDE_PX, PatchKinds, small
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 
-SAMPLE = 200_000
+# Patches that are looked at for each typical one.
+SAMPLED_EACH = 2_000
 LOOKED_AT = 20_000
 ROUNDS = 12
 # Added to the eigenvalues before they are divided by: the least of them are noise.
@@ -32,7 +33,7 @@ def learn_patches(layer: PatchKinds, images: Images, positions: Positions, *, se
     random = np.random.default_rng(seed)
     chosen = np.sort(random.permutation(positions)[:LOOKED_AT])
     shown = np.concatenate([np.asarray(small(batch)) for _, batch in images.batches(chosen, 1000)])
-    patches = _patches(shown[..., 0], random)
+    patches = _patches(shown[..., 0], SAMPLED_EACH * layer.kinds, random)
     mean = patches.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((patches - mean).T, bias=True))
     whitening = (axes * (values + WHITENING) ** -0.5) @ axes.T
@@ -42,11 +43,11 @@ def learn_patches(layer: PatchKinds, images: Images, positions: Positions, *, se
     layer.set_weights([(kernel - kernel.mean(axis=0)).reshape(SIDE_PX, SIDE_PX, 1, layer.kinds), -mean @ kernel])
 
 
-def _patches(shown: Rows, random: np.random.Generator) -> Rows:
-    """Return patches `[some, 36]` from anywhere in images `[n, h, w]`, each without its mean and of deviation 1."""
+def _patches(shown: Rows, sample: int, random: np.random.Generator) -> Rows:
+    """Return up to so many patches `[some, 36]` of images `[n, h, w]`, each without its mean and of deviation 1."""
     count, height, width = shown.shape
-    at = random.integers(0, count, SAMPLE)
-    rows, columns = (random.integers(0, side - SIDE_PX + 1, SAMPLE)[:, None] for side in (height, width))
+    at = random.integers(0, count, sample)
+    rows, columns = (random.integers(0, side - SIDE_PX + 1, sample)[:, None] for side in (height, width))
     down, across = (part.ravel() for part in np.mgrid[:SIDE_PX, :SIDE_PX])
     patches = shown[at[:, None], rows + down, columns + across]
     variances = patches.var(axis=1)
