@@ -41,9 +41,9 @@ _LEAST_INSIDE = 0.2
 def query_views(pixels: Pixels, fit: Fit = "crop") -> Pixels:
     """Return the image, and views of it that undo what copies have undergone.
 
-    The image as it is, turned by 8° either way, zoomed by 0.87 and by 1.15, shifted by 6 % of the sides in eight
-    directions, turned by 90, 180 and 270°, and, where it has a border or bars of one colour, what lies inside them.
-    Each view is followed by its mirror image.
+    The image as it is, turned by 8° either way, zoomed by 0.87 and by 1.15, shifted by whole pixels, about 6 % of the
+    sides, in eight directions, turned by 90, 180 and 270°, and, where it has a border or bars of one colour, what lies
+    inside them. Each view is followed by its mirror image.
 
     Args:
         pixels: uint8 `[h, w, 1 or 3]`.
@@ -122,7 +122,8 @@ def _moved(pixels: Pixels, move: Move) -> Pixels:
     a, b = math.cos(math.radians(turn_degrees)) / zoom, math.sin(math.radians(turn_degrees)) / zoom
     # Pillow's coordinates are those of pixel edges: the centre lies at half the side.
     x, y = width / 2, height / 2
-    to_x, to_y = x + across * width, y + down * height
+    # In whole pixels: parts of one would blur what they shift.
+    to_x, to_y = x + round(across * width), y + round(down * height)
     coefficients = (a, -b, x - a * to_x + b * to_y, b, a, y - b * to_x - a * to_y)
     moved = _image(pixels).transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(moved).reshape(pixels.shape)

@@ -137,13 +137,19 @@ def _retrieval(plan: Plan) -> list[dict[str, Any]]:
     rows = in_fresh_process(measure.baselines, plan.test)
     rows.append(_row("tutorial", plan.test, [_of_tutorial(plan)]))
     rows.append(_row("default", plan.test, _of_default(plan.test, plan)))
+    progress("SimCLR, for as long as the default")
+    rows.append(in_fresh_process(measure.simclr, plan.test, rows[-1]["seconds"]))
     return rows
 
 
 def _longer(plan: Plan) -> list[dict[str, Any]]:
-    """Train the default for more epochs."""
+    """Train the default for more epochs, and the long recipe; beside it, SimCLR for as long."""
     longer = Training(plan.test, {"seed": plan.seeds[0]}, plan.epochs, times=LONGER)
-    return [_row(f"default, {LONGER:g} times the epochs", plan.test, [longer])]
+    rows = [_row(f"default, {LONGER:g} times the epochs", plan.test, [longer])]
+    rows.append(_row("long", plan.test, _of_default(plan.test, plan, recipe="long")))
+    progress("SimCLR, for as long as the long recipe")
+    row = in_fresh_process(measure.simclr, plan.test, rows[-1]["seconds"])
+    return [*rows, row | {"name": "SimCLR, as long"}]
 
 
 def _ablation(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.pictures import Pixels, Protocol, backbone_file, pictures
+from bench.probe import linear_probe
 from bench.trainings import MEASURED_BY, TRAININGS, Trained, digest
 
 Vectors = npt.NDArray[Any]
@@ -34,7 +35,7 @@ def shape_of(protocol: Protocol) -> tuple[int, int, int]:
 
 def baselines(protocol: Protocol) -> list[dict[str, Any]]:
     """Measure retrieval by each baseline, fitted to the database, unless that was done before by the same code."""
-    rows: list[dict[str, Any]] = _kept(f"baselines {protocol}", lambda: _measured_baselines(protocol))
+    rows: list[dict[str, Any]] = _kept(f"baselines and probes {protocol}", lambda: _measured_baselines(protocol))
     return rows
 
 
@@ -53,8 +54,12 @@ def _measured_baselines(protocol: Protocol) -> list[dict[str, Any]]:
     asked, wanted = pictures(queries, shape_of(protocol))
     rows = []
     for name, vectors in _baselines(pixels):
-        items = vectors(pixels)
-        rows.append({"name": name, "floats": items.shape[1]} | _judge(items, vectors(asked), labels, wanted))
+        items, given = vectors(pixels), vectors(asked)
+        figures = _judge(items, given, labels, wanted)
+        # A probe of thousands of floats takes hours, and is no comparison with one of a latent.
+        if items.shape[1] <= LATENT_DIM:
+            figures["probe"] = linear_probe(items, labels, given, wanted)
+        rows.append({"name": name, "floats": items.shape[1]} | figures)
     return rows
 
 
@@ -76,18 +81,34 @@ def _measured_features(protocol: Protocol) -> dict[str, Any]:
         for pixels, names in (pictures(source, shape) for source in protocol.sources())
     )
     whole = fit_components(lambda: iter([items]), LATENT_DIM, seed=SEED, power=0.0)
-    figures = _judge(whole.of(items), whole.of(queries), labels, wanted)
+    figures = _judged(whole.of(items), whole.of(queries), labels, wanted)
     return {"name": "backbone, pooled, PCA", "floats": LATENT_DIM} | figures
 
 
+def simclr(protocol: Protocol, seconds: float) -> dict[str, Any]:
+    """Measure retrieval by SimCLR, trained for so many seconds."""
+    row: dict[str, Any] = _kept(f"SimCLR {protocol} {seconds:.0f}", lambda: _measured_simclr(protocol, seconds))
+    return row
+
+
+def _measured_simclr(protocol: Protocol, seconds: float) -> dict[str, Any]:
+    from bench.simclr import train_simclr
+
+    (pixels, labels), (asked, wanted) = (pictures(source, shape_of(protocol)) for source in protocol.sources())
+    done = train_simclr(pixels, seconds, seed=SEED)
+    figures = _judged(done.latents(pixels), done.latents(asked), labels, wanted)
+    figures |= {"epochs": done.epochs, "seconds": done.seconds}
+    return {"name": "SimCLR", "floats": LATENT_DIM} | figures | {"runs": [figures]}
+
+
 def retrieval(protocol: Protocol, trained: Trained) -> dict[str, float]:
-    """Measure retrieval by the latents of a training, whose figures are kept beside it."""
+    """Measure retrieval by the latents of a training, and a linear probe; the figures are kept beside it."""
 
     def measure() -> dict[str, float]:
         labels, wanted = ([str(label) for label in source.labels] for source in protocol.sources())
-        return _judge(trained.items(), trained.queries(), labels, wanted)
+        return _judged(trained.items(), trained.queries(), labels, wanted)
 
-    return trained.kept("retrieval", measure)
+    return trained.kept("retrieval and probe", measure)
 
 
 @dataclass(frozen=True)
@@ -133,10 +154,10 @@ def reverse(altered: Altered, trained: Trained, *, views: bool) -> dict[str, flo
 
     def measure() -> dict[str, float]:
         copies, chosen, _ = altered.make()
-        encode, items = LocalEncoder(trained.export).encode, trained.items()
+        encoder, items = LocalEncoder(trained.export), trained.items()
         if views:
-            return {way: _first_by_views(encode, some, items, chosen) for way, some in copies.items()}
-        return {way: _first(encode(some), items, chosen) for way, some in copies.items()}
+            return {way: _first_by_views(encoder, some, items, chosen) for way, some in copies.items()}
+        return {way: _first(encoder.encode(some), items, chosen) for way, some in copies.items()}
 
     return trained.kept(f"reverse-{altered.count}{'-views' if views else ''}", measure)
 
@@ -195,29 +216,44 @@ def _judge(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str
     return figures | {"mAP@1000": float(judged.average_precision.mean())}
 
 
+def _judged(items: Vectors, queries: Vectors, labels: list[str], wanted: list[str]) -> dict[str, float]:
+    """Return the same, and what a linear probe finds."""
+    return _judge(items, queries, labels, wanted) | {"probe": linear_probe(items, labels, queries, wanted)}
+
+
 def _first(queries: Vectors, items: Vectors, own: npt.NDArray[np.int64]) -> float:
     from ae_search.nearest import top_k
 
     return float((top_k(queries, items, 1, "angular")[:, 0] == own).mean())
 
 
-def _first_by_views(
-    encode: Callable[[Pixels], Vectors], copies: Pixels, items: Vectors, own: npt.NDArray[np.int64]
-) -> float:
-    """Search exactly with all views of each copy; an item counts by the view that it is nearest to."""
+def _first_by_views(encoder: Any, copies: Pixels, items: Vectors, own: npt.NDArray[np.int64]) -> float:
+    """Search exactly with all views of each copy, as `search(views=True)` does in an index without a calibration.
+
+    An item counts by the view that it is nearest to, in the way to read latents by which it is nearest.
+    """
+    from ae_search.search.readings import readings
     from ae_search.views import query_views
 
-    # A query's own length does not change which item is nearest to it, but which of its views is.
-    unit = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    hits = 0
+    unit, card, hits = _unit(items), encoder.describe(), 0
     for start in range(0, len(copies), COPIES_AT_ONCE):
         views = [query_views(copy) for copy in copies[start : start + COPIES_AT_ONCE]]
-        latents = encode(np.concatenate(views))
-        latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-        ends = np.cumsum([len(some) for some in views])[:-1]
-        best = [scores.max(axis=0).argmax() for scores in np.split(latents @ unit.T, ends)]
-        hits += int((np.array(best) == own[start : start + len(views)]).sum())
+        counts = [len(some) for some in views]
+        copy_of = np.repeat(np.arange(len(views)), counts)
+        best = np.full((len(views), len(items)), -np.inf, np.float32)
+        for reading in readings(encoder.encode(np.concatenate(views)), counts, card):
+            # A query's own length does not change which item is nearest to it, but which of its views is.
+            similarities = _unit(reading.latents) @ unit.T
+            if reading.factors is not None:
+                similarities *= reading.factors[:, None].astype(np.float32)
+            for at in range(len(views)):
+                np.maximum(best[at], similarities[copy_of[reading.rows] == at].max(axis=0), out=best[at])
+        hits += int((best.argmax(axis=1) == own[start : start + len(views)]).sum())
     return hits / len(copies)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _ms(call: Callable[[Pixels], object], image: Pixels) -> float:

@@ -37,8 +37,8 @@ def slowly_moved(pixels, turn, zoom, across, down):
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     for row in range(height):
         for column in range(width):
-            right = (column + 0.5 - width / 2 - across * width) / zoom
-            lower = (row + 0.5 - height / 2 - down * height) / zoom
+            right = (column + 0.5 - width / 2 - round(across * width)) / zoom
+            lower = (row + 0.5 - height / 2 - round(down * height)) / zoom
             x, y = cos * right - sin * lower + width / 2, sin * right + cos * lower + height / 2
             if not (0 <= x < width and 0 <= y < height):
                 continue
@@ -90,15 +90,16 @@ def test_the_views_of_the_mirror_image_are_the_same_views():
         assert min(np.mean(np.abs(view - one)) for one in views) < 0.3
 
 
-def test_a_shift_of_whole_pixels_moves_them_and_lets_black_in():
-    pixels = noise((50, 100, 3))
+@pytest.mark.parametrize(("shape", "most"), [((50, 100, 3), (3, 6)), ((28, 28, 1), (2, 2)), ((8, 30, 1), (0, 2))])
+def test_a_shift_moves_pixels_as_they_are_and_lets_black_in(shape, most):
+    pixels, (height, width) = noise(shape), shape[:2]
     for across in SHIFTS:
         for down in SHIFTS:
             view = query_views(pixels)[2 * MOVES.index((0.0, 1.0, across, down))]
-            columns, rows = round(across * 100), round(down * 50)  # 6 and 3
+            rows, columns = int(np.sign(down)) * most[0], int(np.sign(across)) * most[1]
             expected = np.zeros_like(pixels)
-            expected[max(0, rows) : 50 + min(0, rows), max(0, columns) : 100 + min(0, columns)] = pixels[
-                max(0, -rows) : 50 + min(0, -rows), max(0, -columns) : 100 + min(0, -columns)
+            expected[max(0, rows) : height + min(0, rows), max(0, columns) : width + min(0, columns)] = pixels[
+                max(0, -rows) : height + min(0, -rows), max(0, -columns) : width + min(0, -columns)
             ]
             assert np.array_equal(view, expected)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ae_search.model import Architecture
     from ae_search.model.input_range import InputRange
     from ae_search.training import TrainingOptions
-    from ae_search.training.recipe import Partner, Schedule
+    from ae_search.training.recipe import Partner, RecipeName, Schedule
 
 _NO_FLAGS = SourceFlags()
 RECIPE = "Recipe (the defaults depend on the architecture)"
@@ -38,6 +38,10 @@ def train(
     architecture: Annotated[
         str | None, typer.Option(help="Architecture, where there is no backbone: gradients, conv or tutorial.")
     ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="Recipe: default, or long, which finds more in grey images and takes several times as long."),
+    ] = "default",
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +153,14 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    copies_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the contrastive loss by which the part that tells copies (--copies-part) is trained: each "
+            "image must recognise an altered view of itself. 1 for grey images, 0 in colour.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     label_weight: Annotated[
         float | None,
         typer.Option(help="Weight of a classification head, which the export drops.", rich_help_panel=RECIPE),
@@ -177,7 +189,14 @@ def train(
         bool | None,
         typer.Option(
             "--copies-part/--one-part",
-            help="Give some floats of the latents to gradients alone, by which --views finds altered copies.",
+            help="Give some floats of the latents to what altered copies are found by, above all with --views.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of typical patches to look for beside the gradients, 0 for none; for grey images.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -203,12 +222,13 @@ def train(
     from ae_search.training import TrainingOptions
 
     options = TrainingOptions(
-        # What these six can be is checked with the rest, and told by the name of the option.
+        # What these seven can be is checked with the rest, and told by the name of the option.
         architecture=cast("Architecture | None", architecture),
         input_range=cast("InputRange | None", input_range),
         cache=cast("Cache", cache),
         fit=cast("Fit", fit),
         partner=cast("Partner | None", partner),
+        recipe=cast("RecipeName", recipe),
         schedule=cast("Schedule | None", schedule),
         backbone=backbone,
         finetune=finetune,
@@ -229,11 +249,13 @@ def train(
         features=feature_weight,
         contrast=contrast_weight,
         kept=kept_weight,
+        copies=copies_weight,
         labels=label_weight,
         moved=moved,
         spoiled=spoiled,
         from_components=from_components,
         copies_part=copies_part,
+        patches=patches,
         scaled=scaled,
     )
     run_training(source, run, options, only=only or (), flags=flags, report_precision=report_precision, strict=strict)

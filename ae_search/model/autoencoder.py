@@ -17,6 +17,8 @@ def build_encoder(
     architecture: Architecture = "gradients",
     latent_dim: int | None = None,
     parts: bool = False,
+    learned_copies: bool = False,
+    patches: int = 0,
 ) -> Any:
     """Build the encoder submodel.
 
@@ -27,6 +29,8 @@ def build_encoder(
         latent_dim: Floats in a latent, 128 where nothing is said. `tutorial` fixes its own: an eighth of each side,
             times 8.
         parts: Whether the latents have a part that tells copies, see `parts`; for "gradients", and 16 floats or more.
+        learned_copies: Whether that part is trained.
+        patches: Typical patches that are looked for beside the gradients; for "gradients", and grey images.
 
     Returns:
         A functional `keras.Model` "encoder": `[n, h, w, c]` in [0, 1] to latents `[n, latent_dim]`.
@@ -39,7 +43,7 @@ def build_encoder(
         return tutorial.encoder(image_shape)
     if architecture == "conv":
         return conv.encoder(image_shape, dim)
-    return gradients.encoder(image_shape, dim, parts=parts)
+    return gradients.encoder(image_shape, dim, parts=parts, learned_copies=learned_copies, patches=patches)
 
 
 def build_decoder(

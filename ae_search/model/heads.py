@@ -17,6 +17,8 @@ GRADIENTS = "gradients"
 COLOURS = "colours"
 FEATURES = "features"
 PARTNERS = "partners"
+VIEW = "view"
+VIEWS = "views"
 KEPT = "kept"
 CLASSES = "classes"
 
@@ -29,7 +31,15 @@ def build_head(latent_dim: int, floats: int, *, name: str) -> Any:
     return keras.Model(latents, layers.Dense(floats, name="out")(x), name=name)
 
 
-def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partners: bool, kept: bool = False) -> Any:
+def build_trainer(
+    encoder: Any,
+    decoder: Any,
+    heads: Mapping[str, Any],
+    *,
+    partners: bool,
+    kept: bool = False,
+    copies_from: int | None = None,
+) -> Any:
     """Join encoder, decoder and heads into the functional model that is trained.
 
     Args:
@@ -38,11 +48,14 @@ def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partn
         heads: Further decoders and a classifier, by the name of their output.
         partners: Whether a second image for each image comes in, that is to have a similar latent.
         kept: Whether the latents themselves come out, to be held to those of the start.
+        copies_from: From which float on latents are to be similar to those of an altered view of the same image; those
+            before are compared with partners. None where all of them are.
 
     Returns:
-        A functional `keras.Model`: inputs "image" and maybe "partner"; outputs by name: "pixels" (logits), one for
-        each head, maybe "kept" (the latents), and maybe "partners": `[n, n]`, the cosine of each image's latent with
-        each partner's, divided by the temperature. The right class of row i is i.
+        A functional `keras.Model`: inputs "image", maybe "partner" and maybe "view"; outputs by name: "pixels"
+        (logits), one for each head, maybe "kept" (the latents), maybe "partners": `[n, n]`, the cosine of each image's
+        latent with each partner's, divided by the temperature, and maybe "views", the same of the last floats and of
+        the views. The right class of row i is i.
     """
     image = keras.Input(encoder.input_shape[1:], name=IMAGE)
     latents = encoder(image)
@@ -53,7 +66,13 @@ def build_trainer(encoder: Any, decoder: Any, heads: Mapping[str, Any], *, partn
     if partners:
         inputs[PARTNER] = keras.Input(encoder.input_shape[1:], name=PARTNER)
         unit = layers.UnitNormalization(name="unit")
-        outputs[PARTNERS] = Similarities(name=PARTNERS)([unit(latents), unit(encoder(inputs[PARTNER]))])
+        kinds = [some if copies_from is None else some[:, :copies_from] for some in (latents, encoder(inputs[PARTNER]))]
+        outputs[PARTNERS] = Similarities(name=PARTNERS)([unit(part) for part in kinds])
+    if copies_from is not None:
+        inputs[VIEW] = keras.Input(encoder.input_shape[1:], name=VIEW)
+        unit = layers.UnitNormalization(name="unit_part")
+        parts = [unit(some[:, copies_from:]) for some in (latents, encoder(inputs[VIEW]))]
+        outputs[VIEWS] = Similarities(name=VIEWS)(parts)
     return keras.Model(inputs, outputs, name="trainer")
 
 

@@ -60,10 +60,15 @@ def cell_means(images: Any) -> Any:
     Returns:
         Float32 `[n, 49 * c]` in [0, 1]; 0 for cells that have no pixels, as in images of less than 7 px.
     """
-    height, width, channels = images.shape[1:]
-    planes = tf.transpose(images, [0, 3, 1, 2])
-    means = _weighted(_shares(_triangles(height, CELLS)), planes, _shares(_triangles(width, CELLS)))
-    return tf.reshape(means, [-1, CELLS * CELLS * channels])
+    return pooled(images, CELLS)
+
+
+def pooled(maps: Any, cells: int) -> Any:
+    """Return the mean of each channel in each cell, with triangular weights: `[n, h, w, c]` to `[n, c * cells**2]`."""
+    height, width, channels = maps.shape[1:]
+    planes = tf.transpose(maps, [0, 3, 1, 2])
+    means = _weighted(_shares(_triangles(height, cells)), planes, _shares(_triangles(width, cells)))
+    return tf.reshape(means, [-1, channels * cells * cells])
 
 
 @keras.saving.register_keras_serializable(package="ae_search")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
 from ae_search.data.random_alterations import moved, spoiled
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS, VIEW, VIEWS
 from ae_search.model.histograms import oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.training.recipe import Recipe
@@ -23,6 +23,8 @@ Dataset = Any
 
 # Batches that are ready before they are asked for.
 PREFETCHED = 2
+# How far a view is moved from which the part that tells copies learns: as far as copies usually are.
+VIEW_MOVED = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,14 @@ class Batches:
         partner = images if self._partner_table is None else self._drawn(at)
         if self.recipe.moved:
             partner = moved(partner, self.recipe.moved)
-        return self._example(at, self._spoiled(images), images, self._spoiled(partner))
+        # Every view is spoiled: a copy that is not is found anyway.
+        view = spoiled(moved(images, VIEW_MOVED)) if self.recipe.copies else None
+        return self._example(at, self._spoiled(images), images, self._spoiled(partner), view)
 
     def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # The same partner each time: epochs are compared by what comes of this.
         partner = images if self._partner_table is None else self._at(tf.gather(self._partner_table, at)[:, 0])
-        return self._example(at, images, images, partner)
+        return self._example(at, images, images, partner, images[:, :, ::-1])
 
     def _spoiled(self, images: Any) -> Any:
         """Spoil some of the images."""
@@ -100,10 +104,14 @@ class Batches:
     def _at(self, positions: Any) -> Any:
         return tf.cast(tf.gather(self.images.tensor, positions), tf.float32) / 255.0
 
-    def _example(self, at: Any, seen: Any, clean: Any, partner: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _example(
+        self, at: Any, seen: Any, clean: Any, partner: Any, view: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         inputs, targets = {IMAGE: seen}, self._given_back(clean) if self.targets is None else self.targets(at, clean)
         if self.recipe.contrast:
             inputs[PARTNER], targets[PARTNERS] = partner, tf.range(tf.shape(seen)[0])
+        if self.recipe.copies:
+            inputs[VIEW], targets[VIEWS] = view, tf.range(tf.shape(seen)[0])
         if self._begun_table is not None:
             targets[KEPT] = tf.gather(self._begun_table, at)
         if self.recipe.labels:

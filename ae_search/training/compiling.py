@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ae_search.model.heads import CLASSES, COLOURS, FEATURES, GRADIENTS, KEPT, PARTNERS, PIXELS
+from ae_search.model.heads import CLASSES, COLOURS, FEATURES, GRADIENTS, KEPT, PARTNERS, PIXELS, VIEWS
 from ae_search.training.adam import FusedAdam
 from ae_search.training.batches import NO_CLASS
 from ae_search.training.config import TrainingConfig
@@ -22,6 +22,7 @@ def compile_trainer(trainer: Any, config: TrainingConfig, steps_per_execution: i
         FEATURES: (recipe.features, keras.losses.MeanSquaredError),
         KEPT: (recipe.kept, lambda: one_less_cosine),
         PARTNERS: (recipe.contrast, lambda: own_partner),
+        VIEWS: (recipe.copies, lambda: own_partner),
         CLASSES: (
             recipe.labels,
             lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_CLASS),
@@ -58,6 +59,6 @@ def own_partner(_: Any, similarities: Any) -> Any:
 def _build(trainer: Any) -> None:
     """Make the variables of optimiser and losses now: `fit` traces twice if they come with its first batch."""
     outputs = trainer({name: np.zeros((1, *image.shape[1:]), np.float32) for name, image in trainer.input.items()})
-    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, CLASSES) if name in outputs}
+    numbers = {name: np.zeros(1, np.int32) for name in (PARTNERS, VIEWS, CLASSES) if name in outputs}
     trainer.compute_loss(y={**outputs, **numbers}, y_pred=outputs)
     trainer.optimizer.build(trainer.trainable_variables)

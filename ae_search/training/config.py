@@ -17,8 +17,9 @@ from ae_search.training.recipe import (
 )
 
 SIDES_PX = (8, 1024)
+MOST_PATCHES = 1024
 # Ingredients that are weights.
-WEIGHTS = ("pixels", "gradients", "colours", "features", "contrast", "kept", "labels")
+WEIGHTS = ("pixels", "gradients", "colours", "features", "contrast", "kept", "copies", "labels")
 # What a run is trained to: an architecture of our own, or a backbone.
 Kind = Literal[Architecture, "backbone"]
 KINDS: tuple[Kind, ...] = (*ARCHITECTURES, "backbone")
@@ -128,10 +129,25 @@ def _rules_of(recipe: Recipe, config: TrainingConfig) -> list[Rule]:
             not recipe.kept or (recipe.from_components and not behind),
         ),
         (
-            f"--copies-part needs --from-components, at least {FEWEST_FLOATS} floats, and no --scaled",
-            {"from_components": recipe.from_components, "latent_dim": config.latent_dim, "scaled": recipe.scaled},
-            not recipe.copies_part
-            or (recipe.from_components and config.latent_dim >= FEWEST_FLOATS and not recipe.scaled),
+            f"--copies-part needs --from-components, and at least {FEWEST_FLOATS} floats",
+            {"from_components": recipe.from_components, "latent_dim": config.latent_dim},
+            not recipe.copies_part or (recipe.from_components and config.latent_dim >= FEWEST_FLOATS),
+        ),
+        (
+            f"patches must be 0 to {MOST_PATCHES}; they need grey images, --architecture gradients, --from-components",
+            recipe.patches,
+            not recipe.patches
+            or (
+                0 < recipe.patches <= MOST_PATCHES
+                and config.image_shape[2] == 1
+                and kind == "gradients"
+                and recipe.from_components
+            ),
+        ),
+        (
+            "copies needs copies_part, which is what it trains, and no backbone",
+            recipe.copies,
+            not recipe.copies or (recipe.copies_part and not behind),
         ),
         (f"schedule must be one of {', '.join(SCHEDULES)}", recipe.schedule, recipe.schedule in SCHEDULES),
         ("features to reconstruct need a backbone", recipe.features, behind or not recipe.features),

@@ -16,7 +16,17 @@ from ae_search.training.backbone_config import BackboneConfig, chosen_backbone
 from ae_search.training.config import TrainingConfig, check
 from ae_search.training.options import TrainingOptions
 from ae_search.training.patience import default_patience
-from ae_search.training.recipe import Recipe, backbone_recipe, default_batch_size, default_epochs, default_recipe
+from ae_search.training.recipe import (
+    GREY_COPIES,
+    LONG_EPOCHS,
+    RECIPE_NAMES,
+    Recipe,
+    backbone_recipe,
+    default_batch_size,
+    default_epochs,
+    default_recipe,
+    long_recipe,
+)
 
 FOLDER_IMAGE_SHAPE = (64, 64, 3)
 DEFAULTS = TrainingOptions()
@@ -45,6 +55,7 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     Raises:
         ConfigurationError: An option is out of its range or does not go with another.
     """
+    _check_name(source, options)
     backbone = chosen_backbone(options)
     config = _filled_in(source, options) if backbone is None else _behind(backbone, source, options)
     check(config)
@@ -60,10 +71,24 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
     return config
 
 
+def _check_name(source: Source, options: TrainingOptions) -> None:
+    """Refuse a recipe that there is not, or not for such images."""
+    if options.recipe not in RECIPE_NAMES:
+        raise ConfigurationError(f"--recipe must be one of {', '.join(RECIPE_NAMES)}. Received: {options.recipe}.")
+    ours = options.backbone is None and options.architecture in (None, "gradients")
+    if options.recipe == "long" and not (ours and _image_shape(source, options)[2] == 1):
+        raise ConfigurationError(
+            "--recipe long is for grey images (--channels 1), --architecture gradients, and no backbone. Received: "
+            f"channels={_image_shape(source, options)[2]}, architecture={options.architecture}, "
+            f"backbone={options.backbone}."
+        )
+
+
 def _filled_in(source: Source, options: TrainingOptions) -> TrainingConfig:
     architecture: Architecture = options.architecture or "gradients"
     image_shape, tutorial = _image_shape(source, options), architecture == "tutorial"
-    epochs = _or(options.epochs, 20 if tutorial else default_epochs(len(source)))
+    times = LONG_EPOCHS if options.recipe == "long" else 1
+    epochs = _or(options.epochs, 20 if tutorial else times * default_epochs(len(source)))
     return TrainingConfig(
         source=source.name,
         image_shape=image_shape,
@@ -142,24 +167,27 @@ def _latent_dim(image_shape: tuple[int, int, int], architecture: Architecture, a
 
 def _recipe(source: Source, image_shape: tuple[int, int, int], options: TrainingOptions) -> Recipe:
     """Return the recipe of the architecture for these images, with what was asked for instead."""
-    recipe = Recipe() if options.architecture == "tutorial" else default_recipe(len(source), image_shape)
+    named = long_recipe if options.recipe == "long" else default_recipe
+    recipe = Recipe() if options.architecture == "tutorial" else named(len(source), image_shape)
     if options.architecture not in (None, "gradients"):
-        scaled = options.architecture == "conv"
-        recipe = replace(recipe, from_components=False, kept=0.0, copies_part=False, scaled=scaled)
+        recipe = replace(_without_start(recipe), scaled=options.architecture == "conv")
     elif options.from_components is False:
-        recipe = replace(recipe, kept=0.0, copies_part=False, scaled=True)
-    elif options.copies_part:
-        recipe = replace(recipe, scaled=False)
+        recipe = replace(_without_start(recipe), scaled=True)
+    elif options.copies_part and image_shape[2] == 1:
+        recipe = replace(recipe, copies=GREY_COPIES)
     if options.contrast == 0:
         recipe = replace(recipe, moved=0.0)
     return _asked(recipe, options)
 
 
+def _without_start(recipe: Recipe) -> Recipe:
+    """Leave out what needs latents that begin as components."""
+    return replace(recipe, from_components=False, kept=0.0, copies_part=False, copies=0.0, patches=0)
+
+
 def _asked(recipe: Recipe, options: TrainingOptions) -> Recipe:
-    undivided = (
-        options.scaled or options.from_components is False or (options.latent_dim or FEWEST_FLOATS) < FEWEST_FLOATS
-    )
-    if undivided:
-        recipe = replace(recipe, copies_part=False)
+    few = (options.latent_dim or FEWEST_FLOATS) < FEWEST_FLOATS
+    if few or options.from_components is False or options.copies_part is False:
+        recipe = replace(recipe, copies_part=False, copies=0.0)
     asked = {one.name: getattr(options, one.name) for one in fields(Recipe)}
     return replace(recipe, **{name: value for name, value in asked.items() if value is not None})

@@ -141,7 +141,7 @@ def _finish(prepared: Prepared, run: Path) -> None:
     for name in ("best.keras", "last.keras"):
         autoencoder = keras.models.load_model(run / EPOCHS / name, compile=False)
         if config.recipe.scaled:
-            scale_latents(autoencoder, prepared.seen.encoded(autoencoder.get_layer("encoder"), np.sort(sample)))
+            scale_latents(autoencoder, lambda model: prepared.seen.encoded(model, np.sort(sample)))
         write_atomically(run / name, prepared.whole(autoencoder).save)
 
 

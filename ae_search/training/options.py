@@ -6,7 +6,7 @@ from ae_search.contract import Fit
 from ae_search.data.pipeline import Cache
 from ae_search.model import Architecture
 from ae_search.model.input_range import InputRange
-from ae_search.training.recipe import Partner, Schedule
+from ae_search.training.recipe import Partner, RecipeName, Schedule
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class TrainingOptions:
         image_size: Height and width in px.
         channels: 1 or 3.
         latent_dim: Floats in a latent.
+        recipe: What gives the ingredients that are not asked for: "default", or "long", which finds more in grey images
+            and takes several times as long.
         epochs: Epochs in all.
         batch_size: Images a batch.
         learning_rate: Learning rate of Adam, at the beginning.
@@ -39,11 +41,13 @@ class TrainingOptions:
         contrast: Weight of the contrastive loss.
         partner: "neighbour" or "view".
         kept: Weight of what latents began as.
+        copies: Weight of the contrastive loss of the part that tells copies.
         labels: Weight of the classification head.
         moved: How far partners are moved, in [0, 1].
         spoiled: Share of the encoder's images that are spoiled, in [0, 1].
         from_components: Whether latents begin as principal components.
-        copies_part: Whether some floats of the latents tell copies, and are not trained.
+        copies_part: Whether some floats of the latents tell copies.
+        patches: Typical patches that the encoder looks for.
         schedule: "cosine" or "constant".
         scaled: Whether latents are centred and scaled after the training.
     """
@@ -55,6 +59,7 @@ class TrainingOptions:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     latent_dim: int | None = None
+    recipe: RecipeName = "default"
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -72,10 +77,12 @@ class TrainingOptions:
     contrast: float | None = None
     partner: Partner | None = None
     kept: float | None = None
+    copies: float | None = None
     labels: float | None = None
     moved: float | None = None
     spoiled: float | None = None
     from_components: bool | None = None
     copies_part: bool | None = None
+    patches: int | None = None
     schedule: Schedule | None = None
     scaled: bool | None = None

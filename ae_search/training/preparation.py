@@ -25,6 +25,7 @@ from ae_search.model.heads import (
 )
 from ae_search.model.histograms import GRADIENT_FLOATS
 from ae_search.model.hsv_histogram import hsv_floats
+from ae_search.model.parts import copies_from
 from ae_search.training.batches import NO_CLASS, Batches
 from ae_search.training.behind_backbone import behind_backbone
 from ae_search.training.compiling import compile_trainer
@@ -169,7 +170,14 @@ def build_models(config: TrainingConfig, *, classes: int) -> tuple[Any, Any]:
     """Build the autoencoder and the trainer, which holds it and what only the training needs."""
     shape, dim, architecture = config.image_shape, config.latent_dim, config.architecture
     assert architecture != "backbone"
-    encoder = build_encoder(shape, architecture=architecture, latent_dim=dim, parts=config.recipe.copies_part)
+    encoder = build_encoder(
+        shape,
+        architecture=architecture,
+        latent_dim=dim,
+        parts=config.recipe.copies_part,
+        learned_copies=config.recipe.copies > 0,
+        patches=config.recipe.patches,
+    )
     decoder = build_decoder(shape, architecture=architecture, latent_dim=dim)
     floats = {GRADIENTS: GRADIENT_FLOATS, COLOURS: hsv_floats(), CLASSES: classes}
     trainer = _trainer(encoder, decoder, floats, config)
@@ -186,7 +194,14 @@ def _trainer(encoder: Any, decoder: Any, floats: Mapping[str, int], config: Trai
         CLASSES: recipe.labels,
     }
     heads = {name: build_head(config.latent_dim, floats[name], name=name) for name, weight in wanted.items() if weight}
-    return build_trainer(encoder, decoder, heads, partners=recipe.contrast > 0, kept=recipe.kept > 0)
+    return build_trainer(
+        encoder,
+        decoder,
+        heads,
+        partners=recipe.contrast > 0,
+        kept=recipe.kept > 0,
+        copies_from=copies_from(encoder) if recipe.copies else None,
+    )
 
 
 def _split(images: Images, config: TrainingConfig) -> tuple[Positions, Positions]:

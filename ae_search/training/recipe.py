@@ -1,10 +1,12 @@
 """What an encoder is trained to: every ingredient has a name and can be left out by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Schedule = Literal["cosine", "constant"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+RecipeName = Literal["default", "long"]
+RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 Partner = Literal["neighbour", "view"]
 PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
@@ -14,6 +16,11 @@ LEAST_STEPS = 16
 LEAST_BATCH = 16
 # Heavy enough that the training costs no precision.
 KEPT = 50.0
+# Weight of `copies` where grey images get a part that tells copies. Components of gradients are worth nothing there.
+GREY_COPIES = 1.0
+# The long recipe for grey images: typical patches, and times the epochs.
+LONG_PATCHES = 96
+LONG_EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Recipe:
             altered anew.
         kept: Weight of the cosine between the latent of an image, altered or not, and the latent that it had before the
             training; needs `from_components`.
+        copies: Weight of a contrastive loss of the part that tells copies: that of an image is to be nearer to that of
+            an altered view of the image than to those of other views in its batch; needs `copies_part`.
         labels: Weight of a classification head, which learns from the images that have a label and is dropped after
             the training.
         moved: How far partners are mirrored, turned, zoomed and shifted at random, in [0, 1]; needs `contrast`.
@@ -38,8 +47,10 @@ class Recipe:
             are to give back what was there before.
         from_components: Whether the linear part of the latents begins, before the training, as the principal components
             of what the encoder measures, scaled by eigenvalue^-1/4; for the architecture `gradients`.
-        copies_part: Whether some floats of the latents are components of gradients, which no training changes and by
-            which altered copies are found, see `model.parts`; needs `from_components`, and goes without `scaled`.
+        copies_part: Whether some floats of the latents tell altered copies, see `model.parts`; needs `from_components`.
+            They are components of gradients, which no training changes unless `copies` has a weight.
+        patches: Typical patches that the encoder looks for beside the gradients, see `model.patches`; for grey images
+            and the architecture `gradients`, needs `from_components`.
         schedule: Schedule of the learning rate: "cosine" falls to 0 at the last epoch, "constant" stays.
         scaled: Whether the latents are centred, turned and scaled after the training, so that their principal
             components count by eigenvalue^-1/4.
@@ -52,11 +63,13 @@ class Recipe:
     contrast: float = 0.0
     partner: Partner = "neighbour"
     kept: float = 0.0
+    copies: float = 0.0
     labels: float = 0.0
     moved: float = 0.0
     spoiled: float = 0.0
     from_components: bool = False
     copies_part: bool = False
+    patches: int = 0
     schedule: Schedule = "constant"
     scaled: bool = False
 
@@ -81,6 +94,11 @@ def default_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
         schedule="cosine",
         scaled=not colour,
     )
+
+
+def long_recipe(images: int, image_shape: tuple[int, int, int]) -> Recipe:
+    """Return the recipe for grey images that finds more than the default, and takes far longer."""
+    return replace(default_recipe(images, image_shape), patches=LONG_PATCHES)
 
 
 def backbone_recipe(*, frozen: bool) -> Recipe:

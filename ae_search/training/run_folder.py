@@ -153,7 +153,7 @@ def read_config(run: Path) -> TrainingConfig:
         raw = parsed_object(path.read_bytes(), max_bytes=MAX_CONFIG_BYTES)
         # What runs of earlier releases did not say.
         raw = {"patience": 0, "backbone": None, "devices": 1, **raw}
-        recipe = {"features": 0.0, "kept": 0.0, **object_of(raw, "recipe")}
+        recipe = {"features": 0.0, "kept": 0.0, "copies": 0.0, "patches": 0, **object_of(raw, "recipe")}
         for found, kind in ((raw, TrainingConfig), (recipe, Recipe)):
             # Runs that were begun before there was a choice cropped.
             if {"fit": "crop", **found}.keys() != {"fit", *(one.name for one in fields(kind))}:
@@ -205,11 +205,13 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         contrast=number_of(raw, "contrast"),
         partner=one_of(raw, "partner", PARTNERS),
         kept=number_of(raw, "kept"),
+        copies=number_of(raw, "copies"),
         labels=number_of(raw, "labels"),
         moved=number_of(raw, "moved"),
         spoiled=number_of(raw, "spoiled"),
         from_components=value_of(raw, "from_components", bool),
         copies_part=value_of(raw, "copies_part", bool),
+        patches=whole_of(raw, "patches", 0),
         schedule=one_of(raw, "schedule", SCHEDULES),
         scaled=value_of(raw, "scaled", bool),
     )

@@ -7,10 +7,11 @@ import numpy as np
 
 from ae_search.contract import Latents
 from ae_search.data.pipeline import Images, Positions
-from ae_search.model.gradients import CELLS, COLOURS, MEASURED, SHAPES, groups
+from ae_search.model.gradients import CELLS, COLOURS, COMPONENTS, MEASURED, PATCHES, SHAPES, groups
 from ae_search.model.parts import COPIES, KINDS, copies_from
 from ae_search.principal import Components, fit_components, principal_axes
 from ae_search.training.neighbour_components import neighbour_components
+from ae_search.training.typical_patches import learn_patches
 
 # Images that the components are computed from, at most.
 STARTED_BY = 20_000
@@ -24,6 +25,8 @@ CELL_WEIGHT = 0.15
 EVEN_RATIO = 2.0
 EVEN_WEIGHT = 0.35
 COLOUR_WEIGHTS = (0.25, 4.0)
+# Length of the patches, where that of the gradients is 1.
+PATCHES_WEIGHT = 0.7
 
 
 def start_from_components(encoder: Any, images: Images, positions: Positions, *, seed: int) -> None:
@@ -38,14 +41,22 @@ def start_from_components(encoder: Any, images: Images, positions: Positions, *,
     if MEASURED not in [layer.name for layer in encoder.layers]:
         return
     chosen = np.sort(np.random.default_rng(seed).permutation(positions)[:STARTED_BY])
-    measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
     parts, in_two = groups(encoder), copies_from(encoder) is not None
+    if PATCHES in parts:
+        learn_patches(encoder.get_layer(PATCHES), images, chosen, seed=seed)
+    measured = images.encoded(keras.Model(encoder.input, encoder.get_layer(MEASURED).output), chosen)
+    if PATCHES in parts:
+        measured = _narrowed(encoder.get_layer(COMPONENTS), measured, parts, seed)
     last = encoder.get_layer(KINDS if in_two else "latents")
     fit = _fit_in_colour if COLOURS in parts else _fit
     # What is to be kept must not have chance in it.
     begin_as(last, fit(measured, parts, last.units, seed), alone=COLOURS in parts)
     if in_two:
-        tell_copies(encoder.get_layer(COPIES), measured[:, parts[SHAPES[0]]], seed=seed)
+        copies = encoder.get_layer(COPIES)
+        if copies.trainable:
+            begin_as(copies, _fit(measured, parts, copies.units, seed))
+        else:
+            tell_copies(copies, measured[:, parts[SHAPES[0]]], seed=seed)
 
 
 def begin_as(last: Any, components: Components, *, alone: bool = False) -> None:
@@ -99,7 +110,24 @@ def effective_dimensions(rows: Latents) -> float:
     return float(values.sum()) ** 2 / total if total > 0 else 1.0
 
 
-def _fit(measured: Latents, _: dict[str, slice], count: int, seed: int) -> Components:
+def _narrowed(layer: Any, measured: Latents, parts: dict[str, slice], seed: int) -> Latents:
+    """Let a dense layer give the components of what was measured, patches as long as their weight says; return them."""
+    weights = np.ones(measured.shape[1], np.float32)
+    weights[parts[PATCHES]] = (
+        PATCHES_WEIGHT * _length(measured[:, parts[SHAPES[0]]]) / _length(measured[:, parts[PATCHES]])
+    )
+    found = fit_components(lambda: iter([measured * weights]), layer.units, seed=seed)
+    components = Components(found.mean / weights, found.axes * weights[:, None])
+    layer.set_weights([np.zeros_like(one) for one in layer.get_weights()])
+    begin_as(layer, components)
+    return components.of(measured)
+
+
+def _fit(measured: Latents, parts: dict[str, slice], count: int, seed: int) -> Components:
+    if PATCHES in parts:
+        # These are components, and scaled, already.
+        floats = measured.shape[1]
+        return Components(np.zeros(floats, np.float32), np.eye(floats, min(floats, count), dtype=np.float32))
     return fit_components(lambda: iter([measured]), count, seed=seed)
 
 

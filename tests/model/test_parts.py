@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ae_search.model import build_encoder
-from ae_search.model.parts import COPIES, COPIES_LENGTH, KINDS, copies_from, floats_of_kinds
+from ae_search.model.parts import COPIES, COPIES_LENGTH, KINDS, LEARNED_LENGTH, copies_from, floats_of_kinds
 
 SHAPE = (32, 32, 3)
 
@@ -55,6 +55,21 @@ def test_training_leaves_what_tells_copies_as_it_is(encoder):
     model.fit(images(8), np.ones((8, 2)), epochs=2, verbose=0)
     assert all(np.array_equal(*pair) for pair in zip(before, encoder.get_layer(COPIES).get_weights(), strict=True))
     assert not np.array_equal(others, encoder.get_layer(KINDS).get_weights()[0])
+
+
+def test_what_is_to_be_learned_of_copies_is_trained():
+    built = build_encoder((12, 12, 1), latent_dim=24, parts=True, learned_copies=True)
+    first = copies_from(built)
+    before = [built.get_layer(name).get_weights()[0].copy() for name in (COPIES, "copies_hidden", "hidden")]
+    model = keras.Sequential([built, keras.layers.Lambda(lambda latents: latents[:, first:])])
+    model.compile("sgd", "mse")
+    model.fit(images(8)[:, :12, :12, :1], np.ones((8, 24 - first)), epochs=2, verbose=0)
+    after = [built.get_layer(name).get_weights()[0] for name in (COPIES, "copies_hidden", "hidden")]
+    # What says what an image shows has no share in it.
+    assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [False, False, True]
+    latents = built.predict(images(3)[:, :12, :12, :1], verbose=0)
+    shares = np.linalg.norm(latents[:, first:], axis=1) / np.linalg.norm(latents[:, :first], axis=1)
+    assert shares == pytest.approx([LEARNED_LENGTH] * 3, rel=1e-5)
 
 
 def test_others_have_one_part():

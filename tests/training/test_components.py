@@ -1,5 +1,6 @@
 """Latents as principal components, before the training and after it."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from ae_search.model import build_autoencoder, build_decoder, build_encoder
 from ae_search.model.gradients import HIDDEN_UNITS
 from ae_search.model.histograms import cell_means, oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
+from ae_search.model.parts import KINDS, copies_from
 from ae_search.principal import fit_components
 from ae_search.training import TrainingOptions, configure
 from ae_search.training.neighbour_components import neighbour_components
@@ -23,7 +25,7 @@ def test_scaling_changes_the_latents_and_not_the_reconstruction(architecture):
     autoencoder = build_autoencoder(encoder, build_decoder(shape, architecture=architecture, latent_dim=6))
     images = np.random.default_rng(0).random((500, *shape), np.float32)
     latents, logits = np.asarray(encoder(images)), np.asarray(autoencoder(images))
-    scale_latents(autoencoder, latents)
+    scale_latents(autoencoder, lambda model: np.asarray(model(images)))
     after = np.asarray(encoder(images), np.float64)
     np.testing.assert_allclose(autoencoder(images), logits, atol=1e-3)
     np.testing.assert_allclose(after.mean(axis=0), 0, atol=1e-4)
@@ -32,12 +34,29 @@ def test_scaling_changes_the_latents_and_not_the_reconstruction(architecture):
     np.testing.assert_allclose(np.cov(after.T, bias=True), np.diag(np.sqrt(values)), atol=1e-3 * np.sqrt(values[0]))
 
 
+def test_of_two_parts_the_one_that_tells_kinds_is_scaled():
+    shape = (12, 12, 1)
+    encoder = build_encoder(shape, latent_dim=24, parts=True)
+    autoencoder = build_autoencoder(encoder, build_decoder(shape, latent_dim=24))
+    images = np.random.default_rng(0).random((500, *shape), np.float32)
+    latents, logits = np.asarray(encoder(images)), np.asarray(autoencoder(images))
+    scale_latents(autoencoder, lambda model: np.asarray(model(images)))
+    after, first = np.asarray(encoder(images)), copies_from(encoder)
+    np.testing.assert_allclose(after[:, first:], latents[:, first:], atol=1e-4)
+    kinds = np.asarray(keras.Model(encoder.input, encoder.get_layer(KINDS).output)(images), np.float64)
+    covariance = np.cov(kinds.T, bias=True)
+    np.testing.assert_allclose(kinds.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3 * covariance[0, 0])
+    errors = np.asarray(autoencoder(images)) - logits
+    assert errors.std() < 0.1 * logits.std()
+
+
 def test_one_float_can_be_scaled():
     encoder = build_encoder((8, 8, 1), latent_dim=1)
     autoencoder = build_autoencoder(encoder, build_decoder((8, 8, 1), latent_dim=1))
     images = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
     logits = np.asarray(autoencoder(images))
-    scale_latents(autoencoder, np.asarray(encoder(images)))
+    scale_latents(autoencoder, lambda model: np.asarray(model(images)))
     np.testing.assert_allclose(autoencoder(images), logits, atol=1e-3)
 
 
@@ -45,7 +64,7 @@ def test_equal_images_are_only_centred():
     encoder = build_encoder((8, 8, 1), latent_dim=3)
     autoencoder = build_autoencoder(encoder, build_decoder((8, 8, 1), latent_dim=3))
     images = np.zeros((5, 8, 8, 1), np.float32)
-    scale_latents(autoencoder, np.asarray(encoder(images)))
+    scale_latents(autoencoder, lambda model: np.asarray(model(images)))
     others = np.random.default_rng(0).random((5, 8, 8, 1), np.float32)
     assert np.abs(encoder(others)).max() < 1e3
 
@@ -54,7 +73,7 @@ def test_images_that_come_later_are_not_blown_up_where_few_vary(digits):
     encoder = build_encoder((8, 8, 1), latent_dim=16)
     autoencoder = build_autoencoder(encoder, build_decoder((8, 8, 1), latent_dim=16))
     images = digits.images / np.float32(255)
-    scale_latents(autoencoder, np.asarray(encoder(images[:6])))
+    scale_latents(autoencoder, lambda model: np.asarray(model(images[:6])))
     few, later = (np.linalg.norm(encoder(part), axis=1).mean() for part in (images[:6], images[6:500]))
     assert later < 2 * few
 

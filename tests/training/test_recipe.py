@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from ae_search.data import ArraySource
+from ae_search.data.random_alterations import moved
 from ae_search.errors import ConfigurationError
-from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE
+from ae_search.model.heads import CLASSES, IMAGE, PARTNER, PARTNERS, PIXELS, TEMPERATURE, VIEW, VIEWS
+from ae_search.model.parts import copies_from
 from ae_search.training import TrainingOptions, configure, load_autoencoder, train
 from ae_search.training.callbacks import _Cosine, _TimeLimit
 from ae_search.training.compiling import compile_trainer
@@ -48,6 +50,42 @@ def test_similarities_are_cosines_of_latents_and_partners(digits):
     found = trainer({IMAGE: images, PARTNER: others})
     np.testing.assert_allclose(found[PARTNERS], cosines / TEMPERATURE, atol=1e-4)
     np.testing.assert_allclose(found[PIXELS], autoencoder(images), atol=1e-5)
+
+
+def test_the_last_floats_are_compared_with_those_of_a_view(digits):
+    config = configure(digits, TrainingOptions(latent_dim=16, copies_part=True, copies=1.0))
+    autoencoder, trainer = build_models(config, classes=0)
+    images, others, views = np.random.default_rng(0).random((3, 5, 8, 8, 1), np.float32)
+    first = copies_from(encoder := autoencoder.get_layer("encoder"))
+    found = trainer({IMAGE: images, PARTNER: others, VIEW: views})
+    # What is to be the same of neighbours, and what is not.
+    for name, second, part in ((PARTNERS, others, slice(first)), (VIEWS, views, slice(first, None))):
+        a, b = (np.asarray(encoder(some))[:, part] for some in (images, second))
+        cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+        np.testing.assert_allclose(found[name], cosines / TEMPERATURE, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_tells_copies_learns_to_recognise_altered_views(digits, tmp_path):
+    options = {"copies_part": True, "gradients": 0.0, "epochs": 6, "latent_dim": 32, "batch_size": 64}
+    for copies in (1.0, 0.0):
+        config = configure(digits, TrainingOptions(copies=copies, **options))
+        train(digits, config, tmp_path / f"{copies}", verbose=False)
+    losses = [float(row["views_loss"]) for row in rows_of(tmp_path / "1.0")]
+    assert losses[-1] < 0.7 * losses[0]
+    images, shares = digits.images[:200] / np.float32(255), []
+    views = np.asarray(altered_views(images))
+    for run in ("1.0", "0.0"):
+        encoder = load_autoencoder(tmp_path / run).get_layer("encoder")
+        first = copies_from(encoder)
+        a, b = (np.asarray(encoder(part))[:, first:] for part in (views, images))
+        shares.append(float(((a @ b.T).argmax(axis=1) == np.arange(200)).mean()))
+    assert shares[0] > 1.2 * shares[1]
+
+
+def altered_views(images):
+    keras.utils.set_random_seed(3)
+    return moved(images, 1.0)
 
 
 def test_images_without_labels_do_not_count_for_the_classes(digits):
@@ -147,7 +185,9 @@ def test_the_rate_falls_to_nothing_at_the_end():
         {"gradients": -1.0}, {"contrast": math.inf}, {"pixels": 0.0}, {"colours": 1.0}, {"partner": "friend"},
         {"moved": 1.5}, {"spoiled": -0.1}, {"schedule": "linear"}, {"architecture": "tutorial", "scaled": True},
         {"contrast": 0.0, "moved": 0.2}, {"architecture": "conv", "from_components": True}, {"kept": -1.0},
-        {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"},
+        {"kept": 1.0, "from_components": False}, {"kept": 1.0, "architecture": "conv"}, {"copies": 1.0},
+        {"patches": -1}, {"patches": 2000}, {"patches": 4, "architecture": "conv"},
+        {"copies": 1.0, "copies_part": True, "latent_dim": 8}, {"copies": -1.0, "copies_part": True},
     ],
 )  # fmt: skip
 def test_wrong_ingredients_fail_before_any_work(digits, wrong):
@@ -163,6 +203,31 @@ def test_what_cannot_work_is_left_out(digits, coloured):
     for options in ({"architecture": "conv"}, {"from_components": False}):
         recipe = configure(coloured, TrainingOptions(**options)).recipe
         assert (recipe.from_components, recipe.kept, recipe.scaled) == (False, 0.0, True)
+
+
+def test_the_part_that_tells_copies_is_trained_where_images_are_grey(digits, coloured):
+    grey, colour = (configure(source, TrainingOptions(copies_part=True)).recipe for source in (digits, coloured))
+    assert (grey.copies_part, grey.copies, grey.scaled) == (True, 1.0, True)
+    assert (colour.copies_part, colour.copies, colour.scaled) == (True, 0.0, False)
+    assert configure(digits, TrainingOptions(copies_part=True, copies=0.0)).recipe.copies == 0
+    assert not configure(digits).recipe.copies_part
+
+
+def test_the_long_recipe_takes_twice_the_epochs_and_patches(digits):
+    default, long = (configure(digits, TrainingOptions(recipe=name)) for name in ("default", "long"))
+    assert long.epochs == 2 * default.epochs
+    assert long.recipe == replace(default.recipe, patches=long.recipe.patches)
+    assert long.recipe.patches > 0 == default.recipe.patches
+    asked = configure(digits, TrainingOptions(recipe="long", epochs=2, patches=5))
+    assert (asked.epochs, asked.recipe.patches) == (2, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"recipe": "quick"}, {"recipe": "long", "architecture": "conv"}])
+def test_there_is_no_other_recipe_and_not_for_all(digits, coloured, wrong):
+    with pytest.raises(ConfigurationError, match="--recipe"):
+        configure(digits, TrainingOptions(**wrong))
+    with pytest.raises(ConfigurationError, match="--recipe long is for grey images.*channels=3"):
+        configure(coloured, TrainingOptions(recipe="long"))
 
 
 def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):

@@ -46,6 +46,7 @@ def test_what_was_written_is_read(tmp_path):
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "1-2", "finetune": 0}, id="feeding"),
         pytest.param("backbone", {"name": "b", "digest": "0", "feeding": "0-1", "finetune": True}, id="finetune"),
         ("recipe__partner", None), ("recipe__scaled", 1), ("recipe__moved", True), ("devices", 0), ("devices", 2.0),
+        ("recipe__patches", 1.5), ("recipe__copies", "some"),
     ],
     ids=str,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ae_search.data import ArraySource, open_source
 from ae_search.data.pipeline import readable_images
 from ae_search.errors import ConfigurationError
-from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS
+from ae_search.model.heads import CLASSES, COLOURS, GRADIENTS, IMAGE, KEPT, PARTNER, PARTNERS, PIXELS, VIEW, VIEWS
 from ae_search.model.histograms import GRADIENT_FLOATS, oriented_gradients
 from ae_search.model.hsv_histogram import hsv_histogram
 from ae_search.training import TrainingOptions, configure, train
@@ -58,7 +58,7 @@ def test_batches_ask_for_what_the_recipe_names(once):
     source = ArraySource("colour", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8), ["a"] * 9)
     keras.utils.set_random_seed(0)
     images = readable_images(source, (8, 8, 3))
-    recipe = Recipe(gradients=1, colours=1, contrast=1, kept=1, labels=1, moved=0.5, spoiled=0.5)
+    recipe = Recipe(gradients=1, colours=1, contrast=1, kept=1, copies=1, labels=1, moved=0.5, spoiled=0.5)
     partners = np.tile(np.arange(9, dtype=np.int32)[::-1, None], 5)
     begun = np.random.default_rng(1).random((9, 4), np.float32)
     measured = measured_once(images, recipe) if once else None
@@ -67,11 +67,13 @@ def test_batches_ask_for_what_the_recipe_names(once):
     pixels = source.images / np.float32(255)
     np.testing.assert_allclose(inputs[IMAGE], pixels, atol=1e-6)
     np.testing.assert_allclose(inputs[PARTNER], pixels[::-1], atol=1e-6)
+    # The same view each time: epochs are compared by what comes of it.
+    np.testing.assert_allclose(inputs[VIEW], pixels[:, :, ::-1], atol=1e-6)
     np.testing.assert_allclose(targets[GRADIENTS], oriented_gradients(pixels), atol=1e-4)
     np.testing.assert_allclose(targets[COLOURS], hsv_histogram(pixels), atol=1e-4)
     np.testing.assert_array_equal(targets[KEPT], begun)
-    assert targets[PARTNERS].tolist() == targets[CLASSES].tolist() == list(range(9))
-    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, KEPT, PARTNERS, CLASSES}
+    assert targets[PARTNERS].tolist() == targets[VIEWS].tolist() == targets[CLASSES].tolist() == list(range(9))
+    assert targets.keys() == {PIXELS, GRADIENTS, COLOURS, KEPT, PARTNERS, VIEWS, CLASSES}
     altered, clean = next(batches.training(np.arange(9), 9, seed=0).as_numpy_iterator())
     order = clean[CLASSES]
     np.testing.assert_allclose(clean[PIXELS], pixels[order], atol=1e-6)
@@ -80,6 +82,7 @@ def test_batches_ask_for_what_the_recipe_names(once):
     # About half are spoiled; all partners are moved.
     assert 0 < (altered[IMAGE] != clean[PIXELS]).any(axis=(1, 2, 3)).sum() < 9
     assert (altered[PARTNER] != pixels[::-1][order]).any(axis=(1, 2, 3)).all()
+    assert (altered[VIEW] != clean[PIXELS]).any(axis=(1, 2, 3)).all()
 
 
 def test_histograms_are_measured_once_of_what_can_be_read_and_is_in_memory(monkeypatch):
