@@ -56,3 +56,15 @@ def test_a_promise_is_kept_or_refused(guest, make, promise, tmp_path):
 def test_every_missing_promise_can_be_asked_for():
     for guest in GUESTS:
         assert guest.missing <= set(ASKED) | NOT_REFUSED, guest.name
+
+
+def test_an_engine_that_the_place_does_not_know_is_refused(guest, make):
+    with guest.open(make(clustered(20))) as index:
+        before = index.info().effort
+        with pytest.raises(AeSearchError):
+            index.compact(engine="no such engine")
+        with pytest.raises(AeSearchError), index.rebuilding(CARD, engine="no such engine") as writer:
+            writer.add(NEW[:1], ["new"])
+        assert len(index.keys()) == 20
+        assert index.info().effort == before
+        assert len(index.search(np.ones(8), 20)[0]) == 20
