@@ -123,7 +123,7 @@ def _short_retrieval(results: dict[str, Any]) -> str:
         [name, *(_both(next((row for row in some if row["name"] == name), None)) for some in sets.values())]
         for name in SHORT
     ]
-    return report.table(["representation", *sets], rows)
+    return report.table(["representation", *sets], [row for row in rows if any(row[1:])])
 
 
 def _short_copies(results: dict[str, Any]) -> str:
