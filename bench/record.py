@@ -97,7 +97,7 @@ class Record:
         """Return the text of the file, with five significant digits: more is noise."""
         whole = {one.name: getattr(self, one.name) for one in fields(self)}
         whole |= {"figures": [asdict(one) for one in self.figures], "checks": [one.as_dict() for one in self.checks]}
-        return json.dumps(_rounded(whole), indent=1) + "\n"
+        return json.dumps(rounded(whole), indent=1) + "\n"
 
 
 def path_of(name: str, version: str, folder: Path = RESULTS) -> Path:
@@ -124,9 +124,10 @@ def _check(raw: dict[str, Any]) -> Check:
     return Check(**{one.name: raw[one.name] for one in fields(Check)})
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Return figures with five significant digits, wherever they stand."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value

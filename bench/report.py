@@ -16,7 +16,7 @@ from bench.headlines import headlines
 from bench.measure import TARGETS
 from bench.over_versions import draw
 from bench.progress import CORES
-from bench.record import RESULTS, Record, path_of
+from bench.record import RESULTS, Record, path_of, rounded
 
 HERE = Path(__file__).parent
 PACKAGES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss-cpu", "usearch", "tensorflow", "keras")
@@ -62,7 +62,9 @@ def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
 
     Where they are to stay, the page of the documentation is drawn anew.
     """
-    found = Record.of(name, results, headlines(name, {key: results[key] for key in results if key != "machine"}))
+    # As the file will have them, so that whoever reads it comes to the same ratios.
+    kept = rounded({key: results[key] for key in results if key != "machine"})
+    found = Record.of(name, results, headlines(name, kept))
     path = path_of(name, found.version, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, found.as_json())
