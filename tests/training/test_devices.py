@@ -77,7 +77,7 @@ def test_two_devices_learn_what_one_does(digits, tmp_path):
 def test_the_default_recipe_and_its_figures_on_two_devices_go_on_with_one(digits, tmp_path):
     trained(tmp_path, ("one", True, DEFAULT), ("two", True, DEFAULT | {"devices": 2}))
     losses = columns(tmp_path / "two", "partners_loss", "val_partners_loss")
-    # Of 30 partners or 15, chance would be a loss of log 15 at least; the order of the shares must not matter.
+    # Chance among 30 partners or 15 would be a loss of log 15 at least; the order of the shares must not matter.
     assert losses[-2] < 2.0
     assert losses[-1] < 2.5
     # Images are altered by chance, contrast and batch normalisation are a device's own: alike, not equal.
