@@ -23,8 +23,8 @@ def scale_latents(autoencoder: Any, encoded: Callable[[Any], Rows]) -> None:
     """Turn latents to their principal components, centred and scaled by eigenvalue^-1/4: half way to whitening.
 
     The change is folded into the encoder's last dense layer, and its inverse into those of the decoder that latents
-    enter. Where latents have two parts, the one that says what an image shows is scaled. Each part has a fixed length, so
-    that the way back can only be estimated, and the autoencoder answers nearly as before.
+    enter. Where latents have two parts, the one that says what an image shows is scaled. Each part has a fixed
+    length, so that the way back can only be estimated, and the autoencoder answers nearly as before.
 
     Args:
         autoencoder: Has the layers "encoder" and "decoder", whose dense layers "expand" and "straight" take the
