@@ -20,10 +20,10 @@ def sync(
 ) -> None:
     """Make the index hold what SOURCE holds: add new images, encode changed ones again, remove those that are gone.
 
-    Changes are found by content. Where an index has several sources, only items of this one are touched.
-    Searches see the changes block by block, removals last; if the command is killed, run it again. Nothing is removed while a part of
-    SOURCE cannot be read. With --dry-run no server is asked. The exit code is 1 where the server refused images that
-    can be decoded here.
+    Changes are found by content. Where an index has several sources, only items of this one are touched. Searches
+    see the changes block by block, removals last; if the command is killed, run it again. Nothing is removed while a
+    part of SOURCE cannot be read. With --dry-run no server is asked. The exit code is 1 where the server refused images
+    that can be decoded here.
     """
     from ae_search.indexing import sync_source
 
