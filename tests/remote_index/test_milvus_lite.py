@@ -142,3 +142,24 @@ def test_what_doctor_is_told(built):
 def test_the_client_is_not_loaded_before_it_is_needed():
     code = "import sys, ae_search, ae_search.cli, ae_search.open_index; sys.exit('pymilvus' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_client_leaves_logging_and_the_environment_of_the_process_alone(tmp_path):
+    (tmp_path / ".env").write_text("FROM_A_FILE=1\n")
+    code = """
+import io, logging, os
+stream = io.StringIO()
+class Handler(logging.StreamHandler):
+    def close(self):
+        self.stream.close()
+        super().close()
+logging.getLogger().addHandler(Handler(stream))
+import ae_search.remote_index.milvus
+assert not stream.closed
+assert "FROM_A_FILE" not in os.environ and "PYTHON_DOTENV_DISABLED" not in os.environ
+logging.getLogger("mine").warning("told")
+assert stream.getvalue() == "told\\n"
+os._exit(0)
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr

@@ -7,7 +7,6 @@ import time
 import grpc
 import pytest
 from index_items import CARD
-from pymilvus.exceptions import MilvusException
 
 from ae_search.errors import (
     AccessDeniedError,
@@ -19,7 +18,7 @@ from ae_search.errors import (
 )
 from ae_search.open_index import build_index, open_index, place_name, verify_index
 from ae_search.remote_index.milvus import MilvusPlace
-from ae_search.remote_index.milvus.failures import failure
+from ae_search.remote_index.milvus.failures import MilvusException, failure
 from ae_search.remote_index.milvus.place import TOKEN_VARIABLE
 
 SECRET = "s3cr%40t"
