@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from guests import GUESTS
 from index_items import CARD, clustered
+from promises import PAGE, TOLD, written
 
 from ae_search.errors import AeSearchError
 from ae_search.index import BuildOptions
@@ -68,3 +69,9 @@ def test_an_engine_that_the_place_does_not_know_is_refused(guest, make):
         assert len(index.keys()) == 20
         assert index.info().effort == before
         assert len(index.search(np.ones(8), 20)[0]) == 20
+
+
+def test_the_documentation_says_what_holds_where():
+    assert TOLD.keys() == set(ASKED) | NOT_REFUSED
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == written(page), "run python tests/index_contract/promises.py"
