@@ -23,6 +23,7 @@ STATUSES: dict[type[AeSearchError], HTTPStatus] = {
     errors.IndexBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexDamagedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NotSupportedError: HTTPStatus.BAD_REQUEST,
+    errors.PipelineError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ModelMismatchError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ServerError: HTTPStatus.BAD_GATEWAY,
     errors.ServerUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -70,6 +70,7 @@ def test_a_part_of_a_built_in_source_is_refused(run):
         assert told == "--only chooses files of a folder. Received: x*, for digits."
 
 
+@pytest.mark.slow
 def test_latents_of_a_part_of_a_folder(run):
     assert "4 latents of tiny version 1 in 1 files" in run("embed", "photos", "--only", "*.GIF", "--out", "out")
     told = run("embed", "photos", "--out", "out", error=ConfigurationError)

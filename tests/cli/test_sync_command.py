@@ -127,6 +127,7 @@ def test_records_are_indexed_and_found(run, tmp_path):
     assert "has no feature x; it has id, image/encoded, kind" in told
 
 
+@pytest.mark.slow
 def test_a_folder_with_odd_files_is_indexed_and_what_is_left_out_is_told(run, tmp_path):
     root = tmp_path / "odd"
     root.mkdir()

@@ -144,6 +144,7 @@ def damage_is_refused(request, context):
 
 
 @pytest.mark.parametrize("bad", [range(0, 600, 2), range(600), range(300), [599], [0], []])
+@pytest.mark.slow
 def test_bad_images_cost_a_bounded_number_of_requests(client, script, bad):
     script.refuse = damage_is_refused
     bad = set(bad)

@@ -195,6 +195,7 @@ def rolling():
         yield "ipv4:" + ",".join(server.address for server in servers)
 
 
+@pytest.mark.slow
 def test_embedded_servers_in_a_roll_over(rolling, connect, tmp_path):
     from pictures import coloured_picture
 

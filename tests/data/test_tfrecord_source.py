@@ -104,8 +104,9 @@ def test_training_reads_them(pattern):
     assert len(images) == 10
     from ae_search.data.decode import decode_image
 
-    expected = np.rint(255 * np.stack([decode_image(file, (8, 8, 3)) for file in FILES]))
-    np.testing.assert_array_equal(images.pixels, expected)
+    # Half a level may be rounded up or down: graphs that are optimised otherwise differ in the last bit.
+    expected = 255 * np.stack([decode_image(file, (8, 8, 3)) for file in FILES])
+    np.testing.assert_allclose(images.pixels, expected, atol=0.5 + 1e-3)
 
 
 def test_training_without_a_cache_needs_any_order(tmp_path):

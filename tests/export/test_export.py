@@ -270,6 +270,7 @@ def test_what_cannot_be_exported_is_said(tmp_path):
             load_encoder(path)
 
 
+@pytest.mark.slow
 def test_a_saved_default_encoder_can_be_exported_by_a_process_that_never_trained(tmp_path):
     from ae_search.model import build_encoder
 

@@ -267,6 +267,7 @@ SLOW_FORMS = ("a list of one", "a dict in a dict", "a subclass that was called",
 
 
 @pytest.mark.parametrize("name", [*(name for name in FORMS if name not in SLOW_FORMS), *slow(*SLOW_FORMS)])
+@pytest.mark.slow
 def test_each_form_of_model_is_taken(name, tmp_path):
     make, shape, input_range = FORMS[name]
     encoder = make()

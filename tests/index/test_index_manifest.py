@@ -117,7 +117,8 @@ def test_manifest_of_an_older_format(path, generation):
 
 def test_manifest_that_names_another_engine(path, generation):
     sign(generation, engine={"name": "hnsw", "m": 16})
-    with pytest.raises(ConfigurationError, match="engine 'hnsw', this ae-search has annoy, faiss; upgrade it"):
+    known = "engine 'hnsw', this ae-search has annoy, faiss, faiss-8bit; upgrade it"
+    with pytest.raises(ConfigurationError, match=known):
         LatentIndex.open(path)
 
 

@@ -100,9 +100,9 @@ def test_a_missing_file_of_details_is_told(tmp_path, pictures, encoder):
 
 
 def test_only_new_images_are_added(path, pictures, encoder):
-    for name in ("cats/new.png", "birds/new.png"):
+    for seed, name in enumerate(("cats/new.png", "birds/new.png"), start=100):
         (pictures / name).parent.mkdir(exist_ok=True)
-        coloured_picture(hash(name) % 1000).save(pictures / name)
+        coloured_picture(seed).save(pictures / name)
     (pictures / "cats/broken.png").write_bytes(b"\x89PNG no more")
     done = []
     with LatentIndex.open(path) as index:

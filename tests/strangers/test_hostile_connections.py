@@ -30,6 +30,7 @@ def test_old_connections_end(serve):
                 pass
 
 
+@pytest.mark.slow
 def test_idle_connections_end(serve):
     with serve(max_connection_idle_s=1.0) as server:
         with RawConnection(server.address) as connection:

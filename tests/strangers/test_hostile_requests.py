@@ -88,6 +88,7 @@ def test_half_sent_messages(server):
         assert server.growth_mib() < 800
 
 
+@pytest.mark.slow
 def test_a_slow_message_finds_a_place_beside_half_sent_ones(server):
     """When those have had their time."""
     with RawConnection(server.address) as attack, RawConnection(server.address) as honest:
@@ -148,6 +149,7 @@ def test_no_message_at_all(server):
         assert stream in connection.reset
 
 
+@pytest.mark.slow
 def test_idle_connections_to_the_metrics_port(server):
     before = server.threads()
     idle = [socket.create_connection(("127.0.0.1", server.metrics_port), timeout=30) for _ in range(300)]

@@ -37,7 +37,9 @@ def ordinary():
     }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow) if way == "training" else way for way in WAYS]
+)
 def test_a_bomb_is_refused_before_it_is_decoded(way, folders, tiny_export, tmp_path):
     ended = run_bounded(["python", CHILD, way, tiny_export, *folders], folder=tmp_path, timeout_s=600)
     assert ended.code == 0, ended.stderr[-3000:]

@@ -126,10 +126,10 @@ def test_what_is_no_plain_file_is_neither_opened_nor_locked(strange):
 
 @pytest.mark.timeout(120)
 def test_the_lock_of_an_embed_folder(strange, tmp_path):
-    from ae_search.indexing.shards import _only_writer
+    from ae_search.indexing.shards import only_writer
 
     strange.rename(tmp_path / ".lock")
-    with pytest.raises(ConfigurationError, match="cannot be locked"), _only_writer(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be locked"), only_writer(tmp_path):
         pass
 
 

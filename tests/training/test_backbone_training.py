@@ -128,6 +128,7 @@ class Counted:
         return bar()
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_not_looked_at_again(source, backbone, tmp_path):
     bar = Counted()
     train(source, configure(source, options(backbone)), tmp_path / "run", verbose=False, progress=bar)

@@ -230,6 +230,7 @@ def test_there_is_no_other_recipe_and_not_for_all(digits, coloured, wrong):
         configure(coloured, TrainingOptions(recipe="long"))
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_pixels_is_told_without_its_weight(digits, tmp_path):
     config = configure(digits, TrainingOptions(epochs=1, latent_dim=4, pixels=1000.0, gradients=0.0, contrast=0.0))
     assert 0.1 < train(digits, config, tmp_path / "run", verbose=False)["loss"] < 1

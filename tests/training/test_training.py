@@ -50,6 +50,7 @@ def test_a_run_leaves_what_it_promises_and_goes_on_when_more_is_asked(digits, tm
         train(digits, configure(digits, TrainingOptions(epochs=3, latent_dim=5, validation=0.25)), run)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_best_epoch(digits, tmp_path):
     config = configure(digits, TrainingOptions(epochs=3, latent_dim=4, validation=0.25))
     summary = train(digits, config, tmp_path / "run", verbose=False)

@@ -18,6 +18,7 @@ def own_shop(tmp_path):
     return Shop(tmp_path, items=130)
 
 
+@pytest.mark.slow
 def test_a_service_that_is_killed_and_comes_back(start_service, open_face, own_shop):
     service = start_service(own_shop.index)
     face = open_face(service.address).open(f"?key={own_shop.keys[0]}").shown()
@@ -47,6 +48,7 @@ def test_a_model_server_that_is_away_leaves_searches_by_key(start_service, open_
     assert len(face.keys) > 10
 
 
+@pytest.mark.slow
 def test_an_index_that_moves_to_a_new_model(start_service, open_face, own_shop):
     model = GridModel()
     service = start_service(own_shop.index, model=model)
