@@ -209,7 +209,7 @@ def _folder(place: str | Path) -> Path:
         # Not all of it: there may be a password in it. A Path has lost one of the two slashes.
         kind = str(place).partition(":")[0]
         raise ConfigurationError(
-            "An index is in a folder of this machine, or at a str postgresql://HOST/DATABASE?index=NAME or "
+            "An index is in a folder of this machine, or has a URL (a str): postgresql://HOST/DATABASE?index=NAME or "
             f"milvus://HOST:PORT/NAME. Received: {kind}:..."
         )
     return Path(place)

@@ -51,7 +51,11 @@ def own_partner(_: Any, similarities: Any) -> Any:
     may have none of the last images that are held out.
 
     Args:
-        similarities: Of each image with each partner, `[n, n]`: that in row i with its own in column i.
+        similarities: Cosines of each image with each partner, divided by the temperature, float32 `[n, n]`. Column i
+            has the partner of the image in row i.
+
+    Returns:
+        float32 `[n]`, at least 0.
     """
     return keras.ops.logsumexp(similarities, axis=1) - keras.ops.diagonal(similarities)
 

@@ -99,7 +99,7 @@ def _rules(config: TrainingConfig) -> list[Rule]:
         ("learning_rate must be above 0 and at most 1", rate, 0 < rate <= 1),
         ("validation must be at least 0 and at most 0.5", share, 0 <= share <= 0.5),
         ("patience must be at least 0", config.patience, config.patience >= 0),
-        ("devices must be 1 to batch_size", config.devices, 1 <= config.devices <= batch),
+        ("devices must be at least 1 and at most batch_size", config.devices, 1 <= config.devices <= batch),
         ("seed must be 0 to 2**32 - 1", seed, 0 <= seed < 2**32),
         (f"fit must be one of {', '.join(FITS)}", config.fit, config.fit in FITS),
         (f"cache must be one of {', '.join(CACHES)}", config.cache, config.cache in CACHES),

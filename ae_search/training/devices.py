@@ -27,8 +27,7 @@ def check_devices(count: int) -> None:
     names = _names()
     if count > len(names):
         raise ConfigurationError(
-            f"--devices must be 1 to {len(names)}, the devices that TensorFlow sees here ({', '.join(names)}). "
-            f"Received: {count}."
+            f"--devices must be at most {len(names)}, as TensorFlow sees {', '.join(names)} here. Received: {count}."
         )
 
 
