@@ -78,9 +78,10 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _measure(name: str, mixture: Mixture, radii: npt.NDArray[np.float64]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     place = PLACE / name
-    shutil.rmtree(place, ignore_errors=True)
+    for old in PLACE.iterdir():  # also what a run with another engine left when it was killed
+        shutil.rmtree(old, ignore_errors=True)
     try:
-        with Disk(place) as disk:
+        with Disk(PLACE) as disk:
             for what, job, given in (
                 ("build", _build, (name, mixture)),
                 ("warm", _warm, (mixture, radii)),

@@ -80,7 +80,7 @@ def _row(name: str, figures: Sequence[Figure | None]) -> list[str]:
 
 def _told(value: float) -> str:
     """Return three significant digits, or all of those before the point."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def _line(name: str, values: Sequence[float | None]) -> str:

@@ -64,7 +64,7 @@ class Disk:
     def _look(self) -> None:
         while True:
             is_done, size = self._done.wait(1.0), 0
-            for folder, _, names in os.walk(self._folder.parent):
+            for folder, _, names in os.walk(self._folder):
                 for name in names:
                     # A file may go away meanwhile; a sparse one takes less than its length.
                     with suppress(OSError):

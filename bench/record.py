@@ -8,7 +8,8 @@ bench/results/VERSION/NAME.json, of one run of one benchmark with one version of
   checks                 promises: name, measured, target, unit, at_most, passed
   details                all that was measured, in a shape of the benchmark's own: its tables are made of this
 
-This module imports nothing else of the benchmarks: the page of the documentation is drawn from it.
+It imports no other module of the benchmarks but `bench.check`, so that the page of the documentation can be drawn
+without their packages.
 """
 
 import json

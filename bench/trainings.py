@@ -21,7 +21,7 @@ TRAININGS = CACHE / "trainings"
 PACKAGE = Path(__file__).parents[1] / "ae_search"
 # What an encoder depends on, and what its figures depend on.
 TRAINED_BY = ("data", "model", "training", "nearest", "principal.py")
-MEASURED_BY = ("evaluation", "nearest", "views.py")
+MEASURED_BY = ("evaluation", "nearest", "search", "views.py")
 PACKAGES = ("keras", "numpy", "tensorflow")
 
 

@@ -70,8 +70,8 @@ def train(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Images per batch: 256, 128 behind a backbone, 32 with --finetune, and down to 16 for few images; 400 "
-            "for tutorial."
+            help="Images per batch: up to 256, 128 behind a backbone, 32 with --finetune; fewer of large images, and "
+            "down to 16 for few images; 400 for tutorial."
         ),
     ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Floats per latent: 128; tutorial has its own number.")] = None,
@@ -117,7 +117,7 @@ def train(
         int,
         typer.Option(
             metavar="N",
-            help="GPUs, or logical CPUs where there is no GPU, to divide each batch among, in this process.",
+            help="Number of GPUs of this machine, or of logical CPUs if there is no GPU, to divide each batch among.",
         ),
     ] = 1,
     pixel_weight: Annotated[
@@ -156,8 +156,8 @@ def train(
     copies_weight: Annotated[
         float | None,
         typer.Option(
-            help="Weight of the contrastive loss by which the part that tells copies (--copies-part) is trained: each "
-            "image must recognise an altered view of itself. 1 for grey images, 0 in colour.",
+            help="Weight of the contrastive loss that trains the part for copies (--copies-part): each image must "
+            "recognise an altered view of itself; 1 for grey images, 0 in colour.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -189,7 +189,7 @@ def train(
         bool | None,
         typer.Option(
             "--copies-part/--one-part",
-            help="Give some floats of the latents to what altered copies are found by, above all with --views.",
+            help="Reserve some floats of the latents for finding altered copies, above all with --views.",
             rich_help_panel=RECIPE,
         ),
     ] = None,

@@ -19,7 +19,7 @@ COPIES = "copies"
 KINDS_SHARE = 5 / 8
 # Length of the part that tells copies, where the other's is 1: it hardly changes what a plain search finds.
 COPIES_LENGTH = 0.3
-# The same of a part that is learned: it is asked for by those who look for copies, and found by plain searches too.
+# The same for a trained part: whoever asks for it wants plain searches to find copies too.
 LEARNED_LENGTH = 1.0
 # Fewer floats are not worth dividing.
 FEWEST_FLOATS = 16

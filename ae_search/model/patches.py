@@ -13,7 +13,7 @@ CELLS = 4
 LARGEST_PX = 28
 # What is added to the variance of a patch, and taken off a similarity (Coates and Ng, Learning Feature Representations
 # with K-means, 2012): where hardly anything is, there is nothing to be alike.
-EVEN = 10 / 255**2
+ADDED_VARIANCE = 10 / 255**2
 THRESHOLD = 0.25
 
 
@@ -41,7 +41,7 @@ class PatchKinds(keras.layers.Layer):
 
     def call(self, images: Any) -> Any:
         """Return the similarities, square-rooted."""
-        images = small(images)
+        images = shrunk(images)
         alike = tf.nn.conv2d(images, self.kernel, 1, "VALID") / deviations(images) + self.bias
         return tf.sqrt(pooled(tf.nn.relu(alike - THRESHOLD), CELLS))
 
@@ -55,7 +55,7 @@ class PatchKinds(keras.layers.Layer):
         return config | {"kinds": self.kinds}
 
 
-def small(images: Any) -> Any:
+def shrunk(images: Any) -> Any:
     """Return images `[n, h, w, 1]` as they are, or brought to 28 px along a side that is longer."""
     size = [min(LARGEST_PX, side) for side in images.shape[1:3]]
     return images if size == list(images.shape[1:3]) else tf.image.resize(images, size, antialias=True)
@@ -64,4 +64,4 @@ def small(images: Any) -> Any:
 def deviations(images: Any) -> Any:
     """Return the deviation of each patch of images `[n, h, w, 1]`, and a little more: `[n, h - 5, w - 5, 1]`."""
     means, squares = (tf.nn.avg_pool2d(part, SIDE_PX, 1, "VALID") for part in (images, images**2))
-    return tf.sqrt(tf.maximum(squares - means**2, 0.0) + EVEN)
+    return tf.sqrt(tf.maximum(squares - means**2, 0.0) + ADDED_VARIANCE)

@@ -23,7 +23,7 @@ Dataset = Any
 
 # Batches that are ready before they are asked for.
 PREFETCHED = 2
-# How far a view is moved from which the part that tells copies learns: as far as copies usually are.
+# How far views are moved that the part for copies learns from: as far as typical copies are.
 VIEW_MOVED = 1.0
 
 
@@ -86,6 +86,7 @@ class Batches:
     def _plain(self, at: Any, images: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # The same partner each time: epochs are compared by what comes of this.
         partner = images if self._partner_table is None else self._at(tf.gather(self._partner_table, at)[:, 0])
+        # The mirror image is the one alteration without chance in it.
         return self._example(at, images, images, partner, images[:, :, ::-1])
 
     def _spoiled(self, images: Any) -> Any:

@@ -79,9 +79,9 @@ def behind_backbone(
         parts: Positions to train on, and those held out.
         classes: Class of each position of the source.
         config: What to do; it has a backbone.
-        observed: Where it is kept what the backbone sees.
+        observed: Folder that keeps what the backbone sees.
         progress: Shows how far that is.
-        scope: What is trained is built in it.
+        scope: Scope in which all trained models are built.
 
     Raises:
         ConfigurationError: The backbone is not the one that the run began with.

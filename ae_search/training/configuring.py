@@ -72,15 +72,20 @@ def configure(source: Source, options: TrainingOptions = DEFAULTS) -> TrainingCo
 
 
 def _check_name(source: Source, options: TrainingOptions) -> None:
-    """Refuse a recipe that there is not, or not for such images."""
+    """Refuse a recipe that is unknown, or that does not suit these images.
+
+    Raises:
+        ConfigurationError: It is such a recipe.
+    """
     if options.recipe not in RECIPE_NAMES:
         raise ConfigurationError(f"--recipe must be one of {', '.join(RECIPE_NAMES)}. Received: {options.recipe}.")
     ours = options.backbone is None and options.architecture in (None, "gradients")
-    if options.recipe == "long" and not (ours and _image_shape(source, options)[2] == 1):
+    begins = options.from_components is not False
+    if options.recipe == "long" and not (ours and begins and _image_shape(source, options)[2] == 1):
         raise ConfigurationError(
-            "--recipe long is for grey images (--channels 1), --architecture gradients, and no backbone. Received: "
-            f"channels={_image_shape(source, options)[2]}, architecture={options.architecture}, "
-            f"backbone={options.backbone}."
+            "--recipe long is for grey images (--channels 1), --architecture gradients, --from-components, and no "
+            f"backbone. Received: channels={_image_shape(source, options)[2]}, architecture={options.architecture}, "
+            f"from_components={options.from_components}, backbone={options.backbone}."
         )
 
 

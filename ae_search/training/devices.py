@@ -47,7 +47,7 @@ def scope_of(count: int) -> Scope:
     # Its own choice for CPUs is the same, with a warning.
     add_up = tf.distribute.ReductionToOneDevice() if "CPU" in names[0] else None
     strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=add_up)
-    return lambda: strategy.scope()
+    return strategy.scope  # type: ignore[no-any-return]
 
 
 def for_one_device(model: Any) -> Any:

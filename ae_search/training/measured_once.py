@@ -44,7 +44,7 @@ def measured_once(images: Images, recipe: Recipe) -> Callable[[Any, Any], dict[s
 
 def _table(images: Images, measure: Callable[[Any], Any]) -> Any:
     """Return what is measured of each image, at its position of the source."""
-    graph = tf.function(lambda batch: measure(batch), [tf.TensorSpec((None, *images.image_shape))])
+    graph = tf.function(measure, [tf.TensorSpec((None, *images.image_shape))])
     rows = [graph(batch).numpy() for _, batch in images.batches(images.positions, images_at_once(images.image_shape))]
     found = np.concatenate(rows)
     table = np.zeros((len(images.source), found.shape[1]), np.float32)

@@ -120,7 +120,9 @@ def _narrowed(layer: Any, measured: Latents, parts: dict[str, slice], seed: int)
     components = Components(found.mean / weights, found.axes * weights[:, None])
     layer.set_weights([np.zeros_like(one) for one in layer.get_weights()])
     begin_as(layer, components)
-    return components.of(measured)
+    narrowed = components.of(measured)
+    # As wide as the layer: few images span fewer components, and `begin_as` counts rows from the end.
+    return np.pad(narrowed, ((0, 0), (0, layer.units - narrowed.shape[1])))
 
 
 def _fit(measured: Latents, parts: dict[str, slice], count: int, seed: int) -> Components:

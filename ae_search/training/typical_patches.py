@@ -3,15 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from ae_search.data.pipeline import Images, Positions
-from ae_search.model.patches import EVEN, SIDE_PX, PatchKinds, small
+from ae_search.data.pipeline import Images, Positions, images_at_once
+from ae_search.model.patches import ADDED_VARIANCE, SIDE_PX, PatchKinds, shrunk
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 
 # Patches that are looked at for each typical one.
 SAMPLED_EACH = 2_000
-LOOKED_AT = 20_000
 ROUNDS = 12
 # Added to the eigenvalues before they are divided by: the least of them are noise.
 WHITENING = 0.1
@@ -27,12 +26,12 @@ def learn_patches(layer: PatchKinds, images: Images, positions: Positions, *, se
     Args:
         layer: Its weights change.
         images: The images.
-        positions: Which of them to learn from; of more than 20,000, some at random.
-        seed: Seed of the choice of images and patches.
+        positions: Which of them to learn from, sorted; all are held in memory, at 28 px.
+        seed: Seed of the choice of patches.
     """
     random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(positions)[:LOOKED_AT])
-    shown = np.concatenate([np.asarray(small(batch)) for _, batch in images.batches(chosen, 1000)])
+    at_once = images_at_once(images.image_shape)
+    shown = np.concatenate([np.asarray(shrunk(batch)) for _, batch in images.batches(positions, at_once)])
     patches = _patches(shown[..., 0], SAMPLED_EACH * layer.kinds, random)
     mean = patches.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((patches - mean).T, bias=True))
@@ -55,7 +54,7 @@ def _patches(shown: Rows, sample: int, random: np.random.Generator) -> Rows:
     if not kept.any():
         kept[:] = True
     patches, variances = patches[kept], variances[kept, None]
-    found: Rows = (patches - patches.mean(axis=1, keepdims=True)) / np.sqrt(variances + np.float32(EVEN))
+    found: Rows = (patches - patches.mean(axis=1, keepdims=True)) / np.sqrt(variances + np.float32(ADDED_VARIANCE))
     return found
 
 

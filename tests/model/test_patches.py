@@ -9,7 +9,7 @@ from ae_search.data.pipeline import readable_images
 from ae_search.export import export_encoder
 from ae_search.model import build_encoder
 from ae_search.model.gradients import COMPONENTS, PATCHES, groups
-from ae_search.model.patches import EVEN, THRESHOLD, PatchKinds
+from ae_search.model.patches import ADDED_VARIANCE, THRESHOLD, PatchKinds
 from ae_search.model_server import LocalEncoder
 from ae_search.training.starting import start_from_components
 from ae_search.training.typical_patches import learn_patches
@@ -45,7 +45,7 @@ def by_hand(images, kernel, bias):
     for row in range(side):
         for column in range(side):
             patch = images[:, row : row + 6, column : column + 6, 0].reshape(len(images), -1).astype(np.float64)
-            deviation = np.sqrt(patch.var(axis=1, keepdims=True) + EVEN)
+            deviation = np.sqrt(patch.var(axis=1, keepdims=True) + ADDED_VARIANCE)
             patch = (patch - patch.mean(axis=1, keepdims=True)) / deviation
             found[:, row, column] = np.maximum(patch @ kernel.reshape(36, -1) + bias - THRESHOLD, 0)
     return found
@@ -93,6 +93,9 @@ def test_an_encoder_begins_with_components_of_patches_too(tmp_path):
     components = keras.Model(encoder.input, encoder.get_layer(COMPONENTS).output)
     found = np.asarray(components(pixels / np.float32(255)))
     covariance = np.cov(found.T, bias=True)
+    # The latents are the first of them, also where images span fewer than the layer has.
+    kernel = encoder.get_layer("latents").get_weights()[0]
+    np.testing.assert_array_equal(kernel[-found.shape[1] :], np.eye(found.shape[1], 16))
     # Nothing beyond what sixty images span.
     np.testing.assert_allclose(covariance[60:], 0, atol=1e-4)
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-2 * covariance[0, 0])
