@@ -136,18 +136,25 @@ class SharedPlace:
     @classmethod
     def of(cls, name: str) -> Self:
         """Take what this process knows of a place; see `place_name`."""
-        if not is_postgres(name):
-            return cls(name)
-        from ae_search.remote_index.postgres import PostgresPlace
+        if is_postgres(name):
+            from ae_search.remote_index.postgres import PostgresPlace
 
-        return cls(name, PostgresPlace.parse(name).secrets)
+            return cls(name, PostgresPlace.parse(name).secrets)
+        if is_milvus(name):
+            from ae_search.remote_index.milvus import MilvusPlace
+
+            return cls(name, MilvusPlace.parse(name).secrets)
+        return cls(name)
 
     def know(self) -> None:
         """Let the name lead to the place in this process."""
-        if self.secrets:
+        if not self.secrets:
+            return
+        if is_postgres(self.name):
             from ae_search.remote_index.postgres.place import know
-
-            know(self.name, self.secrets)
+        else:
+            from ae_search.remote_index.milvus.place import know
+        know(self.name, self.secrets)
 
 
 def _build_on_postgres(place: str, model: Origin, options: BuildOptions, sources: Sequence[str]) -> Builder:

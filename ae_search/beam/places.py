@@ -4,6 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -33,7 +34,7 @@ def check_reachable(place: str) -> None:
     """
     try:
         FileSystems.get_filesystem(place)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # Beam's own is one of the latter
         raise ConfigurationError(f"Beam reaches no such place: {error}.") from error
 
 
@@ -142,11 +143,16 @@ def _upload(place: str, write: Callable[[Path], object]) -> None:
         made = Path(folder) / "made"
         write(made)
         hidden = below(place.rpartition("/")[0], f".tmp-{uuid.uuid4().hex}")
-        with (
-            made.open("rb") as file,
-            FileSystems.create(hidden, compression_type=CompressionTypes.UNCOMPRESSED) as target,
-        ):
-            shutil.copyfileobj(file, target)
-        if FileSystems.exists(place):  # of a bundle that is done again; some systems rename onto nothing else
-            FileSystems.delete([place])
-        FileSystems.rename([hidden], [place])
+        try:
+            with (
+                made.open("rb") as file,
+                FileSystems.create(hidden, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+            ):
+                shutil.copyfileobj(file, target)
+            if FileSystems.exists(place):  # of a bundle that is done again; some systems rename onto nothing else
+                FileSystems.delete([place])
+            FileSystems.rename([hidden], [place])
+        except BaseException:
+            with suppress(ConfigurationError):
+                remove(hidden)
+            raise

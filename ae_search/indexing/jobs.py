@@ -222,7 +222,7 @@ def _if_answered(
     try:
         return measure(index, encoder, sources)
     except AeSearchError as error:
-        log.warning("%s: what takes its images to measure is not known (%s)", index.place, error)
+        log.warning("%s: it could not be measured with its images (%s)", index.place, error)
         return None
 
 

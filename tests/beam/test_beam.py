@@ -175,6 +175,9 @@ def test_a_folder_and_shards_that_are_elsewhere(folder, client, tmp_path):
         list(list_files(f"elsewhere://{tmp_path}/x"))
     with pytest.raises(ConfigurationError, match="reaches no such place"):
         ReadImages("nowhere://x")
+    # Known to Beam, but a package for it is missing.
+    with pytest.raises(ConfigurationError, match="reaches no such place"):
+        ReadImages("hdfs://host/x")
     with pytest.raises(ConfigurationError, match="reaches no such place"):
         embed_on_runner(root, client, "nowhere://x", options_of("DirectRunner", IN_MEMORY))
 

@@ -12,10 +12,20 @@ from index_items import CARD, clustered, small_block
 from index_oracle import Oracle
 
 from ae_search.diagnosis.diagnose import WithHealth
-from ae_search.errors import ConfigurationError, IndexBusyError, NotSupportedError
+from ae_search.errors import (
+    ConfigurationError,
+    IndexBusyError,
+    NotSupportedError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+)
 from ae_search.index import BuildOptions, FaissOptions
 from ae_search.open_index import build_index, open_index, verify_index
-from ae_search.remote_index.milvus import lock
+from ae_search.remote_index.milvus import MilvusPlace, lock
+from ae_search.remote_index.milvus import state as states
+from ae_search.remote_index.milvus.generations import new_generation
+from ae_search.remote_index.milvus.options import MAX_EFFORT
+from ae_search.remote_index.milvus.server import Server
 
 NEW = clustered(20, seed=3)
 
@@ -163,3 +173,85 @@ os._exit(0)
 """
     told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
+
+
+def test_a_tuning_after_a_write_that_failed_still_asks_by_items(changed, monkeypatch):
+    place, oracle = changed
+    with open_index(place) as index:
+        fail_once(monkeypatch)
+        with pytest.raises(ServerTimeoutError):
+            index.add(NEW[:1], ["new"])
+        voided = states.find(*server_of(place))
+        assert voided.voids
+        drawn = voided.drawn(np.random.default_rng(0), 400)
+        assert len(drawn) > 20 and drawn.max() < voided.voids[0]
+        assert index.tune().effort < MAX_EFFORT
+        oracle.check(index)
+
+
+def test_a_writer_whose_claim_is_old_writes_nothing_more(changed, monkeypatch):
+    place, oracle = changed
+    with open_index(place) as index:
+        before = states.find(*server_of(place))
+        # As if the server had not answered for so long.
+        monkeypatch.setattr(lock, "_FRESH_S", -1.0)
+        with pytest.raises(ServerUnavailableError, match="another process may write"):
+            index.add(NEW[:1], ["new"])
+        assert states.find(*server_of(place)) == before
+        oracle.check(index)
+
+
+def test_a_builder_whose_claim_is_old_leaves_what_another_one_builds(changed):
+    place, _ = changed
+    server, at = server_of(place)
+    manifest = states.find(server, at).manifest
+    with pytest.raises(ServerUnavailableError), new_generation(server, at, manifest, Held(False)) as stalled:
+        stalled.add(NEW, [str(n) for n in range(20)])
+        other = new_generation(server, at, manifest, Held(True))
+        other.__enter__().add(NEW, [str(n) for n in range(20)])
+    other.__exit__(None, None, None)
+    with open_index(place) as index:
+        assert len(index) == 20
+
+
+def test_a_claim_that_is_interrupted_is_taken_back(changed, monkeypatch):
+    place, _ = changed
+    with open_index(place) as index:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(lock.Claim, "_others", interrupted)
+            index.remove(["key-1"])
+        index.remove(["key-1"])
+        assert "key-1" not in index
+
+
+class Held:
+    """A claim that is fresh or old, whatever the time."""
+
+    def __init__(self, is_fresh):
+        self._is_fresh = is_fresh
+
+    def check(self):
+        if not self._is_fresh:
+            raise ServerUnavailableError("another process may write by now")
+
+
+def server_of(place):
+    at = MilvusPlace.parse(place)
+    return Server(at), at
+
+
+def fail_once(monkeypatch):
+    """Let the next state not arrive."""
+    real, failed = states.write, []
+
+    def write(server, state, name):
+        if not failed:
+            failed.append(state)
+            raise ServerTimeoutError("no answer")
+        real(server, state, name)
+
+    monkeypatch.setattr(states, "write", write)
+
+
+def interrupted(_):
+    raise KeyboardInterrupt

@@ -1,8 +1,10 @@
 """A place on Milvus is told without its secrets, and speaks TLS unless it is on this machine."""
 
+import multiprocessing
 import pickle
 import socket
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import grpc
 import pytest
@@ -16,7 +18,7 @@ from ae_search.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
-from ae_search.open_index import build_index, open_index, place_name, verify_index
+from ae_search.open_index import SharedPlace, build_index, open_index, place_name, verify_index
 from ae_search.remote_index.milvus import MilvusPlace
 from ae_search.remote_index.milvus.failures import MilvusException, failure
 from ae_search.remote_index.milvus.place import TOKEN_VARIABLE
@@ -145,3 +147,16 @@ def test_each_error_is_one_of_ours_in_one_sentence(error, kind):
     assert type(told) is kind
     assert str(told).startswith("milvus://h/a: ") and str(told).endswith(".")
     assert PLAIN not in str(told)
+
+
+def test_a_process_that_serves_it_too_can_open_it(monkeypatch):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    shared = SharedPlace.of(place_name(f"milvus://worker:{SECRET}@h/a"))
+    assert not any(text in repr(shared) for text in (SECRET, PLAIN))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        assert other.submit(token_there, shared).result() == f"worker:{PLAIN}"
+
+
+def token_there(place):
+    place.know()
+    return MilvusPlace.parse(place.name).token

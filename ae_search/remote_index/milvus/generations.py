@@ -206,6 +206,7 @@ def new_generation(server: Server, place: MilvusPlace, manifest: Manifest, claim
     finally:
         # The old one, or what was written in vain.
         with suppress(AeSearchError):
+            claim.check()  # else it may be what another writer is building
             remove_others(server, place.index, server.resolved(place.index))
 
 

@@ -1,8 +1,8 @@
-"""One writer at a time, where the server has no locks: whoever sees no claim but its own may write.
+"""One writer at a time, where the server has no locks: a writer may write if it sees no claim but its own.
 
 A claim is a row that its writer renews. Each writer inserts one and then reads all of them, as they are by then: of two
 that come at once, at least the later one sees the other and gives way. A claim that is not renewed for `LEASE_S` is
-that of a process which is gone; who has watched it for so long may write in its place.
+that of a process which is gone; a writer that has watched it for so long may write in its place.
 """
 
 import logging
@@ -47,7 +47,8 @@ class Claim:
     def __init__(self, server: Server, place: MilvusPlace) -> None:
         self.took_over = self.abandoned = False
         self._server, self._place, self._index = server, place, key_hash(place.index)
-        self._number, self._row = secrets.randbits(62), 0
+        self._number = secrets.randbits(62)
+        self._rows: list[int] = []
         self._owner = owner_text(f"process {os.getpid()} on {socket.gethostname()}")
         self._renewed = 0.0
         self._end = threading.Event()
@@ -104,22 +105,25 @@ class Claim:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-            if not self.abandoned:
-                self._withdraw()
+        if self._rows and not self.abandoned:
+            self._withdraw()
 
     def _insert(self) -> None:
-        before, row = self._row, secrets.randbits(62)
+        before, row = list(self._rows), secrets.randbits(62)
         asked = time.monotonic()
         values = {"pk": row, "index_hash": self._index, "claim": self._number, "owner": self._owner}
+        # Noted first: a call that fails, or is interrupted, may have left its row all the same.
+        self._rows.append(row)
         self._server.insert(WRITERS, [{**values, "latent": [0.0, 0.0]}], ITEMS)
-        self._row, self._renewed = row, asked
+        self._renewed = asked
         if before:
-            self._server.delete(WRITERS, [before], ITEMS)
+            self._server.delete(WRITERS, before, ITEMS)
+            self._rows = [row]
 
     def _withdraw(self) -> None:
         with suppress(AeSearchError, ValueError):
-            self._server.delete(WRITERS, [self._row], ITEMS)
-        self._row = 0
+            self._server.delete(WRITERS, self._rows, ITEMS)
+        self._rows = []
 
     def _others(self) -> dict[int, tuple[frozenset[int], str]]:
         """Return the rows of each other claim, and whose it is."""
@@ -166,7 +170,11 @@ def hold(server: Server, place: MilvusPlace, wait_s: float) -> Iterator[Claim]:
     """
     server.check_open()
     claim = Claim(server, place)
-    claim.take(wait_s)
+    try:
+        claim.take(wait_s)
+    except BaseException:
+        claim.release()
+        raise
     try:
         yield claim
     finally:

@@ -21,7 +21,7 @@ from ae_search.remote_index.milvus.state import State
 # So many are read and compared in about the time of a few searches.
 _FEW = 10_000
 # More rows than are wanted, so that rounding does not decide who is among them.
-_SPARE = 16
+SPARE = 16
 _WIDENING = 4
 # Floats of rows that come back at once: some 16 MiB.
 _FLOATS_AT_ONCE = 4 << 20
@@ -88,7 +88,7 @@ class Search:
         rows = queries(latents)
         answers: dict[int, list[Neighbour]] = {}
         everywhere = [at for at, query in enumerate(rows) if self._needs_all(query)]
-        todo = [at for at in range(len(rows)) if at not in set(everywhere)]
+        todo = sorted(set(range(len(rows))) - set(everywhere))
         limit = self._first_limit()
         while todo and limit <= MAX_ROWS:
             found = self._in_graph([rows[at] for at in todo], limit)
@@ -114,11 +114,11 @@ class Search:
         return self.effort or self.state.manifest.effort
 
     def _first_limit(self) -> int:
-        return self.k * min(self.state.most_latents, 8) + _SPARE
+        return self.k * min(self.state.most_latents, 8) + SPARE
 
     def _effort_for(self, limit: int) -> int:
         """Return the candidates to look at for so many rows; the tuned ones are for 10. Milvus wants one a row."""
-        wanted = max(1, limit - _SPARE)
+        wanted = max(1, limit - SPARE)
         base = max(self.k, TUNED_K) if self.effort else TUNED_K
         effort = self._tuned() if wanted <= base else -(-self._tuned() * wanted // base)
         return min(MAX_EFFORT, max(effort, limit))

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ae_search.checked_json import MAX_WHOLE, object_of, parsed_object, whole_of
 from ae_search.errors import ConfigurationError, IndexDamagedError, NotSupportedError
 from ae_search.remote_index import manifest
@@ -54,6 +57,17 @@ class State(Counts):
             for first in range(start, void, ids):
                 yield first, min(first + ids, void)
             start = void + VOID
+
+    def drawn(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """Return up to `count` ids that items may have, each once and in order: none of a void."""
+        spans = np.array([*self.pages(self.next_id + 1)], np.int64).reshape(-1, 2)
+        ends = np.cumsum(spans[:, 1] - spans[:, 0])
+        if not ends.size or not ends[-1]:
+            return np.empty(0, np.int64)
+        at = np.unique(random.integers(ends[-1], size=count))
+        span = np.searchsorted(ends, at, side="right")
+        found: npt.NDArray[np.int64] = spans[span, 1] - (ends[span] - at)
+        return found
 
     def _is_void(self, item: int) -> bool:
         return any(first <= item < first + VOID for first in self.voids)

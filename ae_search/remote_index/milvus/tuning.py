@@ -13,6 +13,7 @@ from ae_search.remote_index.milvus.options import MAX_EFFORT
 from ae_search.remote_index.milvus.reading import Reader
 from ae_search.remote_index.milvus.rows import latents_of, scaled_queries
 from ae_search.remote_index.milvus.schema import ITEMS, ROWS_PER_ITEM
+from ae_search.remote_index.milvus.searching import SPARE
 from ae_search.remote_index.milvus.server import Row, Server
 from ae_search.remote_index.milvus.state import State
 
@@ -69,7 +70,9 @@ class Sample:
         wanted = _QUERIES if state.latents <= _MANY else _QUERIES_OF_MANY
         rng = np.random.default_rng(state.manifest.seed)
         # Several times as many: some are drawn twice, and some have been removed.
-        drawn = np.unique(rng.integers(max(1, state.next_id), size=8 * wanted)) * ROWS_PER_ITEM
+        drawn = state.drawn(rng, 8 * wanted) * ROWS_PER_ITEM
+        if not drawn.size:
+            return []
         there = self._reader.stored(state, f"pk in [{', '.join(map(str, drawn.tolist()))}]", ("pk",), "session")
         chosen = sorted(int(there[at]["pk"]) for at in rng.permutation(len(there))[:wanted].tolist())
         if not chosen:
@@ -95,7 +98,8 @@ class Sample:
     def _found(self, asked: list[Query], effort: int) -> list[list[Row]]:
         manifest = self._state.manifest
         units = np.array([unit(query, manifest.metric) for query in asked], np.float32)
-        limit = self.k + 1
+        # As a search for so many does.
+        limit = self.k + SPARE
         return self._server.search(
             self._state.collection,
             scaled_queries(units, manifest.latent_dim),
@@ -123,8 +127,8 @@ def tune(server: Server, reader: Reader, state: State) -> tuple[RecallPoint, tup
         points[effort] = sample.measure(effort)
         return meets(points[effort], state.manifest.target_recall)
 
-    # Milvus looks at a candidate for each row that it returns, at least.
-    climb(enough, 1, most)
+    # Milvus looks at a candidate for each row that it returns, at least: below this, all efforts are one.
+    climb(enough, TUNED_K + SPARE, most)
     curve = tuple(points[effort] for effort in sorted(points))
     good = [point for point in curve if meets(point, state.manifest.target_recall)]
     return (good[0] if good else curve[-1]), curve

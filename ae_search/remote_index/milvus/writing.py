@@ -171,6 +171,7 @@ def remove_rows(server: Server, collection: str, dead: dict[int, int]) -> None:
 def _give_up(server: Server, place: MilvusPlace, claim: Claim) -> None:
     """Let nobody use the ids again that a change may have written, whenever its calls arrive."""
     try:
+        claim.check()  # who took over has seen to these ids, and writes states of its own
         _voided(server, place, states.load(server, place))
     except BaseException as error:
         log.warning("%s: the next writer clears up, once this claim is old: %s", place.name, error)

@@ -15,7 +15,7 @@ def health(server: Server, place: MilvusPlace, state: State) -> list[Health]:
     told = getattr(loaded["state"], "name", str(loaded["state"]))
     is_lite = "milvus_lite" in version
     found = [
-        Health(f"Milvus {version}", "milvus-lite is for tries; use a Milvus server." if is_lite else None),
+        Health(f"Milvus {version}", "milvus-lite is for trying things out; use a Milvus server." if is_lite else None),
         Health(
             f"{state.collection} in memory: {told}",
             None if told == "Loaded" else "Load the collection, and look at the memory of the query nodes.",

@@ -78,7 +78,9 @@ def _rows(reader: Reader, state: State) -> None:
 
 def _sample(server: Server, reader: Reader, state: State) -> None:
     manifest = state.manifest
-    drawn = np.unique(np.random.default_rng(0).integers(max(1, state.next_id), size=4 * _SAMPLE)) * ROWS_PER_ITEM
+    drawn = state.drawn(np.random.default_rng(0), 4 * _SAMPLE) * ROWS_PER_ITEM
+    if not drawn.size:
+        return
     listed = ", ".join(map(str, drawn.tolist()))
     rows = reader.stored(state, f"pk in [{listed}]", WITH_LATENT, "strong")[:_SAMPLE]
     if not rows:
