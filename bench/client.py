@@ -181,7 +181,7 @@ def _judge(results: dict[str, Any]) -> list[Check]:
         checks.append(Check(f"{ways['images']:,} images over loopback, of the time in process, {model}", ratio, 1.5))
     if photo := results.get("photograph"):
         ratio = photo["whole_ms"] / photo["bare_ms"]
-        checks.append(Check("photograph to ten neighbours, of the bare Predict call", ratio, 1.6))
+        checks.append(Check("photograph to ten neighbours, of the bare Predict call", ratio, 1.25))
     for policy, rolled in results.get("roll_over", {}).items():
         checks += [
             Check(f"roll-over under load, {policy}: failed calls", rolled["failed"], 0),

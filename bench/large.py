@@ -24,6 +24,7 @@ from bench.large_tables import tables
 from bench.measure import memory_mb
 from bench.mixture import QUERIES, Mixture
 from bench.progress import Disk, in_fresh_process, progress
+from bench.record import Record, path_of
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 QUICK_SIZES = (10_000,)
@@ -40,7 +41,7 @@ def main() -> int:
     """Run the benchmark; return 1 where there is no room for it."""
     arguments = _arguments()
     sizes, engines = arguments.items or (QUICK_SIZES if arguments.quick else SIZES), tuple(arguments.engine or ENGINES)
-    is_trial = not arguments.keep and (sizes, engines) != (SIZES, ENGINES)
+    is_trial = not (arguments.keep or arguments.go_on) and (sizes, engines) != (SIZES, ENGINES)
     folder = CACHE / "trial" if is_trial else report.HERE / "results"
     for path in (PLACE, folder):
         path.mkdir(parents=True, exist_ok=True)
@@ -48,14 +49,18 @@ def main() -> int:
     if free < needed:
         print(f"{sizes[-1]} items take up to {needed / 1e9:.1f} GB; {PLACE} has {free / 1e9:.1f} GB", file=sys.stderr)
         return 1
-    results: dict[str, Any] = {"machine": report.machine(PACKAGES), "sizes": []}
+    about = report.machine(PACKAGES)
+    results: dict[str, Any] = {"machine": about, "sizes": _measured_before(about) if arguments.go_on else []}
     for items in sizes:
+        measured = _of_size(results["sizes"], items)
+        missing = [name for name in engines if name not in measured]
+        if not missing:
+            continue
         mixture = Mixture(items)
         progress(f"exact neighbours of {QUERIES} queries among {items} items")
-        radii, measured = in_fresh_process(Mixture.radii, mixture), {"items": items, "engines": {}}
-        results["sizes"].append(measured)
-        for name in engines:
-            measured["engines"][name] = _measure(name, mixture, radii)
+        radii = in_fresh_process(Mixture.radii, mixture)
+        for name in missing:
+            measured[name] = _measure(name, mixture, radii)
             # What took hours is kept, whatever becomes of the rest.
             print(f"wrote {report.write_figures(results, 'large', folder)}")
     print(f"wrote {report.write_tables(tables(results), 'large', folder if is_trial else None)}")
@@ -68,7 +73,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few items, for a trial")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="measure this engine; may be repeated")
     parser.add_argument("--keep", action="store_true", help="let the figures of a smaller run be the repository's")
+    parser.add_argument("--go-on", action="store_true", help="add to the repository's figures what they lack")
     return parser.parse_args()
+
+
+def _measured_before(machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the repository has of this version, measured on a machine and with packages like these."""
+    path = path_of("large", machine["packages"]["ae-search"])
+    if not path.exists():
+        return []
+    before = Record.read(path).results()
+    same = ("cpu", "cores", "memory_gb", "python", "packages")
+    if any(before["machine"][name] != machine[name] for name in same):
+        raise SystemExit(f"{path} is of another machine or other packages; measure all anew, without --go-on.")
+    sizes: list[dict[str, Any]] = before["sizes"]
+    return sizes
+
+
+def _of_size(sizes: list[dict[str, Any]], items: int) -> dict[str, Any]:
+    """Return the engines measured at a size, which is put among the sizes in order where it is new."""
+    for size in sizes:
+        if size["items"] == items:
+            found: dict[str, Any] = size["engines"]
+            return found
+    sizes.append({"items": items, "engines": {}})
+    sizes.sort(key=lambda size: int(size["items"]))
+    return _of_size(sizes, items)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ RANKED = ("precision@1", "precision@10", "mAP@1000")
 PROBE = "probe"
 # The best row of the first table that the default recipe has to beat.
 TO_BEAT = {"precision@1": 0.904, "precision@10": 0.871}
-AIMS = {"precision@1": 0.91, "precision@10": 0.88}
+AIMS = {"precision@1": 0.915, "precision@10": 0.885}
 # Rows of docs/figures.md.
 SHORT = (
     "pixels", "pixels, PCA", "gradients, PCA", "colours (HSV), PCA", "backbone, pooled, PCA", "tutorial", "SimCLR",
@@ -80,7 +80,7 @@ def whole(results: dict[str, Any]) -> str:
     if rows := results.get("retrieval"):
         longer = results.get("longer", [])
         parts += [_title(results, "retrieval", "Retrieval: 10,000 test images among 60,000")]
-        parts += [_retrieval_table(rows + longer), _aims(rows)]
+        parts += [_retrieval_table(rows + longer), _aims(rows + longer)]
     elif rows := results.get("longer"):
         parts.append(_retrieval_table(rows))
     if ablation := results.get("ablation"):
@@ -181,9 +181,11 @@ def _training(row: dict[str, Any]) -> list[str]:
 
 
 def _aims(rows: list[dict[str, Any]]) -> str:
-    default = _named(rows, "default")
-    told = (f"{name} {'reaches' if default[name] >= aim else 'does not reach'} {aim}" for name, aim in AIMS.items())
-    return f"Beyond what has to be beaten, the aims: {', '.join(told)}."
+    told = []
+    for row in rows:
+        if row["name"] in ("default", "long"):
+            told += [f"{row['name']}, {rank}: {row[rank]:.4f} of {aim}" for rank, aim in AIMS.items()]
+    return f"Beyond what has to be beaten, the aims: {'; '.join(told)}."
 
 
 def _ablation_table(ablation: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ METHODS = (PREDICT, GET_MODEL_STATUS, GET_MODEL_METADATA)
 
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
 DT_FLOAT, DT_STRING = 1, 7
+# The field of TensorProto (tensorflow/core/framework/tensor.proto).
+_FLOAT_VAL = 5
 
 
 def _messages() -> descriptor_pool.DescriptorPool:
@@ -63,7 +65,7 @@ class Values(NamedTuple):
 
 
 NO_VALUES = Values((), 0)
-FLOATS = Values(((1,), (2,), (4, 5)), 4096)
+FLOATS = Values(((1,), (2,), (4, _FLOAT_VAL)), 4096)
 # Strings that an answer may have; each is a field of its own.
 MAX_STRINGS = 2**20
 ANY_VALUES = Values(((1,), (2,), (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17)), MAX_STRINGS)
@@ -101,22 +103,31 @@ def parsed(message: Any, data: bytes, target: str, *, values: Values = NO_VALUES
 
 def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...], left: Iterator[int]) -> int:
     """Return how many bytes of a message are values at a path of fields, as far as the fields go that are left."""
-    found = at = 0
-    while at < len(data) and next(left) > 0:
+    found = 0
+    for field, size, inner in _fields(data):
+        if next(left) <= 0:
+            break
+        if inner is not None and field in path[0]:
+            found += _value_bytes(inner, path[1:], left) if len(path) > 1 else size
+    return found
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview | None]]:
+    """Yield each field's number, how many bytes it takes, and its content where it has a length."""
+    at = 0
+    while at < len(data):
         start = at
         tag, at = _varint(data, at)
-        kind, field = tag & 7, tag >> 3
+        kind, inner = tag & 7, None
         if kind == 0:
             _, at = _varint(data, at)
         elif kind == 2:
             size, at = _varint(data, at)
             inner = data[at : at + size]
             at += size
-            if field in path[0]:
-                found += _value_bytes(inner, path[1:], left) if len(path) > 1 else at - start
         else:
             at += {1: 8, 5: 4}.get(kind, len(data))
-    return found
+        yield tag >> 3, at - start, inner
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -127,11 +138,6 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return number, at + shift + 1
     return 0, len(data)
-
-
-def to_latents(tensor: Any, rows: int, latent_dim: int) -> npt.NDArray[np.float32]:
-    """Read a float32 tensor `[rows, latent_dim]`; see `to_floats`."""
-    return to_floats(tensor, (rows, latent_dim), "latents")
 
 
 def to_floats(tensor: Any, shape: tuple[int, ...], what: str) -> npt.NDArray[np.float32]:
@@ -154,12 +160,23 @@ def to_floats(tensor: Any, shape: tuple[int, ...], what: str) -> npt.NDArray[np.
     content = tensor.tensor_content
     if content and len(tensor.float_val):
         raise ServerAnswerError("Expected float_val or tensor_content, received both.")
+    if not content and tensor.float_val:
+        content = _packed_floats(tensor)
     if len(content) % 4:
         raise ServerAnswerError(f"Expected float32 values, received {len(content)} bytes.")
-    values = np.frombuffer(content, "<f4").copy() if content else np.array(tensor.float_val, np.float32)
+    values = np.frombuffer(content, "<f4").copy()
     if values.size != math.prod(shape):
         raise ServerAnswerError(f"Expected {' x '.join(map(str, shape))} values, received {values.size}.")
     return values.reshape(shape)
+
+
+def _packed_floats(tensor: Any) -> memoryview:
+    """Return the bytes of a tensor's float_val.
+
+    protobuf hands the values out one by one, as Python floats; in the bytes of a message they lie side by side.
+    """
+    fields = _fields(memoryview(tensor.SerializeToString()))
+    return next(inner for field, _, inner in fields if field == _FLOAT_VAL and inner is not None)
 
 
 def to_bytes(tensor: Any) -> bytes:

@@ -11,12 +11,9 @@ from ae_search.image_file.framing import Fit, framed
 from ae_search.image_file.pixels import PREPROCESSING_VERSION, image_pixels
 
 # Where a region lies down and across, from the first of its places, 0, to the last, 1.
-_CORNERS = tuple(product((0.0, 1.0), repeat=2))
-_CENTRE = (0.5, 0.5)
-_EDGES = ((0.0, 0.5), (0.5, 0.0), (0.5, 1.0), (1.0, 0.5))
-# Part of each side that regions show, and where they lie. A cut of half of each side is found by those of 60 %.
-PLACES = {0.6: (*_CORNERS, _CENTRE, *_EDGES), 0.7: (*_CORNERS, _CENTRE)}
-REGIONS = sum(map(len, PLACES.values()))
+PLACES = tuple(product((0.0, 0.5, 1.0), repeat=2))
+# Part of each side that regions show. A cut of half of each side is found by those of 60 %.
+SHARES = (0.6, 0.7)
 
 Shape = tuple[int, int, int]
 
@@ -31,9 +28,9 @@ def region_pixels(
 ) -> npt.NDArray[np.uint8]:
     """Return parts of what a model sees of an image, in the model's shape.
 
-    Those of 60 % of each side are the corners, the centre and the middles of the edges; those of 70 % the corners and
-    the centre. For each share the image is brought to a larger shape once, by the rule that models have in their graph,
-    and the regions are cut out of it without another resize.
+    The corners, the middles of the edges and the centre, first of 60 % of each side, then of 70 %. For each share the
+    image is brought to a larger shape once, by the rule that models have in their graph, and the regions are cut out of
+    it without another resize.
 
     Args:
         image: The bytes of an image file, or uint8 pixels `[h, w, c]`.
@@ -43,17 +40,17 @@ def region_pixels(
         version: As for `image_pixels`.
 
     Returns:
-        uint8 `[14, h, w, c]`.
+        uint8 `[18, h, w, c]`.
 
     Raises:
         ImageError: As for `image_pixels`.
     """
     height, width, channels = image_shape
     regions = []
-    for share, places in PLACES.items():
+    for share in SHARES:
         rows, columns = round(height / share), round(width / share)
         whole = _brought_to(image, name, (rows, columns, channels), fit, version)
-        for down, across in places:
+        for down, across in PLACES:
             top, left = int(down * (rows - height)), int(across * (columns - width))
             regions.append(whole[top : top + height, left : left + width])
     return np.stack(regions)

@@ -12,7 +12,7 @@ from ae_search.image_file import region_pixels
 
 # What an index that has them is marked with, so that whatever is added later gets them too.
 _NAME = "regions"
-_MARK = {"format": 2, "of": "nine parts of 60 % of each side, and five of 70 %"}
+_MARK = {"format": 3, "of": "nine parts of 60 % of each side, and nine of 70 %"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Regions:
         return cls(card.image_shape, card.fit, card.preprocessing_version)
 
     def cut(self, image: bytes | npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
-        """Return the regions of an image, uint8 `[14, h, w, c]`; see `image_file.region_pixels`."""
+        """Return the regions of an image, uint8 `[18, h, w, c]`; see `image_file.region_pixels`."""
         return region_pixels(image, name, self.image_shape, fit=self.fit, version=self.version)
 
 

@@ -181,4 +181,4 @@ def test_a_shape_that_no_array_can_have(shape):
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     with pytest.raises(ServerAnswerError, match="Expected latents of shape"):
-        wire.to_latents(tensor, 1, 1)
+        wire.to_floats(tensor, (1, 1), "latents")

@@ -41,12 +41,9 @@ def index(folder, encoder, tmp_path):
 def expected(encoder, path):
     """The latents of the whole and of its regions, cut from a larger picture without the code that is tested."""
     data = path.read_bytes()
-    places = {
-        27: [(0, 0), (11, 0), (0, 11), (11, 11), (5, 5), (5, 0), (0, 5), (11, 5), (5, 11)],
-        23: [(0, 0), (7, 0), (0, 7), (7, 7), (3, 3)],
-    }
     parts = []
-    for side, boxes in places.items():
+    for side, (middle, last) in {27: (5, 11), 23: (3, 7)}.items():
+        boxes = [(left, top) for top in (0, middle, last) for left in (0, middle, last)]
         larger = Image.fromarray(image_pixels(data, "photo", (side, side, 3)))
         parts += [np.asarray(larger.crop((left, top, left + 16, top + 16))) for left, top in boxes]
     return np.concatenate([encoder.encode_files([data]), encoder.encode(np.stack(parts))])
@@ -58,7 +55,7 @@ def check(index, folder, encoder, keys=KEYS):
 
 
 def test_each_item_has_latents_of_the_whole_and_of_its_parts(index, folder, encoder):
-    assert (index.info().items, index.info().latents) == (4, 60)
+    assert (index.info().items, index.info().latents) == (4, 76)
     check(index, folder, encoder)
     assert index.latents(KEYS) == pytest.approx(encoder.encode_files([folder / key for key in KEYS]), abs=1e-5)
 
@@ -147,7 +144,7 @@ def test_a_corner_finds_the_image_that_it_was_cut_from(index, folder, encoder):
 
 
 def test_regions_of_a_later_release_are_refused(index, folder, encoder):
-    index.calibrate("regions", {"format": 3})
+    index.calibrate("regions", {"format": 4})
     coloured_picture(20).save(folder / "new.png")
     with pytest.raises(ConfigurationError, match="upgrade"):
         add_source(open_source(str(folder)), encoder, index)
@@ -159,10 +156,10 @@ def test_regions_are_cut_out_of_one_larger_picture(shape, larger, fit):
     data = encoded(coloured_picture(3, (90, 60)), "PNG")
     whole = image_pixels(data, "photo", (*larger, shape[2]), fit=fit)
     parts = region_pixels(data, "photo", shape, fit=fit)
-    assert parts.shape == (14, *shape)
+    assert parts.shape == (18, *shape)
     again = np.zeros_like(whole)
-    again[: shape[0], : shape[1]], again[: shape[0], -shape[1] :] = parts[0], parts[1]
-    again[-shape[0] :, : shape[1]], again[-shape[0] :, -shape[1] :] = parts[2], parts[3]
+    again[: shape[0], : shape[1]], again[: shape[0], -shape[1] :] = parts[0], parts[2]
+    again[-shape[0] :, : shape[1]], again[-shape[0] :, -shape[1] :] = parts[6], parts[8]
     assert np.array_equal(again, whole)
     top, left = (larger[0] - shape[0]) // 2, (larger[1] - shape[1]) // 2
     assert np.array_equal(parts[4], whole[top : top + shape[0], left : left + shape[1]])
