@@ -20,6 +20,8 @@ SEED = 42
 ENGINES = ("ae-search", "annoy", "ae-search faiss", "numpy", "hnswlib", "faiss HNSW", "faiss IVF", "usearch")
 INDEXES = CACHE / "indexes"
 TRIAL = CACHE / "trial"
+# Ours and its engine by itself, which are built one right after the other: the machine's load changes over minutes.
+PAIRS = (("ae-search", "annoy"), ("ae-search faiss", "faiss IVF"))
 # A build of up to so many items takes seconds, and is repeated for a median.
 REPEATED_BUILD_ITEMS = 100_000
 BUILDS = 3
@@ -123,8 +125,8 @@ def _measure_set(data: DataSet, names: Sequence[str], *, checked: bool = True) -
     engines = _engines(names)
     result: dict[str, Any] = {"name": data.name, "items": data.items, "about": data.about(), "engines": {}}
     try:
-        pair = [engine for engine in engines if engine.name in ("ae-search", "annoy")]
-        built = _build_pair(pair, data) if pair else {}
+        pair, cells = ([engine for engine in engines if engine.name in names] for names in PAIRS)
+        built = _build_pair(pair, data) | _build_pair(cells, data)
         for engine in engines:
             figures = built.get(engine.name) or _build(engine, data)
             result["engines"][engine.name] = figures | _measure_engine(engine, data)
@@ -140,7 +142,7 @@ def _measure_set(data: DataSet, names: Sequence[str], *, checked: bool = True) -
 
 
 def _build_pair(pair: Sequence[Engine], data: DataSet) -> dict[str, dict[str, Any]]:
-    """Build ae-search's index and then Annoy's like it; small ones in turn, a few times."""
+    """Build ae-search's index and then the bare engine's, Annoy's like it; small ones in turn, a few times."""
     built: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in pair}
     for _ in range(BUILDS if data.items <= REPEATED_BUILD_ITEMS else 1):
         for engine in pair:

@@ -18,6 +18,7 @@ from ae_search.errors import ConfigurationError
 from ae_search.index import AnnoyOptions, BuildOptions, FaissCodesOptions, FaissOptions, IndexBuilder, LatentIndex
 from ae_search.index.engine import engine_of
 from ae_search.index.options import BaseShape, engine_options
+from ae_search.index.search import filters
 
 COUNT = 24_000
 WIDE = {"label": {"in": ["label-1", "label-3", "label-4"]}}
@@ -49,7 +50,8 @@ def nearest(rows, queries, chosen):
 
 @pytest.mark.parametrize("engine", ["annoy", "faiss", "faiss-8bit"])
 @pytest.mark.parametrize("how", ["of four labels", "of three", "near each other"])
-def test_wide_filters_that_are_asked_often_find_the_nearest(large, engine, how):
+def test_wide_filters_that_are_asked_often_find_the_nearest(large, engine, how, monkeypatch):
+    monkeypatch.setattr(filters, "_NARROW_WITHOUT_SELECTION", 5000)
     made, rows = large
     ids = np.arange(COUNT)
     if how == "near each other":

@@ -17,6 +17,8 @@ from ae_search.nearest.exact import Rough
 
 # So many latents of 128 are compared exactly in about half a millisecond, once they are prepared for it.
 _NARROW = 10_000
+# An engine that cannot skip latents would take longer than for so many.
+_NARROW_WITHOUT_SELECTION = 25_000
 # After so many queries under a filter, finding all of its items once is the cheaper way.
 _OFTEN = 4
 _KEPT = 8
@@ -75,7 +77,10 @@ class Filter:
     @property
     def is_narrow(self) -> bool:
         """Whether it is known that few of the base's latents count."""
-        return self.is_known and len(self.base_numbers) <= _NARROW
+        if not self.is_known:
+            return False
+        count = len(self.base_numbers)
+        return count <= _NARROW or (count <= _NARROW_WITHOUT_SELECTION and self.selection is None)
 
     @cached_property
     def base_numbers(self) -> Ids:
