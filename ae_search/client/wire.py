@@ -6,6 +6,7 @@ official stubs as well, before or after.
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import resources
 from itertools import count
 from typing import Any, NamedTuple
@@ -103,31 +104,22 @@ def parsed(message: Any, data: bytes, target: str, *, values: Values = NO_VALUES
 
 def _value_bytes(data: memoryview, path: tuple[tuple[int, ...], ...], left: Iterator[int]) -> int:
     """Return how many bytes of a message are values at a path of fields, as far as the fields go that are left."""
-    found = 0
-    for field, size, inner in _fields(data):
-        if next(left) <= 0:
-            break
-        if inner is not None and field in path[0]:
-            found += _value_bytes(inner, path[1:], left) if len(path) > 1 else size
-    return found
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview | None]]:
-    """Yield each field's number, how many bytes it takes, and its content where it has a length."""
-    at = 0
-    while at < len(data):
+    found = at = 0
+    while at < len(data) and next(left) > 0:
         start = at
         tag, at = _varint(data, at)
-        kind, inner = tag & 7, None
+        kind, field = tag & 7, tag >> 3
         if kind == 0:
             _, at = _varint(data, at)
         elif kind == 2:
             size, at = _varint(data, at)
             inner = data[at : at + size]
             at += size
+            if field in path[0]:
+                found += _value_bytes(inner, path[1:], left) if len(path) > 1 else at - start
         else:
             at += {1: 8, 5: 4}.get(kind, len(data))
-        yield tag >> 3, at - start, inner
+    return found
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -173,10 +165,28 @@ def to_floats(tensor: Any, shape: tuple[int, ...], what: str) -> npt.NDArray[np.
 def _packed_floats(tensor: Any) -> memoryview:
     """Return the bytes of a tensor's float_val.
 
-    protobuf hands the values out one by one, as Python floats; in the bytes of a message they lie side by side.
+    protobuf hands the values out one by one, as Python floats; in the bytes of a message they lie side by side, behind
+    the fields of lower numbers.
+
+    Raises:
+        ServerAnswerError: There are values of other types behind them.
     """
-    fields = _fields(memoryview(tensor.SerializeToString()))
-    return next(inner for field, _, inner in fields if field == _FLOAT_VAL and inner is not None)
+    size = 4 * len(tensor.float_val)
+    data = memoryview(tensor.SerializeToString())
+    head = _head_of_floats(size)
+    if data[-size - len(head) : -size] != head:
+        raise ServerAnswerError("Expected values in float_val alone.")
+    return data[-size:]
+
+
+@lru_cache(maxsize=64)
+def _head_of_floats(size: int) -> bytes:
+    """Return what stands before so many bytes of float_val: its tag, and the size as a varint."""
+    head = bytearray([_FLOAT_VAL << 3 | 2])
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*head, size])
 
 
 def to_bytes(tensor: Any) -> bytes:

@@ -175,6 +175,25 @@ def test_another_version_does_not_pass_for_the_pinned_one(serve, connect):
         client.describe()
 
 
+def float_tensor(values):
+    tensor = wire.TensorProto(dtype=1, float_val=values)
+    tensor.tensor_shape.dim.add(size=len(values))
+    return tensor
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 4095, 4096, 600_000])
+def test_values_of_float_val_come_out_as_they_were_sent(count):
+    values = np.random.default_rng(count).normal(size=count).astype(np.float32)
+    np.testing.assert_array_equal(wire.to_floats(float_tensor(values.tolist()), (count,), "latents"), values)
+
+
+def test_values_of_another_type_behind_float_val_are_refused():
+    tensor = float_tensor([1.0, 2.0])
+    tensor.double_val.append(3.0)
+    with pytest.raises(ServerAnswerError, match="float_val alone"):
+        wire.to_floats(tensor, (2,), "latents")
+
+
 @pytest.mark.parametrize("shape", [[1] * 100, [0, 2**62, 2**62], [0, 2**63 - 1], [2**40, 2**40, 0]])
 def test_a_shape_that_no_array_can_have(shape):
     tensor = wire.TensorProto(dtype=1, float_val=[1.0] if 0 not in shape else [])
