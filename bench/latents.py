@@ -4,7 +4,6 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,8 +89,7 @@ def main() -> int:
     print(f"wrote {report.write_figures(results, 'latents', folder)}")
     print(f"wrote {report.write_tables(tables.whole(results), 'latents', trial)}")
     if not trial:
-        page = Path(__file__).parents[1] / "docs" / "figures.md"
-        print(f"wrote {report.write_tables(tables.short(results), 'latents', None, page=page)}")
+        print(f"wrote {report.write_tables(tables.short(results), 'latents', None, page=report.FIGURES)}")
     for check in checks:
         print(check)
     return 0 if all(check.passed for check in checks) else 1

@@ -19,6 +19,7 @@ from bench.progress import CORES
 from bench.record import RESULTS, Record, path_of, rounded
 
 HERE = Path(__file__).parent
+README, FIGURES = HERE / "README.md", HERE.parent / "docs" / "figures.md"
 PACKAGES = ("ae-search", "annoy", "numpy", "hnswlib", "faiss-cpu", "usearch", "tensorflow", "keras")
 
 _NOT_REACHED = "not reached"
@@ -73,7 +74,7 @@ def write_figures(results: dict[str, Any], name: str, folder: Path) -> Path:
     return path
 
 
-def write_tables(tables: str, name: str, trial: Path | None, *, page: Path = HERE / "README.md") -> Path:
+def write_tables(tables: str, name: str, trial: Path | None, *, page: Path = README) -> Path:
     """Write the tables of a benchmark between its marks in a page, or into the folder of a trial."""
     begin, end = (f"<!-- written by bench/{name}.py: {mark} -->" for mark in ("begin", "end"))
     text = f"{begin}\n\n{tables}\n\n{end}"

@@ -225,7 +225,7 @@ def _for_times(effort: int, times: float) -> int:
 
     Measured with Annoy: the same recall takes less than so many times the work.
     """
-    more = max(1.0, times) ** _WIDER * max(1.0, times / _OFTEN) ** _MUCH_WIDER
+    more: float = max(1.0, times) ** _WIDER * max(1.0, times / _OFTEN) ** _MUCH_WIDER
     return min(math.ceil(effort * more), MAX_COUNT)
 
 
