@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from ae_search_client import Client
 from ae_search_client.api.items import get_item, get_thumbnail, list_items, list_labels
 from ae_search_client.api.search import search, search_by_body
 from ae_search_client.api.service import get_index
-from ae_search_client.models import Problem
+from ae_search_client.models import ProblemAnswer
 from ae_search_client.types import File
 
 address, key, picture = sys.argv[1:]
@@ -25,14 +26,15 @@ client = Client(base_url=address, raise_on_unexpected_status=True)
 found = search.sync(client=client, key=key, k=3)
 assert [one.rank for one in found.neighbours] == [1, 2, 3], found
 with open(picture, "rb") as file:
-    sent = search_by_body.sync(client=client, body=File(payload=io.BytesIO(file.read()), mime_type="image/png"), k=2)
+    body = File(payload=io.BytesIO(file.read()), mime_type="application/octet-stream")
+sent = search_by_body.sync(client=client, body=body, k=2)
 assert sent.neighbours[0].key == key, sent
 listed = list_items.sync(client=client, limit=5)
 assert len(listed.items) == 5, listed
 assert get_item.sync(client=client, key=key).key == key
 assert get_index.sync(client=client).items > 5
 assert list_labels.sync(client=client).labels
-assert isinstance(search.sync(client=client, key="none"), Problem)
+assert isinstance(search.sync(client=client, key="none"), ProblemAnswer)
 print("worked")
 """
 
@@ -41,7 +43,8 @@ print("worked")
 def programs(tmp_path_factory):
     place = tmp_path_factory.mktemp("generator")
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    subprocess.run([place / "bin/pip", "install", "-q", "--disable-pip-version-check", GENERATOR], check=True)
+    install = [place / "bin/pip", "install", "-q", "--disable-pip-version-check", GENERATOR]
+    subprocess.run(install, check=True, env={**os.environ, "PYTHONPATH": ""})
     return place / "bin"
 
 
@@ -52,11 +55,14 @@ def test_a_client_of_a_public_generator_works(web_index, served, programs, tmp_p
         made = subprocess.run(
             [
                 programs / "openapi-python-client", "generate", "--path", tmp_path / "openapi.json",
-                "--meta", "none", "--output-path", tmp_path / "ae_search_client", "--fail-on-warning",
+                "--meta", "none", "--output-path", tmp_path / "ae_search_client",
             ],
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=False,
         )  # fmt: skip
         assert made.returncode == 0, made.stdout + made.stderr
+        # It knows no ranges of media types; application/octet-stream is beside them.
+        lacks = set(re.findall(r"^WARNING parsing .*\n+(.*)", made.stdout, re.MULTILINE))
+        assert lacks <= {"Unsupported content type image/*"}, made.stdout
         (tmp_path / "query.png").write_bytes(picture(2))
         used = subprocess.run(
             [programs / "python", "-c", USED, str(http.base_url), key(2), tmp_path / "query.png"],

@@ -145,7 +145,7 @@ def unsupported() -> Problem:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return how a route's problems are documented."""
     every = sorted({400, 401, 403, 421, 429, 500, 503, 504, *statuses})
-    content = {MEDIA_TYPE: {"schema": ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}}
     return {status: {"description": "A problem (RFC 9457).", "content": content} for status in every}
 
 
