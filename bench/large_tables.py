@@ -8,7 +8,7 @@ from bench import report
 
 EXPECTED = 100_000_000
 
-# What grows: its name, where it is among the figures, and how it is written.
+# Its name, where it is among the figures, and how it is written.
 _ROWS: tuple[tuple[str, Callable[[dict[str, Any]], float], str], ...] = (
     ("build, s", lambda found: found["build"]["seconds"]["wall"], ",.0f"),
     ("build, peak memory, MB", lambda found: found["build"]["peak_mb"], ",.0f"),
@@ -32,6 +32,12 @@ _ROWS: tuple[tuple[str, Callable[[dict[str, Any]], float], str], ...] = (
     ("verify, s", lambda found: found["verify"]["verify_s"], ",.1f"),
 )
 
+# What hangs on the disk, or on what else the machine does, follows no law of growth.
+_OF_THE_MACHINE = (
+    "its p99, ms", "the first query, cold, ms", "the first 100, cold, median ms", "opening it cold, s",
+    "10,000 additions in one call, s", "a query then, ms", "a query meanwhile, p99 ms",
+)  # fmt: skip
+
 
 def tables(results: dict[str, Any]) -> str:
     """Return a table for each engine, a column for each size, and the expected one."""
@@ -44,7 +50,7 @@ def tables(results: dict[str, Any]) -> str:
     sizes = results["sizes"]
     for name in sizes[0]["engines"]:
         measured = [size for size in sizes if name in size["engines"]]
-        beyond = len(measured) > 1 and measured[-1]["items"] < EXPECTED
+        beyond = len(measured) > 1 and EXPECTED / 10 <= measured[-1]["items"] < EXPECTED
         head = [name, *(f"{size['items']:,}" for size in measured)]
         if beyond:
             head.append(f"*{EXPECTED:,}, expected*")
@@ -53,12 +59,13 @@ def tables(results: dict[str, Any]) -> str:
             values = [figure(size["engines"][name]) for size in measured]
             cells = [f"{value:{form}}" for value in values]
             if beyond:
-                cells.append(f"*{_expected([size['items'] for size in measured], values):{form}}*")
+                expected = _expected([size["items"] for size in measured], values)
+                cells.append("" if told in _OF_THE_MACHINE else f"*{expected:{form}}*")
             rows.append([told, *cells])
         parts.append(report.table(head, rows))
     parts.append(
-        "The last column was not measured: each figure goes on growing as it did between the two sizes before it. "
-        "Where files do not fit into memory, queries wait for the disk as well, which is not in it."
+        "Expected figures were not measured: each goes on growing as it did between the two sizes before it. "
+        "Where files do not fit into memory, queries wait for the disk as well, which is not in them."
     )
     return "\n\n".join(parts)
 
