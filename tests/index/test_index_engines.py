@@ -95,6 +95,25 @@ def test_batches_find_what_single_queries_find(large, engine):
         assert index.search(queries, 300, effort=1) == [index.search(query, 300, effort=1)[0] for query in queries]
 
 
+@pytest.mark.parametrize("engine", ["annoy", "faiss"])
+def test_items_of_many_latents_are_found_as_often_as_exact_search_finds_them(tmp_path, engine):
+    """The nearest latents are often of the same items, so many more are looked at than are wanted."""
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(100, 32))[rng.integers(100, size=4000)] + 0.5 * rng.normal(size=(4000, 32))
+    rows = (items[:, np.newaxis] + 0.35 * rng.normal(size=(4000, 19, 32))).astype(np.float32)
+    card = replace(CARD, latent_dim=32)
+    with IndexBuilder(
+        tmp_path / "index", card, BuildOptions(engine_options(engine), resources=Resources(1))
+    ) as builder:
+        for start in range(0, 4000, 500):
+            builder.add(rows[start : start + 500], [str(i) for i in range(start, start + 500)])
+    queries = rows[rng.integers(4000, size=100), rng.integers(19, size=100)] + np.float32(0.1)
+    with LatentIndex.open(tmp_path / "index") as index:
+        found, truth = index.search(queries), index.search(queries, exact=True)
+        both = [len({n.key for n in a} & {n.key for n in b}) for a, b in zip(found, truth, strict=True)]
+        assert np.mean(both) / 10 >= 0.9
+
+
 @pytest.mark.parametrize("kind", [FaissOptions, FaissCodesOptions])
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
 @pytest.mark.parametrize("dim", [1, 7, 8])

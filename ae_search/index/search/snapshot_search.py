@@ -33,8 +33,8 @@ _MAX_FILTER_FACTOR = 16
 _FEW = 32
 # How many of the items that count are fetched on average, for one that is wanted: fewer than are wanted are rare then.
 _SPARE = 2.5
-# The work grows by this power of how many times as many are looked at, and by a further one where that is often.
-_WIDER, _MUCH_WIDER, _OFTEN = 0.65, 0.5, 10.0
+# Where one in so many items counts, the work grows by this power of that number, and beyond the tenth part by another.
+_RARER, _MUCH_RARER, _RARE = 0.65, 0.5, 10.0
 
 
 class SnapshotSearch:
@@ -184,16 +184,16 @@ class SnapshotSearch:
         most = self._latents
         if self._filter is None:
             most = min(most, (k + self._delta.removed_count) * self._most)
-        factor, last, spare = _REMOVED_FACTOR, math.inf, 1.0
+        factor, last, rarity = _REMOVED_FACTOR, math.inf, None
         if self._filter is not None:
             factor, last = _FILTER_FACTOR, _MAX_FILTER_FACTOR
             if self._filter.is_known:
+                rarity = 1 / max(self._filter.share, 1 / most)
                 # A few more than come out on average.
-                spare = _SPARE
-                factor = last = math.ceil(spare / max(self._filter.share, 1 / most)) + 1
+                factor = last = math.ceil(_SPARE * rarity) + 1
         while True:
             fetch = min(factor * k, most)
-            effort = _for_times(self._effort(k), factor / spare)
+            effort = self._effort(fetch) if rarity is None else _for_rare(self._effort(k), rarity)
             numbers, items = self._counting(self._base.candidates(row.latent, fetch, effort))
             if len(set(items)) >= k or fetch == most:
                 # Not the first k: among those that are as near as the last, ids decide.
@@ -220,12 +220,12 @@ class SnapshotSearch:
         return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
 
 
-def _for_times(effort: int, times: float) -> int:
-    """Return the work that finds the nearest of one in so many latents as well as this work finds those of all.
+def _for_rare(effort: int, rarity: float) -> int:
+    """Return the work that finds the nearest of one item in so many as well as this work finds those of all.
 
-    Measured with Annoy: the same recall takes less than so many times the work.
+    Measured with Annoy (decision 31): the same recall takes less than so many times the work.
     """
-    more: float = max(1.0, times) ** _WIDER * max(1.0, times / _OFTEN) ** _MUCH_WIDER
+    more: float = rarity**_RARER * max(1.0, rarity / _RARE) ** _MUCH_RARER
     return min(math.ceil(effort * more), MAX_COUNT)
 
 
