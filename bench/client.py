@@ -172,7 +172,7 @@ def _judge(results: dict[str, Any]) -> list[Check]:
         above = {way: single[way]["cpu_us"] - single["bare gRPC"]["cpu_us"] for way in ("ours", "official")}
         name = "CPU of the client for one image a call, above bare gRPC"
         checks += [
-            Check(name, above["ours"], 120.0, "us"),
+            Check(name, above["ours"], 75.0, "us"),
             Check(f"{name}, of the official stubs'", above["ours"] / above["official"], 0.5),
         ]
         ratio = single["ours, 32 at once"]["cpu_us"] / single["official, 32 at once"]["cpu_us"]

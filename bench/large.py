@@ -63,7 +63,7 @@ def main() -> int:
             measured[name] = _measure(name, mixture, radii)
             # What took hours is kept, whatever becomes of the rest.
             print(f"wrote {report.write_figures(results, 'large', folder)}")
-    for page in (report.README, report.FIGURES):
+    for page in (report.README,) if is_trial else (report.README, report.FIGURES):
         print(f"wrote {report.write_tables(tables(results), 'large', folder if is_trial else None, page=page)}")
     return 0
 

@@ -8,7 +8,7 @@ from bench import report
 
 EXPECTED = 100_000_000
 
-# Its name, where it is among the figures, and how it is written.
+# What each row is called, where it is among the figures, and how it is written.
 _ROWS: tuple[tuple[str, Callable[[dict[str, Any]], float], str], ...] = (
     ("build, s", lambda found: found["build"]["seconds"]["wall"], ",.0f"),
     ("build, peak memory, MB", lambda found: found["build"]["peak_mb"], ",.0f"),

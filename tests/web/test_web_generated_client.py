@@ -15,7 +15,7 @@ GENERATOR = "openapi-python-client==0.29.1"
 USED = """
 import io, sys
 from ae_search_client import Client
-from ae_search_client.api.items import get_item, get_thumbnail, list_items, list_labels
+from ae_search_client.api.items import get_item, list_items, list_labels
 from ae_search_client.api.search import search, search_by_body
 from ae_search_client.api.service import get_index
 from ae_search_client.models import ProblemAnswer
