@@ -61,7 +61,7 @@ def build(
         typer.Option(
             "--regions",
             help="Hold latents of 18 parts of each image as well, to find copies of parts of images. Takes 19 times as "
-            "long, and 19 times the room.",
+            "long, and 19 times the room; images that merely resemble the query are found less often.",
         ),
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,
