@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ae_search.checked_json import value_of, whole_of
 from ae_search.contract import Index, Latents, Neighbour, Pictures
+from ae_search.regions import has_regions
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def measure(index: Index, errors: Floats | None = None, *, seed: int = 0) -> Usu
     if not drawn:
         return None
     latents: Latents = index.latents(drawn)
-    found = index.search(latents, NEIGHBOUR + 1, fingerprint=index.model.fingerprint)
+    found = index.search(latents, NEIGHBOUR + 1, fingerprint=index.model.fingerprint, first_latents=has_regions(index))
     others = [[one for one in row if one.key != key][:NEIGHBOUR] for key, row in zip(drawn, found, strict=True)]
     return Usual(
         _ascending([row[0].similarity for row in others if row]),

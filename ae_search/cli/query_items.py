@@ -8,6 +8,7 @@ import numpy as np
 from ae_search.cli.answers import Answer
 from ae_search.contract import Index
 from ae_search.image_file import PLAIN_SHAPE, is_plain, stored_thumbnail
+from ae_search.regions import has_regions
 from ae_search.search import ImageSearch
 from ae_search.search.examples import Examples, by_example
 
@@ -26,6 +27,7 @@ def answer_items(
         options: What the search is given.
     """
     if not examples.keys:
+        options["first_latents"] = has_regions(index)
         return [Answer(key, None, index.search_by_key(key, k, **options), plain=_is_plain(index, key)) for key in keys]
     asked = [(key, (key, *examples.like)) for key in keys]
     if alone and not asked:

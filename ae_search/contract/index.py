@@ -34,7 +34,8 @@ class Index(Protocol):
     """Items with a key, one or more latents, and maybe a label, metadata, a thumbnail and a digest of their content.
 
     A search sees every change whose call has returned, whichever process made it. A change is all of it or nothing.
-    An item counts by that of its latents which is nearest to the query. All latents of an index come from one model.
+    An item counts by that of its latents which is nearest to the query; a search may look at the first of each alone.
+    All latents of an index come from one model.
     """
 
     @property
@@ -68,6 +69,7 @@ class Index(Protocol):
         effort: int | None = None,
         exact: bool = False,
         fingerprint: str | None = None,
+        first_latents: bool = False,
     ) -> list[list[Neighbour]]:
         """Find the items that are nearest to each latent `[n, d]`, or to one `[d]`.
 
@@ -79,6 +81,7 @@ class Index(Protocol):
             exact: Whether to compare with every item.
             fingerprint: Fingerprint of the model that the latents come from. None: the one that the index had when it
                 was opened.
+            first_latents: Whether an item counts by its first latent alone.
 
         Returns:
             One list for each latent, nearest first, equal distances by id.
@@ -89,7 +92,14 @@ class Index(Protocol):
         """
 
     def search_by_key(
-        self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
+        self,
+        key: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        first_latents: bool = False,
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, by its first latent; itself is left out.
 

@@ -18,6 +18,7 @@ from ae_search.evaluation.measures.retrieval import Gallery, LabelledQueries, me
 from ae_search.evaluation.measures.reverse import Copies, FirstKeySearch, search_altered
 from ae_search.evaluation.reading import ImageShape, ItemImages, small_shape
 from ae_search.evaluation.results import MissingOriginals, Retrieval, ReverseSearch
+from ae_search.regions import has_regions
 from ae_search.views import Pixels
 
 log = logging.getLogger(__name__)
@@ -153,5 +154,6 @@ class Bench:
 
     def _search(self, images: Pixels) -> list[str]:
         """Return the key that a user's search finds first for each image."""
-        found = self.index.search(self.encoder.encode(images), _SEARCHED_K)
+        latents = self.encoder.encode(images)
+        found = self.index.search(latents, _SEARCHED_K, first_latents=has_regions(self.index))
         return [row[0].key if row else "" for row in found]

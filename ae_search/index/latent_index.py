@@ -139,6 +139,7 @@ class LatentIndex:
         effort: int | None = None,
         exact: bool = False,
         fingerprint: str | None = None,
+        first_latents: bool = False,
     ) -> list[list[Neighbour]]:
         """Find the items that are nearest to each latent `[n, d]`, or to one `[d]`; see `Index.search`.
 
@@ -154,19 +155,26 @@ class LatentIndex:
         if manifest.model.fingerprint != (fingerprint or self._expected):
             raise self._other_model(manifest.model, fingerprint or self._expected)
         rows = checked_latents(latents, manifest.latent_dim)
-        chosen = None if where is None else filter_of(snapshot, where)
+        chosen = filter_of(snapshot, where, first_latents=first_latents)
         search = SnapshotSearch(snapshot, k, effort, exact=exact, filter=chosen)
         return search.run(rows, partial(neighbours, snapshot))
 
     def search_by_key(
-        self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
+        self,
+        key: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        first_latents: bool = False,
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, by its first latent, itself left out."""
         if k < 1 or (effort is not None and effort < 1):
             raise ValueError(f"Expected k and effort of at least 1. Received: k={k}, effort={effort}.")
         snapshot = self._snapshot()
         own = self._ids(snapshot, [key])[0]
-        chosen = None if where is None else filter_of(snapshot, where)
+        chosen = filter_of(snapshot, where, first_latents=first_latents)
         search = SnapshotSearch(snapshot, k + 1, effort, exact=exact, filter=chosen)
         (found,) = search.found(snapshot.latents([own]))
         return neighbours(snapshot, [[row for row in found if row[1] != own][:k]])[0]
@@ -215,7 +223,8 @@ class LatentIndex:
     def keys(self, *, where: Where | None = None) -> list[str]:
         """Return the keys of all items, or of those that meet some conditions, by id."""
         snapshot = self._snapshot()
-        ids = snapshot.live_ids() if where is None else filter_of(snapshot, where).live_ids()
+        chosen = filter_of(snapshot, where)
+        ids = snapshot.live_ids() if chosen is None else chosen.live_ids()
         return [key for some in ids for key, _, _ in snapshot.names(some)]
 
     def labels(self) -> list[str | None]:

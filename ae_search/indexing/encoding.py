@@ -14,7 +14,7 @@ from ae_search.data import ArraySource, Source
 from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError, ImageError, ImageRefusedError
 from ae_search.image_file import TRUNCATED, for_graph, pixels_to_png, thumbnail, truncated
-from ae_search.indexing.regions import Regions
+from ae_search.regions import Regions
 
 log = logging.getLogger(__name__)
 

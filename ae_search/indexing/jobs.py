@@ -18,10 +18,10 @@ from ae_search.indexing.comparing import changed_files
 from ae_search.indexing.encoding import SourceEncoder
 from ae_search.indexing.held_out import errors_of_items
 from ae_search.indexing.metadata_file import MetadataFile
-from ae_search.indexing.regions import Regions, mark, regions_of
 from ae_search.indexing.views_calibration import views_calibration
 from ae_search.indexing.writing import add_positions, described, update_positions
 from ae_search.open_index import build_index, open_index
+from ae_search.regions import Regions, mark, regions_of
 from ae_search.trust import remember
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from ae_search.data import Source
 from ae_search.errors import ConfigurationError, ImageRefusedError
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
 from ae_search.indexing.jobs import IndexReport, measure_if_free
-from ae_search.indexing.regions import mark, regions_of
 from ae_search.open_index import open_index
+from ae_search.regions import mark, regions_of
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ae_search.contract import Index, Latents, Metric, Neighbour, Where
 from ae_search.errors import ConfigurationError, ModelMismatchError
+from ae_search.regions import has_regions
 
 # How often the index may move on to another model within one search.
 _ATTEMPTS = 3
@@ -126,7 +127,15 @@ def by_example(
         try:
             latent = examples.latent(index)
             many = k + len(examples.keys)
-            (found,) = index.search(latent, many, where=where, effort=effort, exact=exact, fingerprint=fingerprint)
+            (found,) = index.search(
+                latent,
+                many,
+                where=where,
+                effort=effort,
+                exact=exact,
+                fingerprint=fingerprint,
+                first_latents=has_regions(index),
+            )
             return examples.without(found, k)
         except ModelMismatchError:
             if attempt == _ATTEMPTS - 1:

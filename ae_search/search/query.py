@@ -17,6 +17,7 @@ from ae_search.errors import ModelMismatchError, ModelNotServedError
 from ae_search.handshake import shake_hands
 from ae_search.image_file import PLAIN_SHAPE, image_pixels, is_plain, read_image_file
 from ae_search.plan import Blocking, Plan, Question
+from ae_search.regions import has_regions
 from ae_search.search.as_files import ImageInput, as_file
 from ae_search.search.candidates import Candidate, Scored, calibration_of, candidates
 from ae_search.search.examples import Examples
@@ -56,6 +57,7 @@ class Match:
     card: ModelCard
     calibration: Calibration | None = None
     usual: Usual | None = None
+    has_regions: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -81,8 +83,15 @@ class QueryOptions:
     views: bool = False
     examples: Examples = Examples()
 
-    def search(self, index: Index, latents: Latents, match: Match) -> list[list[Neighbour]]:
-        """Return what the index finds for latents `[n, d]`; with examples, for one image."""
+    def search(self, index: Index, latents: Latents, match: Match, *, copies: bool = False) -> list[list[Neighbour]]:
+        """Return what the index finds for latents `[n, d]`; with examples, for one image.
+
+        Args:
+            index: The index.
+            latents: The latents.
+            match: The match.
+            copies: Whether copies are wanted, parts among them, and not what resembles the image.
+        """
         shown = self.examples.keys
         found = index.search(
             self.examples.latent(index, latents) if shown else latents,
@@ -91,6 +100,7 @@ class QueryOptions:
             effort=self.effort,
             exact=self.exact,
             fingerprint=match.model.fingerprint,
+            first_latents=match.has_regions and not copies,
         )
         return [self.examples.without(row, self.k) for row in found] if shown else found
 
@@ -102,7 +112,7 @@ class QueryOptions:
             few = len(index) <= _COMPARED_WITH_ALL
             effort = None if few else _MORE_EFFORT * (self.effort or index.info().effort)
             query = replace(self, exact=few, effort=effort)
-        return reading.weighed(query.search(index, reading.latents, match))
+        return reading.weighed(query.search(index, reading.latents, match, copies=True))
 
 
 def matched(encoder: Any, index: Index) -> Plan[Match]:
@@ -111,7 +121,8 @@ def matched(encoder: Any, index: Index) -> Plan[Match]:
     pinned, card = yield from shake_hands(encoder, model, index.place)
     calibration: Calibration | None = yield Blocking(partial(stored, index))
     usual: Usual | None = yield Blocking(partial(stored_usual, index))
-    return Match(pinned, model, card, calibration, usual)
+    regions: bool = yield Blocking(partial(has_regions, index))
+    return Match(pinned, model, card, calibration, usual, regions)
 
 
 def answered(agree: Agree, index: Index, images: Images, query: QueryOptions) -> Plan[list[list[Neighbour]]]:
@@ -166,7 +177,7 @@ def _searched(
     if query.views:
         return match.calibration, (yield from by_views(match, index, asked, query))
     own = asked.latents
-    found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, own, match))
+    found: list[list[Neighbour]] = yield Blocking(partial(query.search, index, own, match, copies=calibrated))
     levels = _levels(own, match.calibration if calibrated else None)
     return match.calibration, [
         [(score(neighbour.similarity, level), neighbour) for neighbour in row]

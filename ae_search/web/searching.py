@@ -52,6 +52,7 @@ class Searching:
         if asked.file is not None or asked.is_by_example:
             options |= {"like": asked.like, "unlike": given.unlike, "views": given.views}
             return await service.search.search(asked.file, k, **options)
+        options["first_latents"] = await service.has_regions()
         if asked.latent is not None:
             return await service.in_thread(_by_latent, index, asked, k, options)
         return await service.in_thread(index.search_by_key, given.key, k, **options)

@@ -14,6 +14,7 @@ from ae_search.cores import cores
 from ae_search.drift import QueryLog
 from ae_search.errors import AeSearchError, ModelMismatchError
 from ae_search.open_index import open_index
+from ae_search.regions import has_regions
 from ae_search.search import AsyncImageSearch
 from ae_search.trust import Usual
 from ae_search.trust import stored as stored_usual
@@ -124,6 +125,10 @@ class Service:
     async def usual(self) -> Usual | None:
         """Return what the index keeps to compare queries with, None where it keeps nothing."""
         return await self.counted("usual", stored_usual)
+
+    async def has_regions(self) -> bool:
+        """Return whether the index holds latents of regions."""
+        return await self.counted("regions", has_regions)
 
     async def decodes(self) -> bool:
         """Return whether the model has a decoder; False as well where it does not answer soon."""

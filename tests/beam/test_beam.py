@@ -210,8 +210,7 @@ def test_patterns_and_only(folder, tmp_path):
     with pytest.raises(ConfigurationError, match="--only"):
         ReadImages("tfrecord:x*", only=["y"])
     with pytest.raises(ConfigurationError, match="Features are those of"):
-        embed = open_source("fashion_mnist/test")
-        ReadImages(embed.argument, options=_options(image="x"))
+        ReadImages("fashion_mnist/test", options=_options(image="x"))
 
 
 def _options(**features):

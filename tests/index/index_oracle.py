@@ -86,10 +86,11 @@ class Oracle:
     def calibrate(self, name, values):
         self.calibration[name] = dict(values)
 
-    def distances(self, query, keys):
-        """Return the squared distance of some items `[n]`, each by its nearest latent."""
-        counts = [len(self.items[key].latents) for key in keys]
-        rows = np.concatenate([self.items[key].latents for key in keys]).astype(np.float64)
+    def distances(self, query, keys, *, first_latents=False):
+        """Return the squared distance of some items `[n]`, each by its nearest latent, or by its first."""
+        every = [self.items[key].latents[: 1 if first_latents else None] for key in keys]
+        counts = list(map(len, every))
+        rows = np.concatenate(every).astype(np.float64)
         wide = np.asarray(query, np.float64)
         if self.metric == "angular":
             norms = np.sqrt((rows**2).sum(axis=1) * (wide**2).sum())
@@ -100,12 +101,12 @@ class Oracle:
         # Rounded, so that what is equal but for the order of the additions is equal here as well.
         return np.minimum.reduceat(squares, np.cumsum([0, *counts[:-1]])).round(12)
 
-    def ranked(self, query, where=None):
+    def ranked(self, query, where=None, *, first_latents=False):
         """Return the keys of the items that meet a filter, nearest first, equal distances by id."""
         keys = [key for key, item in self.items.items() if where is None or meets(where, key, item)]
         if not keys:
             return []
-        return [keys[at] for at in np.argsort(self.distances(query, keys), kind="stable")]
+        return [keys[at] for at in np.argsort(self.distances(query, keys, first_latents=first_latents), kind="stable")]
 
     def difference(self, index):
         """Return the first thing that an index says otherwise, or None."""

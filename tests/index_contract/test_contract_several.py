@@ -172,6 +172,33 @@ def test_search_by_key_is_by_the_first_latent(guest, filled):
         assert [n.key for n in index.search_by_key(own, 5, where={"label": "label-1"}, exact=True)] == met[:5]
 
 
+@pytest.mark.parametrize("where", [None, {"rare": True}, {"label": "label-1"}, {"n": {"lt": 2}}], ids=str)
+def test_by_the_first_latents_alone(guest, filled, where):
+    index, oracle = filled
+    queries, given = QUERIES[::2], {"where": where, "first_latents": True}
+    expected = [oracle.ranked(query, where, first_latents=True) for query in queries]
+    assert expected != [oracle.ranked(query, where) for query in queries]
+    for k in (1, 7, 500):
+        for options in ({"exact": True}, {"effort": guest.exhaustive}):
+            assert keys(index.search(queries, k, **given, **options)) == [row[:k] for row in expected]
+        for row, all_met in zip(keys(index.search(queries, k, **given)), expected, strict=True):
+            assert len(row) == len(set(row)) == min(k, len(all_met))
+            assert set(row) <= set(all_met)
+    for query, found in zip(queries, index.search(queries, 5, **given), strict=True):
+        squares = oracle.distances(query, [n.key for n in found], first_latents=True)
+        np.testing.assert_allclose([n.distance for n in found], np.sqrt(np.maximum(squares, 0)), atol=2e-6)
+    for own in list(oracle.items)[::40]:
+        others = [key for key in oracle.ranked(oracle.items[own].latents[0], where, first_latents=True) if key != own]
+        assert [n.key for n in index.search_by_key(own, 9, exact=True, **given)] == others[:9]
+
+
+def test_first_latents_of_items_that_have_one_are_all(guest, make, metric):
+    rows = clustered(40, seed=71)
+    with guest.open(make(rows, metric=metric)) as index:
+        for options in ({}, {"exact": True}):
+            assert index.search(rows, 5, first_latents=True, **options) == index.search(rows, 5, **options)
+
+
 def test_latents_and_all_latents(filled):
     index, oracle = filled
     asked = list(oracle.items)[::-3] * 2

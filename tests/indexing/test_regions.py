@@ -49,6 +49,10 @@ def expected(encoder, path):
     return np.concatenate([encoder.encode_files([data]), encoder.encode(np.stack(parts))])
 
 
+def cosine(one, other):
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
 def check(index, folder, encoder, keys=KEYS):
     for key, latents in zip(keys, index.all_latents(keys), strict=True):
         assert latents == pytest.approx(expected(encoder, folder / key), abs=1e-5)
@@ -77,6 +81,31 @@ def test_what_is_added_updated_and_synced_later_has_them_too(index, folder, enco
     coloured_picture(24).save(folder / "last.png")
     add_source(open_source(str(folder)), encoder, index)
     check(index, folder, encoder, ["last.png"])
+
+
+def test_a_search_looks_at_wholes_and_the_search_for_originals_at_regions_too(index, folder, encoder):
+    (folder / "part.png").write_bytes(encoded(Image.open(folder / "2.png").crop((0, 0, 54, 42))))
+    query, search = folder / "part.png", ImageSearch(encoder, index)
+    latent = encoder.encode_files([query])[0]
+
+    def nearest(every):
+        return sorted(max(float(cosine(latent, one)) for one in rows) for rows in every)[::-1]
+
+    whole = nearest(latents[:1] for latents in index.all_latents(KEYS))
+    part = nearest(index.all_latents(KEYS))
+    assert part[0] > whole[0] + 0.001
+    for found in (
+        search.search(query),
+        search.search_with_trust(query).neighbours,
+        search.search_batch([query, query])[1],
+    ):
+        assert [one.similarity for one in found] == pytest.approx(whole, abs=1e-5)
+    assert [one.neighbour.similarity for one in search.originals(query, 1, views=False)] == pytest.approx(part[:1])
+    assert search.search(query, views=True)[0].similarity >= part[0] - 1e-5
+    by_key = search.search(like=["2.png"])
+    own = index.latents(["2.png"])[0]
+    expected = sorted((float(cosine(own, index.latents([key])[0])) for key in KEYS if key != "2.png"), reverse=True)
+    assert [one.similarity for one in by_key] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -138,7 +167,7 @@ def test_a_corner_finds_the_image_that_it_was_cut_from(index, folder, encoder):
         # The model sees the middle square.
         left = (wide - high) // 2
         corner = picture.crop((left, 0, left + side, side))
-    found = search.search(corner, 1)[0]
+    found = search.originals(corner, 1, views=False)[0].neighbour
     assert found.key == "2.png"
     assert found.similarity > 0.99
 

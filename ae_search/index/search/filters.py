@@ -1,4 +1,4 @@
-"""A filter on one snapshot: which of its items count."""
+"""A filter on one snapshot: which of its items count, and by which of their latents."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -31,33 +31,40 @@ class Filter:
     Args:
         generation: The snapshot's generation.
         delta: The snapshot's changes.
-        conditions: What `parse_where` returned.
+        conditions: What `parse_where` returned; none where all items count.
+        first_latents: Whether an item counts by its first latent alone.
+
+    Attributes:
+        first_latents: Whether an item counts by its first latent alone.
     """
 
-    def __init__(self, generation: Generation, delta: Delta, conditions: tuple[Condition, ...]) -> None:
+    def __init__(
+        self, generation: Generation, delta: Delta, conditions: tuple[Condition, ...], *, first_latents: bool = False
+    ) -> None:
         # Not the snapshot, which holds its filters.
         self._generation, self._delta, self._conditions = generation, delta, conditions
+        self.first_latents = first_latents
         self._condition = compile_conditions(conditions)
         self._queries = 0
 
-    def counting(self, ids: Sequence[int]) -> list[bool]:
-        """Tell which of some ids of the base count; those of removed items may, too."""
+    def counting(self, numbers: Sequence[int], ids: Sequence[int]) -> list[bool]:
+        """Tell which of some latents of the base, whose items are `ids`, count; those of removed items may, too."""
         if self.is_known:
-            chosen: list[bool] = self._mask[np.asarray(ids, np.int64)].tolist()
+            chosen: list[bool] = self._mask[np.asarray(numbers, np.int64)].tolist()
             return chosen
         met = self._generation.catalogue.matching_among(self._condition, ids)
         return [item in met for item in ids]
 
     @cached_property
     def _mask(self) -> npt.NDArray[np.bool_]:
-        mask = np.zeros(self._generation.manifest.items, np.bool_)
-        mask[self.base_ids] = True
+        mask = np.zeros(self._generation.manifest.latents, np.bool_)
+        mask[self.base_numbers] = True
         return mask
 
     @property
     def share(self) -> float:
-        """Share of the base's items that count, in [0, 1]; for a filter that is known."""
-        return len(self.base_ids) / max(1, self._generation.manifest.items)
+        """Share of the base's latents that count, in [0, 1]; for a filter that is known."""
+        return len(self.base_numbers) / max(1, self._generation.manifest.latents)
 
     def look_up_after(self, queries: int) -> None:
         """Find all items that count, where this has been asked so often that it pays.
@@ -66,7 +73,7 @@ class Filter:
             queries: Queries that are to be answered now.
         """
         self._queries += queries
-        if self._queries > _OFTEN:
+        if self._queries > _OFTEN or self.first_latents:
             self.base_ids  # noqa: B018
 
     @property
@@ -84,9 +91,11 @@ class Filter:
 
     @cached_property
     def base_numbers(self) -> Ids:
-        """Numbers of the base's latents whose items count, ascending."""
+        """Numbers of the base's latents that count, ascending."""
         owners = self._generation.owners
-        return self.base_ids if owners is None else owners.latents_of(self.base_ids)
+        if owners is None:
+            return self.base_ids
+        return owners.first(self.base_ids) if self.first_latents else owners.latents_of(self.base_ids)
 
     @cached_property
     def base_rough(self) -> Rough:
@@ -102,13 +111,20 @@ class Filter:
     @cached_property
     def delta_latents(self) -> tuple[Ids, Rough]:
         """The latents of the added items that count, and the ids of these items."""
-        chosen = np.flatnonzero(np.isin(self._delta.ids, self._delta.matching(self._condition)))
-        return self._delta.ids[chosen], self._delta.rough.rows(chosen)
+        ids = self._delta.ids
+        counts = np.isin(ids, self._delta.matching(self._condition)) if self._conditions else np.ones(len(ids), bool)
+        if self.first_latents:
+            counts &= np.diff(ids, prepend=-1) > 0
+        chosen = np.flatnonzero(counts)
+        return ids[chosen], self._delta.rough.rows(chosen)
 
     @cached_property
     def base_ids(self) -> Ids:
         """Ids of the base's items that count, ascending; removed ones are left out."""
-        ids = self._generation.catalogue.matching(self._conditions)
+        if self._conditions:
+            ids = self._generation.catalogue.matching(self._conditions)
+        else:
+            ids = np.arange(self._generation.manifest.items)
         if not self._delta.removed:
             return ids
         live: Ids = ids[np.frombuffer(self._delta.removed, np.uint8)[ids] == 0]
@@ -121,17 +137,29 @@ class Filter:
                 yield ids[start : start + _IDS_PER_BLOCK].tolist()
 
 
-def filter_of(snapshot: Snapshot, where: Where) -> Filter:
+def filter_of(snapshot: Snapshot, where: Where | None, *, first_latents: bool = False) -> Filter | None:
     """Return the filter that a mapping describes, the same one again while it is among the last few of the snapshot.
+
+    Args:
+        snapshot: The snapshot.
+        where: The mapping; None where all items count.
+        first_latents: Whether an item counts by its first latent alone.
+
+    Returns:
+        None where all latents count.
 
     Raises:
         ValueError: A condition is malformed.
     """
-    conditions = parse_where(where)
-    name = repr(conditions)  # 1, 1.0 and True are equal, and conditions of different meaning
+    conditions = () if where is None else parse_where(where)
+    first_latents = first_latents and snapshot.has_several
+    if not conditions and not first_latents:
+        return None
+    # 1, 1.0 and True are equal, and conditions of different meaning
+    name = f"{first_latents} {conditions!r}"
     found: Filter | None = snapshot.filters.pop(name, None)
     if found is None:
-        found = Filter(snapshot.generation, snapshot.delta, conditions)
+        found = Filter(snapshot.generation, snapshot.delta, conditions, first_latents=first_latents)
     snapshot.filters[name] = found
     # Another thread may be at it as well; one filter more or less does no harm.
     for old in list(snapshot.filters)[:-_KEPT]:

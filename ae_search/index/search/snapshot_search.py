@@ -60,6 +60,7 @@ class SnapshotSearch:
         self._k, self._wanted = k, min(k, self._live)
         self._given, self._tuned = effort is not None, effort or manifest.effort
         self._exact, self._filter = exact, filter
+        self._first = filter is not None and filter.first_latents
         self._base_effort = self._effort(self._wanted)
         # Each candidate counts, so as many as are wanted suffice.
         self._all_count = self._live > 0 and filter is None and not self._removed and self._owners is None
@@ -156,6 +157,8 @@ class SnapshotSearch:
             return None
         if self._owners is None:
             return sorted(compare(row, numbers, rows_at(self._base.vectors, numbers), self._metric))[: self._k]
+        if self._first:
+            return self._items_of(sorted(compare(row, numbers, rows_at(self._base.vectors, numbers), self._metric)))
         # The engine may have come across an item by another latent than its nearest.
         every = self._owners.latents_of(np.unique(self._owners.of(numbers)))
         return self._items_of(sorted(compare(row, every.tolist(), self._base.vectors[every], self._metric)))
@@ -207,7 +210,7 @@ class SnapshotSearch:
         items = numbers if self._owners is None else self._owners.of(numbers).tolist()
         pairs = list(zip(numbers, items, strict=True))
         if self._filter is not None:
-            pairs = [pair for pair, counts in zip(pairs, self._filter.counting(items), strict=True) if counts]
+            pairs = [pair for pair, counts in zip(pairs, self._filter.counting(numbers, items), strict=True) if counts]
         if removed := self._removed:
             pairs = [pair for pair in pairs if not removed[pair[1]]]
         return [number for number, _ in pairs], [item for _, item in pairs]

@@ -141,6 +141,7 @@ class MilvusIndex:
         effort: int | None = None,
         exact: bool = False,
         fingerprint: str | None = None,
+        first_latents: bool = False,
         consistency: Consistency | None = None,
     ) -> list[list[Neighbour]]:
         """Find the items that are nearest to each latent `[n, d]`, or to one `[d]`; see `Index.search`.
@@ -152,6 +153,7 @@ class MilvusIndex:
             effort: Milvus's `ef`; above 32,768, which is its most, every item is read and compared here.
             exact: Whether to read every item and to compare it here.
             fingerprint: Fingerprint of the model that the latents come from.
+            first_latents: Whether an item counts by its first latent alone.
             consistency: "strong" to see all changes whose call has returned, "session" for those of this process,
                 "bounded" for what is there without waiting. None: as the place says.
         """
@@ -161,7 +163,8 @@ class MilvusIndex:
         def work(state: State, level: Consistency) -> list[list[Neighbour]]:
             check_model(state.manifest, fingerprint or self._expected, self._at.name)
             rows = checked_latents(latents, state.manifest.latent_dim)
-            return Search(self._server, self._reader, state, level, k, effort, exact, conditions).run(rows)
+            search = Search(self._server, self._reader, state, level, k, effort, exact, conditions, first_latents)
+            return search.run(rows)
 
         return self._reader.read(work, consistency)
 
@@ -173,6 +176,7 @@ class MilvusIndex:
         where: Where | None = None,
         effort: int | None = None,
         exact: bool = False,
+        first_latents: bool = False,
         consistency: Consistency | None = None,
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, by its first latent, itself left out; see `search`."""
@@ -181,7 +185,7 @@ class MilvusIndex:
 
         def work(state: State, level: Consistency) -> list[Neighbour]:
             own = self._look_ups.first_latent(state, level, key)
-            search = Search(self._server, self._reader, state, level, k + 1, effort, exact, conditions)
+            search = Search(self._server, self._reader, state, level, k + 1, effort, exact, conditions, first_latents)
             others = [one for one in search.run(own)[0] if one.key != key][:k]
             return [one._replace(rank=rank) for rank, one in enumerate(others, start=1)]
 

@@ -72,6 +72,7 @@ class Search:
         effort: Work to do in the graph; None for what was tuned.
         exact: Whether to compare with every item.
         conditions: Which items count.
+        first_latents: Whether an item counts by its first latent alone.
     """
 
     server: Server
@@ -82,6 +83,7 @@ class Search:
     effort: int | None = None
     exact: bool = False
     conditions: tuple[Condition, ...] = ()
+    first_latents: bool = False
 
     def run(self, latents: Latents) -> list[list[Neighbour]]:
         """Return the neighbours of checked latents `[q, d]`, the nearest first, equal distances by id."""
@@ -114,7 +116,12 @@ class Search:
         return self.effort or self.state.manifest.effort
 
     def _first_limit(self) -> int:
-        return self.k * min(self.state.most_latents, 8) + SPARE
+        return self.k * (1 if self.first_latents else min(self.state.most_latents, 8)) + SPARE
+
+    def _rough(self) -> str:
+        """Return an expression that all rows meet which count; "" where that would be all rows."""
+        first = f"pk % {ROWS_PER_ITEM} == 0" if self.first_latents else ""
+        return " and ".join(filter(None, (first, rough(self.conditions))))
 
     def _effort_for(self, limit: int) -> int:
         """Return the candidates to look at for so many rows; the tuned ones are for 10. Milvus wants one a row."""
@@ -126,7 +133,7 @@ class Search:
     def _in_graph(self, asked: list[Query], limit: int) -> list[Candidates]:
         state, dim = self.state, self.state.manifest.latent_dim
         # What belongs to no item is seldom among them; where it is, the server leaves it out.
-        condition = rough(self.conditions)
+        condition = self._rough()
         if limit > self._first_limit():
             ours = f"pk < {state.next_id * ROWS_PER_ITEM}"
             condition = f"{ours} and {condition}" if condition else ours
@@ -151,7 +158,7 @@ class Search:
     def _judged(self, query: Query, rows: list[Row]) -> Candidates:
         """Return the items of some rows that are there and meet the filter."""
         rows = [row for row in rows if self.state.has(row) and self._meets(row)]
-        if self.state.most_latents > 1 and rows:
+        if self.state.most_latents > 1 and rows and not self.first_latents:
             # An item counts by its nearest latent, which need not be the one that the graph came across.
             items = {int(row["pk"]) // ROWS_PER_ITEM for row in rows}
             numbers = (
@@ -171,17 +178,19 @@ class Search:
             candidates.add(found, dict(zip(numbers, rows, strict=True)), len(rows))
 
     def _meets(self, row: Row) -> bool:
+        if self.first_latents and int(row["pk"]) % ROWS_PER_ITEM:
+            return False
         return not self.conditions or meets(self.conditions, *names_of(row))
 
     def _is_enough(self, found: Candidates) -> bool:
         return len(found.best) >= (self.k if self.conditions else min(self.k, self.state.items))
 
     def _among_few(self, asked: list[Query]) -> list[Candidates]:
-        """Compare with all rows that may meet the filter, where they are few; return nothing where they are many."""
-        if not self.conditions:
+        """Compare with all rows that may count, where they are few; return nothing where they are many."""
+        if not self.conditions and not self.first_latents:
             return []
         most = min(_FEW, rows_at_once(self.state.manifest.latent_dim) * 2)
-        condition = rough(self.conditions) or "pk >= 0"
+        condition = self._rough() or "pk >= 0"
         rows = self.server.query(
             self.state.collection, condition, ("pk",), partition=ITEMS, level=self.level, limit=most + 1
         )

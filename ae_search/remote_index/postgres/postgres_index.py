@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy.typing as npt
+from psycopg import sql
 
 from ae_search.calibration import least_of, stored
 from ae_search.contract import (
@@ -149,34 +150,42 @@ class PostgresIndex:
         effort: int | None = None,
         exact: bool = False,
         fingerprint: str | None = None,
+        first_latents: bool = False,
     ) -> list[list[Neighbour]]:
         """Find the items that are nearest to each latent `[n, d]`, or to one `[d]`; see `Index.search`.
 
         An effort above 1,000, which is pgvector's most, compares with every item.
         """
         check_counts(k, effort)
-        condition, name = _condition(where)
+        condition, name = _condition(where, first_latents=first_latents)
 
         def work(session: Session, state: State) -> list[list[Neighbour]]:
             check_model(state.manifest, fingerprint or self._expected, self._at.name)
             rows = checked_latents(latents, state.manifest.latent_dim)
-            search = Search(self._at.index, state, k, effort, exact, condition, name, self._wide)
+            search = Search(self._at.index, state, k, effort, exact, condition, name, first_latents, self._wide)
             return search.run(session, rows)
 
         return self._reader.read(work)
 
     def search_by_key(
-        self, key: str, k: int = 10, *, where: Where | None = None, effort: int | None = None, exact: bool = False
+        self,
+        key: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        first_latents: bool = False,
     ) -> list[Neighbour]:
         """Find the items that are nearest to an indexed one, by its first latent, itself left out."""
         check_counts(k, effort)
-        condition, name = _condition(where)
+        condition, name = _condition(where, first_latents=first_latents)
 
         def work(session: Session, state: State) -> list[Neighbour]:
             own = self._reader.rows_in(session, state, _LATENT_OF, ([name_of(key)],))
             if not own:
                 raise self._missing(key)
-            search = Search(self._at.index, state, k + 1, effort, exact, condition, name, self._wide)
+            search = Search(self._at.index, state, k + 1, effort, exact, condition, name, first_latents, self._wide)
             (found,) = search.run(session, latents_of([own[0][1]], state.manifest.latent_dim))
             others = [one for one in found if one.key != key][:k]
             return [one._replace(rank=rank) for rank, one in enumerate(others, start=1)]
@@ -402,9 +411,10 @@ def _id_of(row: tuple[Any, ...]) -> int:
     return int(row[0])
 
 
-def _condition(where: Where | None) -> tuple[SqlCondition, str]:
+def _condition(where: Where | None, *, first_latents: bool = False) -> tuple[SqlCondition, str]:
     """Return the conditions of a filter, and what tells it from others: 1, 1.0 and True are equal, but not here."""
-    if where is None:
-        return NOTHING, ""
-    conditions = parse_where(where)
-    return compile_conditions(conditions), repr(conditions)
+    conditions = () if where is None else parse_where(where)
+    condition = compile_conditions(conditions) if conditions else NOTHING
+    if first_latents:
+        condition = SqlCondition(sql.SQL("(at = 0 AND {})").format(condition.sql), condition.values)
+    return condition, f"{first_latents} {conditions!r}" if first_latents or conditions else ""

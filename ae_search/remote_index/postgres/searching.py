@@ -80,6 +80,7 @@ class Search:
         exact: Whether to compare with every item.
         condition: Which items count.
         filter: What tells the condition from others; "" where all count.
+        first_latents: Whether the condition leaves the first latent of each item alone.
         wide: Filters that leave many.
     """
 
@@ -90,6 +91,7 @@ class Search:
     exact: bool = False
     condition: SqlCondition = NOTHING
     filter: str = ""
+    first_latents: bool = False
     wide: WideFilters = field(default_factory=WideFilters)
 
     def run(self, session: Session, latents: Latents) -> list[list[Neighbour]]:
@@ -123,7 +125,7 @@ class Search:
         return "few" if self.filter and not self.wide.has(self.state, self.filter) else "graph"
 
     def _first_limit(self) -> int:
-        each = min(self.state.most_latents, 8)
+        each = 1 if self.first_latents else min(self.state.most_latents, 8)
         return min(self.k * each, 2**31) + _SPARE
 
     def _tuned(self) -> int:
@@ -163,7 +165,7 @@ class Search:
             column, operator, kind = ordered_by(manifest.metric, manifest.latent_dim, halfvec=manifest.options.halfvec)
             kind = kind.split("_")[0]
             parts["nearness"] = sql.SQL(f"{{}} {operator} %s::vector::{kind}").format(column)
-            template = _GRAPH if self.state.most_latents == 1 else _GRAPH_OF_SEVERAL
+            template = _GRAPH if self.first_latents or self.state.most_latents == 1 else _GRAPH_OF_SEVERAL
             wanted = max(1, limit - _SPARE)
             # Those that a graph of 16 bits has found are put in order by all of theirs.
             spare = limit if manifest.options.halfvec else wanted + wanted // 4 + 2

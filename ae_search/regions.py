@@ -1,4 +1,8 @@
-"""Regions: an index may hold latents of parts of each image beside that of the whole."""
+"""Regions: an index may hold latents of parts of each image behind that of the whole.
+
+They find copies of parts. A search for what merely resembles the query looks at the wholes: each part is another chance
+to be near by accident.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,6 +41,11 @@ class Regions:
     def cut(self, image: bytes | npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
         """Return the regions of an image, uint8 `[18, h, w, c]`; see `image_file.region_pixels`."""
         return region_pixels(image, name, self.image_shape, fit=self.fit, version=self.version)
+
+
+def has_regions(index: Index) -> bool:
+    """Tell whether an index holds latents of regions, behind the first of each item."""
+    return _NAME in index.calibration()
 
 
 def regions_of(index: Index, card: ModelCard) -> Regions | None:
