@@ -94,3 +94,31 @@ def test_a_mirrored_photograph_is_found_with_views(run, tmp_path):
     told = run("query", "--key", "cats/image 01.PNG", "--views", *words[2:], error=ConfigurationError)
     assert told.startswith("--views alters a PHOTO")
     assert "truncated.jpg" in run("query", "photos/cats/truncated.jpg", "--views", *words[2:], error=ImageError)
+
+
+def test_what_resembles_a_photograph_is_found_in_an_index_with_regions_as_in_one_without(run):
+    for name, more in (("wholes", ()), ("regions", ("--regions",))):
+        run("index", "build", "photos", "--index", name, "--trees", "4", *more)
+    with Image.open("photos/cats/image 01.PNG") as picture:
+        picture.crop((0, 0, picture.width // 2, picture.height // 2)).save("part.png")
+    with LatentIndex.open("wholes") as index:
+        like = ("--like", index.keys()[4])
+    key = ("--key", "cats/image 01.PNG")
+    for words, model in (
+        (("part.png",), {}),
+        (("part.png", *like), {}),
+        (key, {"model": None}),
+        ((*key, *like), {"model": None}),
+    ):
+        ask = ("query", *words, "-k", "5", "--exact", "--json", "--index")
+        whole, regions = (
+            [
+                [(one["key"], pytest.approx(one["similarity"], abs=1e-6)) for one in row["neighbours"]]
+                for row in json.loads(run(*ask, name, **model))
+            ]
+            for name in ("wholes", "regions")
+        )
+        assert whole == regions
+    ask = ("query", "part.png", "--views", "--exact", "--json", "--index")
+    whole, regions = (json.loads(run(*ask, name))[0]["neighbours"] for name in ("wholes", "regions"))
+    assert regions != whole

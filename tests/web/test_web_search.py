@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from live import options_of, running
+from live import Own, options_of, running
 from pictures import encoded
 from PIL import Image
 from pixel_encoder import CARD
+from shapes_encoder import BASIS, Shapes
 from web_items import COUNT, PNG, key, told
 
 from ae_search.calibration import stored
@@ -129,6 +130,22 @@ def test_thumbnails_are_addresses_that_answer(http, oracle):
     assert (again.status_code, again.content) == (304, b"")
     assert "immutable" not in http.get("/v1/thumbnail", params={"key": key(7), "v": "old"}).headers["cache-control"]
     assert http.get("/v1/thumbnail", params={"key": key(5)}).status_code == 404
+
+
+def test_an_index_with_regions_is_searched_by_wholes(tmp_path):
+    rows = np.random.default_rng(3).standard_normal((20, 3, len(BASIS))).astype(np.float32)
+    with IndexBuilder(tmp_path / "index", Shapes().describe()) as builder:
+        builder.add(rows, [key(at) for at in range(20)])
+    with LatentIndex.open(tmp_path / "index") as index:
+        every, first = index.search(rows[0, 1], 5)[0], index.search(rows[0, 1], 5, first_latents=True)[0]
+        by_key = index.search_by_key(key(3), 5, first_latents=True)
+        assert (by_key, first) != (index.search_by_key(key(3), 5), every)
+        for found, like in ((told(every), told(index.search_by_key(key(3), 5))), (told(first), told(by_key))):
+            with running(options_of(tmp_path / "index", Own(Shapes()), tmp_path / "uploads")) as http:
+                answer = http.post("/v1/search?k=5", json={"latent": rows[0, 1].tolist()}).json()
+                assert answer["neighbours"] == found
+                assert search(http, key=key(3), k=5)["neighbours"] == like
+            index.calibrate("regions", {"format": 3})
 
 
 def test_near_duplicates_are_folded_under_the_first(http, oracle):
