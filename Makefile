@@ -68,7 +68,7 @@ slowtest: .venv/.installed  ## the tests that take long: memory of large files, 
 
 # Another run: AE_SEARCH_CRASH_SEED=7 AE_SEARCH_CRASH_ROUNDS=1000 make crashtest
 crashtest: .venv/.installed  ## kill writers of an index at any moment, 250 times; minutes
-	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest tests/index/test_index_crash.py -s
+	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-250} $(BIN)/python -m pytest -m "slow or not slow" tests/index/test_index_crash.py -s
 
 # Nobody maintains the server, and it listens on all addresses: it gets a network of its own, where the system lets it.
 ALONE := unshare --user --map-root-user --net sh -c 'ip link set lo up && exec "$$@"' --
@@ -83,7 +83,7 @@ test-milvus: .venv/.installed-milvus  ## the contract of an index on a Milvus st
 		$(BIN)/python -m pytest -n 3 --timeout 900 -m "slow or not slow" tests/index_contract -k "another_process or readers"
 
 crashtest-postgres: .venv/.installed  ## kill backends, servers and writers of an index on PostgreSQL, 100 times; minutes
-	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-100} $(BIN)/python -m pytest tests/remote_index/test_postgres_crash.py -s
+	AE_SEARCH_CRASH_ROUNDS=$${AE_SEARCH_CRASH_ROUNDS:-100} $(BIN)/python -m pytest -m "slow or not slow" tests/remote_index/test_postgres_crash.py -s
 
 # Measuring coverage serves nothing else, and slows the tests down.
 .venv/.installed-coverage: .venv/.installed
