@@ -12,7 +12,9 @@ def main() -> int:
     with closing(PostgresServer(shared_buffers="256MB")) as server:
         place = f"{server.database('demo')}&index=demo"
         command = [sys.executable, "-m", "ae_search", "demo", "--index", place, *sys.argv[1:]]
-        return subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False).returncode
+    print("This PostgreSQL has been stopped and deleted, and the index with it; the other files of the demo are kept.")
+    return code
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import queue
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -230,14 +231,18 @@ def _finish(summary: dict[str, Any], folder: Path, pictures: list[Path], export:
     _show(summary)
     example = next(iter(sorted((folder / "queries").glob("*.png"))))
     tool = Path(sys.argv[0]) if Path(sys.argv[0]).name == "ae-search" else Path("ae-search")
+
+    def command(*words: Path | str) -> str:
+        return f"  {shlex.join(map(str, (tool, *words)))}"
+
     for line in (
         *(f"wrote {path}" for path in [*pictures, folder / "summary.json"]),
         "Go on with:",
-        f"  {tool} serve {export} --port 8500",
-        f"  {tool} query {example} --index {index} --server 127.0.0.1:8500 --plot neighbours.png",
-        f"  {tool} train FOLDER_OF_PHOTOS --run runs/photos",
+        command("serve", export, "--port", "8500"),
+        command("query", example, "--index", index, "--server", "127.0.0.1:8500", "--plot", "neighbours.png"),
+        command("train", "FOLDER_OF_PHOTOS", "--run", "runs/photos"),
         "Look at it on a page, in your browser (in a checkout: make web):",
-        f"  {tool} web --index {index} --model {export}",
+        command("web", "--index", index, "--model", export),
     ):
         say(line)
 

@@ -136,7 +136,7 @@ def test_the_commands_count_them_and_end_with_1(folder, encoder, tmp_path, monke
     """The encoder is a real one in this process, in the place of a server."""
     monkeypatch.setattr(Connection, "encoder", lambda self, default_name="": encoder)
     run = CliRunner().invoke
-    out, index = str(tmp_path / "out"), str(tmp_path / "index")
+    out, index = str(tmp_path / "out"), str(tmp_path / "an index")
     first = run(app, ["embed", str(folder), "--out", out])
     assert first.exit_code == 1
     assert (
@@ -150,7 +150,7 @@ def test_the_commands_count_them_and_end_with_1(folder, encoder, tmp_path, monke
     built = run(app, ["index", "build", str(folder), "--index", index, "--trees", "2"])
     assert built.exit_code == 1
     assert "refused 2 images" in built.output and "1 damaged images left out" in built.output
-    assert f"`ae-search index add {folder} --index {index}`" in built.output
+    assert f"`ae-search index add {folder} --index '{index}'`" in built.output
     added = run(app, ["index", "add", str(folder), "--index", index])
     assert added.exit_code == 1 and "refused 1 images" in added.output
     assert run(app, ["index", "add", str(folder), "--index", index]).exit_code == 0

@@ -87,7 +87,7 @@ def build(
         images, connection.encoder(), index, options, metadata=metadata, strict=strict, regions=regions
     )
     _tell(index, report)
-    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
+    tell_refused(report.refused, "ae-search", "index", "add", source, "--index", index)
 
 
 def build_with_progress(

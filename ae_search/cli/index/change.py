@@ -1,5 +1,6 @@
 """`ae-search index add`, `update`, `remove`, `compact` and `tune`."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -69,8 +70,9 @@ def add(
     tell_truncated(report.truncated)
     if report.outdated:
         changed = f"changed under the same key: {len(report.outdated)}, such as {report.outdated[0]}"
-        say(f"{changed}; `ae-search index sync {source} --index {index}` encodes them", err=True)
-    tell_refused(report.refused, f"ae-search index add {source} --index {index}")
+        again = shlex.join(["ae-search", "index", "sync", source, "--index", index])
+        say(f"{changed}; `{again}` encodes them", err=True)
+    tell_refused(report.refused, "ae-search", "index", "add", source, "--index", index)
 
 
 @with_connection
@@ -107,7 +109,7 @@ def update(
             f"{len(report.damaged)} damaged images left as they were; {len(opened)} in all"
         )
     tell_truncated(report.truncated)
-    tell_refused(report.refused, f"ae-search index update {source} --index {index}")
+    tell_refused(report.refused, "ae-search", "index", "update", source, "--index", index)
 
 
 def remove(

@@ -1,6 +1,7 @@
 """What the commands below `ae-search index` share."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -192,16 +193,16 @@ def list_keys(what: str, keys: Iterable[str]) -> None:
         say(f"{what} {key}")
 
 
-def tell_refused(refused: Mapping[str, str], again: str) -> None:
+def tell_refused(refused: Mapping[str, str], *again: str) -> None:
     """End with exit code 1 where the server refused images that can be decoded here.
 
     Args:
         refused: Key and reason of each.
-        again: The command that tries them again.
+        again: Words of the command that tries them again.
     """
     if not refused:
         return
     key, reason = next(iter(refused.items()))
     say(f"the server refused {len(refused)} images that can be decoded here, such as {key}: {reason}", err=True)
-    say(f"`{again}` tries them again", err=True)
+    say(f"`{shlex.join(again)}` tries them again", err=True)
     raise typer.Exit(1)

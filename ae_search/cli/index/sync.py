@@ -36,7 +36,7 @@ def sync(
             for what, keys in (("add", report.added), ("update", report.updated), ("remove", report.removed)):
                 list_keys(what, keys)
         _tell(f"{index}: ", report, len(opened), dry_run=dry_run)
-    tell_refused(report.refused, f"ae-search index sync {source} --index {index}")
+    tell_refused(report.refused, "ae-search", "index", "sync", source, "--index", index)
 
 
 def _tell(index: str, report: SyncReport, items: int, *, dry_run: bool) -> None:
