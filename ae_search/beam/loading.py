@@ -1,4 +1,4 @@
-"""`LoadIndex`: latents into an index on PostgreSQL, written by the workers."""
+"""`LoadIndex`: latents into an index on PostgreSQL or Milvus, written by the workers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from ae_search.contract import Index, ModelCard
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.indexing.encoding import EncodedBlock
 from ae_search.indexing.writing import add_unknown
-from ae_search.open_index import is_postgres, open_index, place_name
+from ae_search.open_index import is_folder, is_milvus, open_index, place_name
 
 _LEAST_ITEMS, _MOST_ITEMS = 64, 2048
 # Workers take turns; each of them adds a block within a second or two.
@@ -22,12 +22,13 @@ _WAIT_S = 600.0
 class LoadIndex(beam.PTransform):
     """Add latents to an index: `encoded | LoadIndex("postgresql://db/photos?index=cats", encode.model)`.
 
-    The index is there already, and on PostgreSQL: an index in a folder is written by one process, and so is a new one,
+    The index is there already, on PostgreSQL or Milvus: one in a folder is written by one process, and so is a new one,
     by `ae-search index import` from the shards. Keys that it has are passed over, so that a bundle which is done again
     doubles nothing. Each block is seen by searches at once. The output is how many items each block has added.
 
     Args:
-        place: The index, without a password: workers find that in PGPASSFILE or a service file, as libpq does.
+        place: The index, without a password. Workers find that in PGPASSFILE or a service file, as libpq does; for
+            Milvus, in AE_SEARCH_MILVUS_TOKEN.
         model: Card of the model.
         source: Name of the source that the items come from, for `ae-search index info`.
 
@@ -39,15 +40,15 @@ class LoadIndex(beam.PTransform):
 
     def __init__(self, place: str, model: ModelCard, *, source: str = "beam") -> None:
         super().__init__()
-        if not is_postgres(place):
+        if is_folder(place):
             raise ConfigurationError(
-                f"Workers write to an index on PostgreSQL only; for {place}, write shards, and make the index of them "
-                "by `ae-search index import`."
+                f"Workers write to an index on PostgreSQL or Milvus; for {place}, write shards, and make the index of "
+                "them by `ae-search index import`."
             )
         if _has_secrets(place):
             raise ConfigurationError(
                 f"The password of {place_name(place)} would be written into the job; leave it out, and name it to the "
-                "workers by PGPASSFILE."
+                f"workers by {'AE_SEARCH_MILVUS_TOKEN' if is_milvus(place) else 'PGPASSFILE'}."
             )
         self._adding = _AddToIndex(place, model, source)
         with self._adding.opened():

@@ -92,8 +92,8 @@ def index_source(
         options: How it is built.
         metadata: File with labels and metadata; see `MetadataFile`.
         strict: Whether JPEG files that are cut short count as damaged.
-        regions: Whether to hold latents of 18 parts of each image as well. What is added later gets them too. The index
-            is 19 times as large then, and encoding takes 19 times as long.
+        regions: Whether to hold latents of 18 parts of each image as well, for searches for originals and by views.
+            What is added later gets them too. The index is 19 times as large then, and encoding takes 19 times as long.
         on_progress: Called with the number of images done since the last call.
 
     Raises:

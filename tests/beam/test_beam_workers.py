@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import apache_beam
+import milvus_server
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -302,16 +303,27 @@ def test_ctrl_c_ends_the_command_and_its_workers(folder, tmp_path):
     assert not (tmp_path / "out" / "_finished.json").exists()
 
 
+def _with_one_item(place):
+    with build_index(place, CARD) as builder:
+        builder.add(np.ones((1, 16), np.float32), ["old"], ["label"])
+    return place
+
+
 @pytest.fixture(scope="module")
 def place():
     """An index of one item on PostgreSQL."""
-    url = shared_server().database("beam") + "&index=a"
-    with build_index(url, CARD) as builder:
-        builder.add(np.ones((1, 16), np.float32), ["old"], ["label"])
-    return url
+    return _with_one_item(shared_server().database("beam") + "&index=a")
 
 
-def test_workers_write_to_an_index_and_a_second_time_adds_nothing(place):
+@pytest.fixture(scope="module")
+def milvus_place():
+    """An index of one item in milvus-lite."""
+    return _with_one_item(f"{milvus_server.lite()}/beam")
+
+
+@pytest.mark.parametrize("where", ["place", "milvus_place"])
+def test_workers_write_to_an_index_and_a_second_time_adds_nothing(where, request):
+    place = request.getfixturevalue(where)
     latents = np.random.default_rng(3).random((500, 16), np.float32)
     images = [EncodedImage(f"k{at}", f"p{at}", latents[at], str(at % 3), {"at": at}) for at in range(500)]
     images += [images[0], EncodedImage("bad", "bad", None, reason="text"), EncodedImage("old", "o", latents[0])]
@@ -324,6 +336,12 @@ def test_workers_write_to_an_index_and_a_second_time_adds_nothing(place):
             np.testing.assert_array_equal(index.latents(["k7"])[0], latents[7])
             assert index.details(["k7", "old"]) == [("1", {"at": 7}), ("label", {})]
             assert "s" in index.info().sources
+
+
+def test_a_password_of_milvus_is_not_written_into_the_job(milvus_place):
+    with pytest.raises(ConfigurationError, match="AE_SEARCH_MILVUS_TOKEN") as caught:
+        LoadIndex(milvus_place.replace("//", "//root:hush@"), CARD)
+    assert "hush" not in str(caught.value)
 
 
 def test_an_index_that_workers_cannot_write_to(place, tmp_path):
