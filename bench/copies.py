@@ -2,7 +2,7 @@
 
 Photographs below AE_SEARCH_DATA are altered in twenty ways at 224 px, and searched for among all of them: by pixels,
 by PDQ and pHash, and by the latents of any export, with and without views, in an index with and without regions. Then
-half of the originals are hidden.
+half of the originals are hidden, and copies lie among the photographs for `index duplicates` to find.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ae_search.evaluation.measures.copy_alterations import ALTERATION_SETS, EVERYDAY, HARD, AlterationSet, altered
 from bench import report
 from bench.datasets import CACHE
+from bench.duplicates import duplicates_table, measured_duplicates
 from bench.progress import progress
 
 if TYPE_CHECKING:
@@ -49,15 +50,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--export", action="append", default=[], help="model base path; may be repeated")
     parser.add_argument("--count", type=int, default=COUNT, help="photographs that are altered")
+    parser.add_argument("--only-duplicates", action="store_true", help="measure nothing else")
     parser.add_argument("--set", choices=["everyday", "hard", "all"], default="all", help="ways to alter them")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     exports = {base: Path(base) for base in arguments.export}
-    results = {"machine": report.machine(PACKAGES)} | measured_copies(exports, arguments.count, arguments.set)
+    results: dict[str, Any] = {"machine": report.machine(PACKAGES)}
+    if not arguments.only_duplicates:
+        results |= measured_copies(exports, arguments.count, arguments.set)
+    results["duplicates"] = measured_duplicates(exports, arguments.count)
     folder = CACHE / "trial"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"wrote {report.write_figures(results, 'copies', folder)}")
-    print(copies_table(results["rows"]))
+    if "rows" in results:
+        print(copies_table(results["rows"]))
+    print(duplicates_table(results["duplicates"]))
 
 
 def measured_copies(exports: Mapping[str, Path], count: int, which: AlterationSet = "all") -> dict[str, Any]:

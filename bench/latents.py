@@ -13,6 +13,7 @@ from bench import latents_tables as tables
 from bench import report
 from bench.copies import measured_copies
 from bench.datasets import CACHE
+from bench.duplicates import measured_duplicates
 from bench.latents_measure import Altered
 from bench.pictures import Protocol, backbone_file
 from bench.progress import in_fresh_process, progress
@@ -229,12 +230,14 @@ def _of_photographs(protocol: Protocol, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _copies(plan: Plan) -> dict[str, Any]:
-    """Search for altered photographs; then with half of the originals hidden.
+    """Search for altered photographs; then with half of the originals hidden; then list duplicates among copies.
 
     Behind a backbone this takes an hour: `make bench-copies BENCH_ARGS='--export MODEL --count 20'`.
     """
     training = Training(plan.photographs[0], {"seed": plan.seeds[0]}, plan.epochs)
-    return in_fresh_process(measured_copies, {"default": trained(training).export}, plan.photograph_copies)
+    exports, count = {"default": trained(training).export}, plan.photograph_copies
+    found = in_fresh_process(measured_copies, exports, count)
+    return found | {"duplicates": in_fresh_process(measured_duplicates, exports, count)}
 
 
 def _labels(plan: Plan) -> dict[str, Any]:

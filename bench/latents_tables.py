@@ -8,6 +8,7 @@ from ae_search.evaluation.measures.copy_alterations import EVERYDAY, HARD
 from bench import report
 from bench.check import Check
 from bench.copies import copies_table
+from bench.duplicates import duplicates_table
 
 RANKED = ("precision@1", "precision@10", "mAP@1000")
 # Not measured for what has more floats than a latent.
@@ -97,6 +98,9 @@ def whole(results: dict[str, Any]) -> str:
     if copies := results.get("copies"):
         title = f"Copies: {copies['count']} photographs, altered in twenty ways"
         parts += [_title(results, "copies", title), copies_table(copies["rows"])]
+        if listed := copies.get("duplicates"):
+            title = f"Duplicates: the same photographs and one copy each of {copies['count']}"
+            parts += [_title(results, "copies", title), duplicates_table(listed)]
     if labels := results.get("labels"):
         title = f"Labels: as in the ablation, {labels['epochs']} epochs"
         parts += [_title(results, "labels", title), _retrieval_table(labels["rows"])]

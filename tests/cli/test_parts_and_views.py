@@ -96,6 +96,7 @@ def test_a_mirrored_photograph_is_found_with_views(run, tmp_path):
     assert "truncated.jpg" in run("query", "photos/cats/truncated.jpg", "--views", *words[2:], error=ImageError)
 
 
+@pytest.mark.slow
 def test_what_resembles_a_photograph_is_found_in_an_index_with_regions_as_in_one_without(run):
     for name, more in (("wholes", ()), ("regions", ("--regions",))):
         run("index", "build", "photos", "--index", name, "--trees", "4", *more)

@@ -283,3 +283,6 @@ def test_a_spawned_process_takes_it(encoder, oracle):
             told, latents = pool.apply(_described, (one, pixels))
             assert told == version
             check(latents, oracle(pixels, version))
+        # As in tests/client/test_client_pickle.py.
+        pool.close()
+        pool.join()

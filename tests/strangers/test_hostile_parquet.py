@@ -182,6 +182,7 @@ def test_it_is_refused_with_little_memory_and_time(tmp_path, victim, name):
     assert "all.parquet" in ended.stderr
 
 
+@pytest.mark.slow
 def test_metadata_of_many_parts_are_read_with_little_memory(tmp_path, victim):
     """Each takes 30 MB once it is parsed."""
     (tmp_path / "all.parquet").write_bytes(with_metadata('{"a":[' + "{}," * 340_000 + "{}]}", 12))

@@ -304,6 +304,7 @@ def test_links_within_a_version_and_to_one(model, tmp_path):
     assert LocalEncoder(tmp_path / "base").version == 7
 
 
+@pytest.mark.slow
 def test_many_empty_nodes_cost_little(model, tmp_path):
     """Two bytes each, on disk."""
     node = b"\x0a\x00" * (8 * 2**20)
@@ -462,6 +463,7 @@ def test_the_command_line(hostile, tmp_path):
     assert server.returncode == 1 and "--trust goes with --model" in server.stderr
 
 
+@pytest.mark.slow
 def test_tensorflow_serving_is_not_started_on_it(hostile, tmp_path):
     binary = tmp_path / "bin" / "tensorflow_model_server"
     binary.parent.mkdir()
