@@ -6,7 +6,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from functools import partial
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ _EXPECTED = _DEVIATIONS[1] / _DEVIATIONS[0]
 FEWEST_ITEMS = 3
 # Least cosine similarity of what is almost the same, where nothing better is known.
 SIMILARITY = 0.99
+# The same where latents have a part that tells copies, which is compared at so many times the length of the other one;
+# bench/duplicates.py measures it. Near shots of one scene seldom reach it.
+_COPY_LENGTH, _COPY_SIMILARITY = 3.0, 0.98
 
 _SAMPLE = 1000
 _BACKGROUND = 512
@@ -91,12 +95,15 @@ class Calibration:
         probable: Score from which an item is probably the original of a query.
         certain: Score from which it is the original, as good as certainly.
         views: The same of a search with altered views; None where no images were at hand to tell.
+        copies_from: From which float on latents tell altered copies, see `ModelCard`; None where they have no such
+            part, or no model was at hand to tell.
     """
 
     background: Latents
     probable: float
     certain: float
     views: ViewsCalibration | None = None
+    copies_from: int | None = None
 
     def levels(self, latents: Latents, factors: Floats | None = None) -> Floats:
         """Return the level of each query, float64 `[n]`.
@@ -134,7 +141,8 @@ class Calibration:
             "probable": self.probable,
             "certain": self.certain,
         }
-        return told | ({"views": asdict(self.views)} if self.views else {})
+        told |= {"views": asdict(self.views)} if self.views else {}
+        return told | ({"copies_from": self.copies_from} if self.copies_from else {})
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], latent_dim: int) -> Self:
@@ -156,7 +164,8 @@ class Calibration:
         if not np.isfinite(background).all():
             raise ValueError("'background' must be finite")
         views = ViewsCalibration.from_json(object_of(raw, "views")) if "views" in raw else None
-        return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"), views)
+        copies_from = whole_of(raw, "copies_from", 1, latent_dim - 1) if "copies_from" in raw else None
+        return cls(_unit(background), _score_of(raw, "probable"), _score_of(raw, "certain"), views, copies_from)
 
 
 def score(similarity: float, level: float, raised: float = 0.0) -> float:
@@ -198,7 +207,8 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
 def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
 
-    What was stored of a search with altered views is kept, since telling it takes images.
+    What was stored of a search with altered views is kept, since telling it takes images, and what is known of the
+    model.
 
     Args:
         index: The index.
@@ -213,7 +223,8 @@ def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
     measured = measure(index)
     if measured is not None:
         before = stored(index)
-        measured = replace(measured, views=before.views if before else None)
+        if before is not None:
+            measured = replace(measured, views=before.views, copies_from=before.copies_from)
         store(index, measured, wait_s=wait_s)
     return measured
 
@@ -239,18 +250,36 @@ def stored(index: Index) -> Calibration | None:
         return None
 
 
-def least_of(similarity: float | None, calibration: Calibration | None) -> Callable[[Latents], Floats]:
-    """Return what tells from which similarity on others are almost the same as each of some items.
+class Alike(NamedTuple):
+    """What tells which items are almost the same.
+
+    Attributes:
+        least: Returns from which similarity on others are almost the same as each of some items, from their latents.
+        compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1; None for the
+            latents themselves.
+    """
+
+    least: Callable[[Latents], Floats]
+    compared: Callable[[Latents], Floats] | None = None
+
+
+def alike_of(similarity: float | None, calibration: Calibration | None, *, several: bool = False) -> Alike:
+    """Return what tells which items are almost the same.
 
     Args:
         similarity: Least cosine similarity, in (0, 1]. None: what the calibration says, or 0.99 without one.
         calibration: The index's.
+        several: Whether items have several latents, any of which may be the one that is alike.
 
     Raises:
         ValueError: `similarity` is out of range.
     """
     if similarity is not None and not 0.0 < similarity <= 1.0:
         raise ValueError(f"Expected a similarity in (0, 1]. Received: {similarity}.")
+
+    compared = None
+    if similarity is None and calibration is not None and calibration.copies_from is not None and not several:
+        similarity, compared = _COPY_SIMILARITY, partial(_weighed, first=calibration.copies_from)
 
     def least(latents: Latents) -> Floats:
         if similarity is None and calibration is not None:
@@ -260,7 +289,18 @@ def least_of(similarity: float | None, calibration: Calibration | None) -> Calla
         # Equal latents come out with 1 - 1e-16 as well.
         return np.minimum(found, 1.0 - 1e-9)
 
-    return least
+    return Alike(least, compared)
+
+
+def _weighed(latents: Latents, first: int) -> Floats:
+    """Return latents of two parts `[n, d]` at length 1, float64, the part from `first` on at its length for copies."""
+    parts = np.split(latents.astype(np.float64), [first], axis=1)
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
+    kinds, copies = (part / np.where(length > 0, length, 1) for part, length in zip(parts, lengths, strict=True))
+    joined = np.concatenate([kinds, _COPY_LENGTH * copies], axis=1)
+    length = np.linalg.norm(joined, axis=1, keepdims=True)
+    weighed: Floats = joined / np.where(length > 0, length, 1)
+    return weighed
 
 
 def _score_of(raw: dict[str, Any], name: str) -> float:

@@ -59,10 +59,10 @@ def main() -> None:
     if not arguments.only_duplicates:
         results |= measured_copies(exports, arguments.count, arguments.set)
     results["duplicates"] = measured_duplicates(exports, arguments.count)
-    folder = CACHE / "trial"
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"wrote {report.write_figures(results, 'copies', folder)}")
     if "rows" in results:
+        folder = CACHE / "trial"
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"wrote {report.write_figures(results, 'copies', folder)}")
         print(copies_table(results["rows"]))
     print(duplicates_table(results["duplicates"]))
 

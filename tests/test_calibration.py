@@ -8,7 +8,17 @@ import pytest
 from build_options import build_options
 from pixel_encoder import CARD
 
-from ae_search.calibration import NAME, Calibration, ViewsCalibration, calibrate, measure, score, store, stored
+from ae_search.calibration import (
+    NAME,
+    Calibration,
+    ViewsCalibration,
+    alike_of,
+    calibrate,
+    measure,
+    score,
+    store,
+    stored,
+)
 from ae_search.index import IndexBuilder, LatentIndex
 
 DIM = 4
@@ -119,6 +129,9 @@ BAD = {
     "out of range": {"certain": 1e300},
     "views that are no object": {"views": [0.5, 0.9]},
     "views out of range": {"views": {"probable": 0.5, "certain": -7}},
+    "copies from the first float": {"copies_from": 0},
+    "copies from behind the last float": {"copies_from": 4},
+    "copies from no number": {"copies_from": "2"},
     "half of views": {"views": {"probable": 0.5}},
 }
 
@@ -159,11 +172,33 @@ def test_copies_among_the_items_do_not_move_the_thresholds_of_views_up_to_them()
     assert ViewsCalibration.of(copies.tolist()).certain < ViewsCalibration.of(scores.tolist()).certain + 0.2
 
 
-def test_what_views_need_outlives_a_calibration_without_images(build):
+def test_what_views_need_and_what_the_model_said_outlives_a_calibration_without_images(build):
     with build(units(50)) as index:
-        store(index, replace(calibrate(index), views=ViewsCalibration(0.25, 0.5)))
+        store(index, replace(calibrate(index), views=ViewsCalibration(0.25, 0.5), copies_from=2))
         assert calibrate(index).views == stored(index).views == ViewsCalibration(0.25, 0.5)
+        assert calibrate(index).copies_from == stored(index).copies_from == 2
         raw = index.calibration()[NAME]
         del raw["views"]  # as it was stored before views were measured
         index.calibrate(NAME, raw)
         assert stored(index).views is None
+
+
+def test_what_tells_copies_decides_what_is_alike():
+    part = units(4, dim=3)
+    kinds, copies = np.array([[1, 0], [0.6, 0.8], [1, 0], [1, 0]]), part[[0, 0, 0, 1]]
+    latents = np.concatenate([kinds, 0.2 * copies], axis=1).astype(np.float32)
+    alike = alike_of(None, Calibration(units(5, dim=5), 0.5, 0.9, copies_from=2))
+    rows = alike.compared(latents)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1)
+    # A tenth by the kind, the rest by the copy.
+    expected = [0.1 * 0.6 + 0.9, 1.0, 0.1 + 0.9 * float(part[0] @ part[1])]
+    assert (rows[1:] @ rows[0]).tolist() == pytest.approx(expected, abs=1e-6)
+    assert alike.compared(np.zeros((1, 5), np.float32)).tolist() == [[0.0] * 5]
+    assert alike.least(latents).tolist() == [0.98] * 4
+    for other in (
+        alike_of(0.9, Calibration(units(5, dim=5), 0.5, 0.9, copies_from=2)),
+        alike_of(None, Calibration(units(5, dim=5), 0.5, 0.9, copies_from=2), several=True),
+        alike_of(None, Calibration(units(5, dim=5), 0.5, 0.9)),
+        alike_of(None, None),
+    ):
+        assert other.compared is None

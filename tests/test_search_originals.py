@@ -1,6 +1,7 @@
 """Whether the original of a query is in the index: with verdicts of `ImageSearch` and its twin."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,21 @@ def test_duplicates_are_found_by_the_calibration(encoder, index):
     assert len(groups) < 10
     strict = index.duplicates(0.9999)
     assert strict == []
+
+
+def test_a_build_remembers_which_part_of_the_latents_tells_copies(tmp_path, encoder):
+    class InTwoParts(SmallPixels):
+        def describe(self):
+            return replace(super().describe(), training={"copies_from": 100})
+
+        def at_version(self, version):
+            return self
+
+    source = ArraySource("photographs", photographs(), [None] * COUNT)
+    for name, one, first in (("one", encoder, None), ("two", InTwoParts(), 100)):
+        index_source(source, one, tmp_path / name)
+        with LatentIndex.open(tmp_path / name) as index:
+            assert stored(index).copies_from == first
 
 
 def test_an_index_is_there_when_its_images_can_no_longer_be_asked_for(tmp_path, encoder, monkeypatch, caplog):

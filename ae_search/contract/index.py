@@ -330,7 +330,7 @@ class Index(Protocol):
 
         Args:
             similarity: Least cosine similarity of two items that count as almost the same, in (0, 1]. None: in an index
-                that is calibrated, each is the original of the other by `calibration.Calibration`; else 0.99.
+                that is calibrated, what `calibration.alike_of` says; else 0.99.
             on_progress: Called with the number of items done since the last call.
 
         Raises:

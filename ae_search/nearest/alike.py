@@ -1,5 +1,6 @@
 """Groups of items that are almost the same, found by searching for each."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -59,7 +60,11 @@ class _Groups:
 
 
 def groups_of_alike(
-    items: Searched, least: Callable[[Latents], Floats], *, on_progress: OnItems = no_progress
+    items: Searched,
+    least: Callable[[Latents], Floats],
+    compared: Callable[[Latents], Floats] | None = None,
+    *,
+    on_progress: OnItems = no_progress,
 ) -> list[DuplicateGroup]:
     """Find groups of items that are almost the same.
 
@@ -70,6 +75,8 @@ def groups_of_alike(
     Args:
         items: The items.
         least: Returns from which cosine similarity on others are almost the same as each of some latents.
+        compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1, of items that
+            have one latent; what is nearest by its latent is compared then. None for the latents themselves.
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -86,7 +93,7 @@ def groups_of_alike(
             size = max(1, _FOUND_AT_A_TIME // k)
             for start in range(0, len(todo), size):
                 part = [item for item in todo[start : start + size] if item not in known]
-                unfinished += _link(items, part, k, least, groups, known)
+                unfinished += _link(items, part, k, least, compared, groups, known)
             todo, k = unfinished, k * _WIDENING
         known.difference_update(block)
         on_progress(len(block))
@@ -98,6 +105,7 @@ def _link(
     ids: list[int],
     k: int,
     least: Callable[[Latents], Floats],
+    compared: Callable[[Latents], Floats] | None,
     groups: _Groups,
     known: set[int],
 ) -> list[int]:
@@ -105,6 +113,8 @@ def _link(
     unfinished = []
     latents = items.latents(ids)
     all_found = items.found(latents, k)
+    if compared is not None:
+        all_found = _compared(items, compared(latents), all_found, compared)
     for item, found, similarity in zip(ids, all_found, least(latents).tolist(), strict=True):
         if item in known:
             continue
@@ -117,6 +127,20 @@ def _link(
         else:
             known.update(_same(items, item, [row[1] for row in alike if row[0] <= _SAME_DISTANCE and row[1] > item]))
     return unfinished
+
+
+def _compared(
+    items: Searched, rows: Floats, all_found: list[list[Found]], compared: Callable[[Latents], Floats]
+) -> list[list[Found]]:
+    """Return what was found, with the distances and similarities of what is compared in place of latents."""
+    ids = sorted({number for found in all_found for _, number, _ in found})
+    others, at = compared(items.latents(ids)), {number: position for position, number in enumerate(ids)}
+    again: list[list[Found]] = []
+    for row, found in zip(rows, all_found, strict=True):
+        numbers = [number for _, number, _ in found]
+        cosines = np.clip(others[[at[number] for number in numbers]] @ row, -1.0, 1.0).tolist()
+        again.append([(math.sqrt(2.0 - 2.0 * one), number, one) for number, one in zip(numbers, cosines, strict=True)])
+    return again
 
 
 def _same(items: Searched, item: int, others: list[int]) -> list[int]:

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ae_search.calibration import Calibration
+from ae_search.calibration import Calibration, alike_of
 from ae_search.contract import Index
 from ae_search.errors import ConfigurationError
 
-# Where the index is not calibrated.
-SIMILARITY = 0.99
 # Rows before a page that its own are compared with: what repeats another is as similar to the query as that one.
 LOOK_BACK = 100
 
@@ -30,9 +28,13 @@ def folded(index: Index, keys: Sequence[str], calibration: Calibration | None) -
         latents = index.latents(there)
     except ConfigurationError:
         return [None] * len(keys)
-    least = np.full(len(there), SIMILARITY) if calibration is None else calibration.least_similarities(latents)
-    lengths = np.linalg.norm(latents, axis=1, keepdims=True)
-    units = latents / np.where(lengths > 0, lengths, 1)
+    alike = alike_of(None, calibration)
+    least = alike.least(latents)
+    if alike.compared is None:
+        lengths = np.linalg.norm(latents, axis=1, keepdims=True)
+        units = latents / np.where(lengths > 0, lengths, 1)
+    else:
+        units = alike.compared(latents)
     same = units @ units.T >= np.maximum(least[:, np.newaxis], least)
     heads: dict[str, str | None] = {}
     alone: list[int] = []

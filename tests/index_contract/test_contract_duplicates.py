@@ -1,8 +1,12 @@
 """Groups of items that are almost the same, against all pairs in NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from index_items import clustered
+
+from ae_search.calibration import NAME, measure
 
 pytestmark = pytest.mark.needs("duplicates")
 
@@ -49,6 +53,24 @@ def test_groups_are_those_of_all_pairs(guest, make, rows, metric, similarity):
     expected = components(rows, min(similarity, 1 - 1e-9))
     assert [group.keys for group in found] == [[f"key-{at}" for at in group] for group in expected]
     assert all(similarity - 1e-6 <= group.similarity <= 1.0 for group in found)
+
+
+def test_what_tells_copies_decides_where_latents_have_such_a_part(guest, make, rows):
+    """Of 8 floats, the last 3 tell copies: groups are those of all pairs by that, and not by the latents."""
+    rows = np.concatenate([rows[:, :5], 0.02 * rows[:, 5:]], axis=1)
+    rows[80:90, :5] = rows[90, :5]  # of one kind, each another image
+    rows[90:95, 5:] = rows[95, 5:] / np.linalg.norm(rows[95, 5:])  # what tells copies has any length
+    rows[90:96, :5] = rows[96, :5] + 0.1 * rows[90:96, :5]
+    kinds, copies = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (rows[:, :5], rows[:, 5:]))
+    expected = components(np.concatenate([kinds, 3 * copies], axis=1), 0.98)
+    with guest.open(make(rows, recall=1.0)) as index:
+        calibration = measure(index)
+        index.calibrate(NAME, calibration.to_json())
+        assert [group.keys for group in index.duplicates()] != [[f"key-{at}" for at in group] for group in expected]
+        index.calibrate(NAME, replace(calibration, copies_from=5).to_json())
+        found = index.duplicates()
+    assert [group.keys for group in found] == [[f"key-{at}" for at in group] for group in expected]
+    assert all(0.98 <= group.similarity <= 1.0 for group in found)
 
 
 def test_added_and_removed_items_count_as_they_are(guest, make, rows):

@@ -14,7 +14,7 @@ from pixel_encoder import CARD
 from shapes_encoder import BASIS, Shapes
 from web_items import COUNT, PNG, key, told
 
-from ae_search.calibration import stored
+from ae_search.calibration import Calibration, stored
 from ae_search.index import IndexBuilder, LatentIndex
 from ae_search.web import AccessKeys, Doors, InProcess
 from ae_search.web.folding import folded
@@ -161,6 +161,11 @@ def test_which_are_folded(tmp_path):
     with LatentIndex.open(tmp_path / "index") as index:
         assert folded(index, ["a", "gone", "b", "a2", "c", "b2"], None) == [None, None, None, "a", None, "b"]
         assert folded(index, ["a"], None) == [None]
+        # Only c2 has something in the last float, which tells copies here.
+        copies = Calibration(np.eye(4, dtype=np.float32), 0.5, 0.9, copies_from=3)
+        index.add(np.array([[1, 1, 0, 0.1]], np.float32), ["c2"])
+        assert folded(index, ["c", "c2"], None) == [None, "c"]
+        assert folded(index, ["c", "a", "a2", "c2"], copies) == [None, None, "a", None]
 
 
 def test_whether_an_image_is_of_one_colour(http, strange):

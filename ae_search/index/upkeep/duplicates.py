@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ae_search.calibration import Calibration, least_of
+from ae_search.calibration import Calibration, alike_of
 from ae_search.contract import DuplicateGroup, Latents, OnItems, no_progress
 from ae_search.index.search.snapshot_search import SnapshotSearch
 from ae_search.index.store.snapshot import Snapshot
@@ -52,4 +52,5 @@ def find_duplicates(
     Raises:
         ValueError: `similarity` is out of range.
     """
-    return groups_of_alike(_Items(snapshot), least_of(similarity, calibration), on_progress=on_progress)
+    alike = alike_of(similarity, calibration, several=snapshot.has_several)
+    return groups_of_alike(_Items(snapshot), *alike, on_progress=on_progress)

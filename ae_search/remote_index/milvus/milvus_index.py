@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
-from ae_search.calibration import least_of, stored
+from ae_search.calibration import alike_of, stored
 from ae_search.contract import (
     Check,
     DuplicateGroup,
@@ -365,8 +365,9 @@ class MilvusIndex:
         self, similarity: float | None = None, *, on_progress: OnItems = no_progress
     ) -> list[DuplicateGroup]:
         """Find groups of items that are almost the same, the largest first."""
-        least = least_of(similarity, stored(self) if similarity is None else None)
-        return groups_of_alike(LiveItems(self._server, self._reader), least, on_progress=on_progress)
+        items = LiveItems(self._server, self._reader)
+        alike = alike_of(similarity, stored(self) if similarity is None else None, several=items.has_several)
+        return groups_of_alike(items, *alike, on_progress=on_progress)
 
     def export(self, path: str | Path, *, on_progress: OnItems = no_progress) -> int:
         """Write keys, labels, metadata and latents of all items to `*.parquet` or `*.jsonl`; return how many."""
