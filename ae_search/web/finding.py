@@ -1,5 +1,6 @@
 """A search, from what was asked for to the answer."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
@@ -27,6 +28,16 @@ async def answer(service: Service, asked: Asked) -> dict[str, Any]:
         Problem: A key is not there, the cursor is none, or the question does not fit the index.
         AeSearchError: Image, index or model server are not as they should be.
     """
+    # While the model server decodes the image, another core can look at it too.
+    plain = asyncio.create_task(_plain(service, asked))
+    try:
+        return await _answer(service, asked, plain)
+    finally:
+        plain.cancel()
+        await asyncio.gather(plain, return_exceptions=True)
+
+
+async def _answer(service: Service, asked: Asked, looking: "asyncio.Task[bool | None]") -> dict[str, Any]:
     began, given, search = time.perf_counter(), asked.parameters, Searching(service, asked)
     try:
         page, offset, model = await _page(service, asked, search)
@@ -42,7 +53,9 @@ async def answer(service: Service, asked: Asked) -> dict[str, Any]:
     if given.thumbnails:
         for one, address in zip(found, await service.in_thread(thumbnails, service.index, keys), strict=True):
             one["thumbnail"] = address
-    plain = await _plain(service, asked)
+    plain = await looking
+    if plain and given.cursor is None:
+        service.metrics.plain()
     trusted = None if offset else search.trusted
     if not offset:
         await _note(service, asked, page.rows, trusted)
@@ -108,10 +121,7 @@ async def _note(service: Service, asked: Asked, rows: Sequence[Row], trusted: Tr
 async def _plain(service: Service, asked: Asked) -> bool | None:
     if not asked.parameters.plain or asked.file is None:
         return None
-    plain = await service.search.plain(asked.file)
-    if plain and asked.parameters.cursor is None:
-        service.metrics.plain()
-    return plain
+    return await service.search.plain(asked.file)
 
 
 def _told(row: Row, rank: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The files of the page: read once, so that no request names a file that is opened."""
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
@@ -25,11 +26,13 @@ class PageFile:
 
     Attributes:
         content: Its bytes.
+        packed: The same as gzip.
         media_type: What it is.
-        etag: What tells whether a browser has it already.
+        etag: What tells whether a browser has it already, packed or not.
     """
 
     content: bytes
+    packed: bytes
     media_type: str
     etag: str
 
@@ -41,6 +44,6 @@ def page_files() -> dict[str, PageFile]:
         ending = f".{file.name.rpartition('.')[2]}"
         if file.is_file() and ending in _TYPES:
             content = file.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found[file.name] = PageFile(content, _TYPES[ending], etag)
+            etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+            found[file.name] = PageFile(content, gzip.compress(content, mtime=0), _TYPES[ending], etag)
     return found

@@ -104,3 +104,21 @@ def test_a_change_that_is_refused_changes_nothing(writing_shared, at):
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     with LatentIndex.open(place) as index:
         assert len(index) == COUNT and index.details([key(1)]) == [(label(1), metadata(1))]
+
+
+def test_the_page_is_sent_packed_to_who_takes_it(http):
+    for address in ("/", "/page/page.css", "/page/main.js"):
+        plain = http.get(address, headers={"accept-encoding": "identity"})
+        packed = http.get(address, headers={"accept-encoding": "br, gzip"})
+        assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+        assert plain.content == packed.content
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+        assert plain.headers["etag"] == packed.headers["etag"]
+        assert plain.headers["vary"] == packed.headers["vary"] == "accept-encoding"
+        for encoding in ("identity", "gzip"):
+            given = {"if-none-match": plain.headers["etag"], "accept-encoding": encoding}
+            again = http.get(address, headers=given)
+            assert (again.status_code, again.content) == (304, b"")
+        refused = http.get(address, headers={"accept-encoding": "gzip;q=0"})
+        assert "content-encoding" not in refused.headers
+    assert "content-encoding" not in http.get("/v1/items", headers={"accept-encoding": "gzip"}).headers

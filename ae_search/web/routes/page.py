@@ -25,7 +25,14 @@ def page_router() -> APIRouter:
 def _answer(request: Request, file: PageFile | None) -> Response:
     if file is None:
         raise Problem("NotFound")
-    headers = {"etag": file.etag, "cache-control": "no-cache"}
+    headers = {"etag": file.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    if not _takes_gzip(request):
+        return Response(file.content, media_type=file.media_type, headers=headers)
+    return Response(file.packed, media_type=file.media_type, headers=headers | {"content-encoding": "gzip"})
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Tell whether a browser takes gzip; one that says anything more about it gets the file as it is."""
+    return "gzip" in [part.strip() for part in request.headers.get("accept-encoding", "").lower().split(",")]
