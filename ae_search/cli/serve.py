@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ae_search.model_server import Batching, Labels, ServerTls, VersionPolicy
 
 log = logging.getLogger(__name__)
+# How often the main thread looks whether it is to stop.
+_LOOK_S = 0.5
 
 
 class Backend(StrEnum):
@@ -175,7 +177,9 @@ def _serve_embedded(model: Path, options: ServeOptions, stopping: threading.Even
     )
     with server:
         say(f"serving {server.model_name} version {server.version} on {server.address}")
-        stopping.wait()
+        # Not without a limit: where another thread takes the signal, this one learns of it when it next runs.
+        while not stopping.wait(_LOOK_S):
+            pass
         log.info("stopping: waiting for the requests under way")
     # Not by returning: that waits for runs of the model that outlast the drain, and nothing can interrupt them.
     logging.shutdown()

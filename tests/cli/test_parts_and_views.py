@@ -77,6 +77,7 @@ def test_latents_of_a_part_of_a_folder(run):
     assert "was begun with images = 4, now it is 22" in told
 
 
+@pytest.mark.slow
 def test_a_mirrored_photograph_is_found_with_views(run, tmp_path):
     run("index", "build", "photos", "--index", "i", "--trees", "4")
     with Image.open("photos/cats/image 01.PNG") as picture:

@@ -241,7 +241,8 @@ def test_one_hung_server_of_two_fails_no_call(processes, connect):
     assert 1 < longest_s < timeout_s  # the hung one was met
 
 
-@pytest.mark.parametrize("gap_s", [pytest.param(1.2, marks=pytest.mark.slow), 2.5])
+@pytest.mark.slow
+@pytest.mark.parametrize("gap_s", [1.2, 2.5])
 def test_a_slow_server_is_not_pinged_too_often(connect, gap_s):
     """Calls that begin at any time, answers just within the timeout, and a server with less patience than most."""
     timeout_s, asked = 6.0, []

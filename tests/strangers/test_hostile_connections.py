@@ -40,6 +40,7 @@ def test_idle_connections_end(serve):
         assert server.latents().shape == (2, 8)
 
 
+@pytest.mark.slow
 def test_more_connections_than_allowed(serve):
     with serve(max_connections=20) as server:
         with RawConnection(server.address) as first:
