@@ -127,6 +127,8 @@ def by_example(
         try:
             latent = examples.latent(index)
             many = k + len(examples.keys)
+            # Most indexes have one latent an item, and to read what is stored about them takes longer than a search.
+            several = len(index.all_latents(examples.like[:1])[0]) > 1
             (found,) = index.search(
                 latent,
                 many,
@@ -134,7 +136,7 @@ def by_example(
                 effort=effort,
                 exact=exact,
                 fingerprint=fingerprint,
-                first_latents=has_regions(index),
+                first_latents=several and has_regions(index),
             )
             return examples.without(found, k)
         except ModelMismatchError:
