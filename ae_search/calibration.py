@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_search.checked_json import object_of, text_of, value_of, whole_of
-from ae_search.contract import Index, Latents
+from ae_search.contract import Index, Latents, ModelCard
 
 log = logging.getLogger(__name__)
 
@@ -204,14 +204,15 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
     return Calibration(unfinished.background, probable, min(certain, median + _EXPECTED * (probable - median)))
 
 
-def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
+def calibrate(index: Index, *, card: ModelCard | None = None, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
 
     What was stored of a search with altered views is kept, since telling it takes images, and what is known of the
-    model.
+    model where there is no card.
 
     Args:
         index: The index.
+        card: That of its model; None where nobody has it.
         wait_s: How long to wait for another writer, in s.
 
     Returns:
@@ -225,6 +226,8 @@ def calibrate(index: Index, *, wait_s: float = 0.0) -> Calibration | None:
         before = stored(index)
         if before is not None:
             measured = replace(measured, views=before.views, copies_from=before.copies_from)
+        if card is not None:
+            measured = replace(measured, copies_from=card.copies_from if card.metric == "angular" else None)
         store(index, measured, wait_s=wait_s)
     return measured
 
@@ -257,10 +260,12 @@ class Alike(NamedTuple):
         least: Returns from which similarity on others are almost the same as each of some items, from their latents.
         compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1; None for the
             latents themselves.
+        reach: Returns above which cosine similarity of the latents others may be alike by what is compared, about.
     """
 
     least: Callable[[Latents], Floats]
     compared: Callable[[Latents], Floats] | None = None
+    reach: Callable[[Latents], Floats] | None = None
 
 
 def alike_of(similarity: float | None, calibration: Calibration | None, *, several: bool = False) -> Alike:
@@ -277,9 +282,10 @@ def alike_of(similarity: float | None, calibration: Calibration | None, *, sever
     if similarity is not None and not 0.0 < similarity <= 1.0:
         raise ValueError(f"Expected a similarity in (0, 1]. Received: {similarity}.")
 
-    compared = None
+    compared = reach = None
     if similarity is None and calibration is not None and calibration.copies_from is not None and not several:
-        similarity, compared = _COPY_SIMILARITY, partial(_weighed, first=calibration.copies_from)
+        similarity, first = _COPY_SIMILARITY, calibration.copies_from
+        compared, reach = partial(_weighed, first=first), partial(_reach, first=first)
 
     def least(latents: Latents) -> Floats:
         if similarity is None and calibration is not None:
@@ -289,7 +295,21 @@ def alike_of(similarity: float | None, calibration: Calibration | None, *, sever
         # Equal latents come out with 1 - 1e-16 as well.
         return np.minimum(found, 1.0 - 1e-9)
 
-    return Alike(least, compared)
+    return Alike(least, compared, reach)
+
+
+def _reach(latents: Latents, first: int) -> Floats:
+    """Return the least cosine similarity of latents that are alike by `_weighed`, if their parts are as long as these.
+
+    With similarities x and y of the parts, (1 - x) + l^2 (1 - y) is at most (1 + l^2) (1 - least) then; the latents'
+    dissimilarity is the sum of (1 - x) and (1 - y) by the parts' shares of the squared length.
+    """
+    squares = np.square(latents, dtype=np.float64)
+    whole = squares.sum(axis=1)
+    copies = np.divide(squares[:, first:].sum(axis=1), whole, out=np.zeros(len(latents)), where=whole > 0)
+    most = (1.0 + _COPY_LENGTH**2) * (1.0 - _COPY_SIMILARITY)
+    reached: Floats = 1.0 - most * np.maximum(1.0 - copies, copies / _COPY_LENGTH**2)
+    return reached
 
 
 def _weighed(latents: Latents, first: int) -> Floats:

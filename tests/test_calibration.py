@@ -177,6 +177,9 @@ def test_what_views_need_and_what_the_model_said_outlives_a_calibration_without_
         store(index, replace(calibrate(index), views=ViewsCalibration(0.25, 0.5), copies_from=2))
         assert calibrate(index).views == stored(index).views == ViewsCalibration(0.25, 0.5)
         assert calibrate(index).copies_from == stored(index).copies_from == 2
+        told = replace(CARD, training={"copies_from": 3})
+        assert calibrate(index, card=told).copies_from == stored(index).copies_from == 3
+        assert calibrate(index, card=replace(told, metric="euclidean")).copies_from is None
         raw = index.calibration()[NAME]
         del raw["views"]  # as it was stored before views were measured
         index.calibrate(NAME, raw)

@@ -177,6 +177,23 @@ def test_a_build_remembers_which_part_of_the_latents_tells_copies(tmp_path, enco
             assert stored(index).copies_from == first
 
 
+def test_a_server_that_went_away_after_the_last_image_fails_no_build(tmp_path, caplog):
+    class Away(SmallPixels):
+        def describe(self):
+            if (tmp_path / "index" / "CURRENT").exists():
+                raise ServerUnavailableError("The server went away.")
+            return super().describe()
+
+        def at_version(self, version):
+            return self
+
+    source = ArraySource("photographs", photographs(), [None] * COUNT)
+    assert index_source(source, Away(), tmp_path / "index").info.items == COUNT
+    assert "The server went away." in caplog.text
+    with LatentIndex.open(tmp_path / "index") as index:
+        assert stored(index) is not None
+
+
 def test_an_index_is_there_when_its_images_can_no_longer_be_asked_for(tmp_path, encoder, monkeypatch, caplog):
     def away(*_, **__):
         raise ServerUnavailableError("The server went away.")

@@ -82,7 +82,11 @@ class _AddToIndex(beam.DoFn):
 
     def opened(self) -> Index:
         """Open the index, if it holds latents of the model."""
-        index = open_index(self._place)
+        # What another worker has added must be seen, or a bundle that is done again would fail by it.
+        place = self._place
+        if is_milvus(place) and "consistency=" not in place:
+            place += f"{'&' if '?' in place else '?'}consistency=strong"
+        index = open_index(place)
         held = index.model
         if held.fingerprint != self._model.fingerprint:
             index.close()

@@ -96,7 +96,8 @@ class DuplicateGroup:
 
     Attributes:
         keys: Their keys, by id.
-        similarity: The least cosine similarity that ties the group together.
+        similarity: The least cosine similarity that ties the group together; where the part of latents that tells
+            copies was compared, that of what was compared.
     """
 
     keys: list[str]

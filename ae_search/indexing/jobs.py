@@ -203,11 +203,11 @@ def measure_if_free(index: Index, encoder: Encoder, sources: Sequence[Source], *
         wait_s: How long to wait for another writer, in s.
     """
     try:
-        calibration = calibrate(index, wait_s=wait_s)
+        card = _if_answered(lambda _index, asked, _sources: asked.describe(), index, encoder, sources)
+        calibration = calibrate(index, card=card, wait_s=wait_s)
         if calibration is not None:
             views = _if_answered(views_calibration, index, encoder, sources)
-            copies_from = card.copies_from if (card := encoder.describe()).metric == "angular" else None
-            store(index, replace(calibration, views=views, copies_from=copies_from), wait_s=wait_s)
+            store(index, replace(calibration, views=views), wait_s=wait_s)
         remember(index, _if_answered(errors_of_items, index, encoder, sources), wait_s=wait_s)
     except IndexBusyError as error:
         log.warning("%s is not calibrated; `ae-search index tune` does it (%s)", index.place, error)

@@ -11,6 +11,8 @@ from ae_search.nearest.comparing import Floats, Found
 
 _FIRST_K = 10
 _WIDENING = 4
+# Where something else than the latents is compared, what is alike may lie behind others that are not: behind so many.
+_MOST_COMPARED = 160
 _FOUND_AT_A_TIME = 100_000
 # Items so near to each other have the same neighbours.
 _SAME_DISTANCE = 1e-6
@@ -63,6 +65,7 @@ def groups_of_alike(
     items: Searched,
     least: Callable[[Latents], Floats],
     compared: Callable[[Latents], Floats] | None = None,
+    reach: Callable[[Latents], Floats] | None = None,
     *,
     on_progress: OnItems = no_progress,
 ) -> list[DuplicateGroup]:
@@ -76,7 +79,9 @@ def groups_of_alike(
         items: The items.
         least: Returns from which cosine similarity on others are almost the same as each of some latents.
         compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1, of items that
-            have one latent; what is nearest by its latent is compared then. None for the latents themselves.
+            have one latent; up to 160 items that are nearest by their latents are compared then. None for the latents
+            themselves.
+        reach: Returns above which cosine similarity of the latents others may be alike by what is compared.
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -93,7 +98,7 @@ def groups_of_alike(
             size = max(1, _FOUND_AT_A_TIME // k)
             for start in range(0, len(todo), size):
                 part = [item for item in todo[start : start + size] if item not in known]
-                unfinished += _link(items, part, k, least, compared, groups, known)
+                unfinished += _link(items, part, k, least, compared, reach, groups, known)
             todo, k = unfinished, k * _WIDENING
         known.difference_update(block)
         on_progress(len(block))
@@ -106,6 +111,7 @@ def _link(
     k: int,
     least: Callable[[Latents], Floats],
     compared: Callable[[Latents], Floats] | None,
+    reach: Callable[[Latents], Floats] | None,
     groups: _Groups,
     known: set[int],
 ) -> list[int]:
@@ -113,16 +119,20 @@ def _link(
     unfinished = []
     latents = items.latents(ids)
     all_found = items.found(latents, k)
-    if compared is not None:
+    farther = [False] * len(ids)
+    if compared is not None and reach is not None and ids:
+        ends = reach(latents).tolist()
+        if k < _MOST_COMPARED:
+            farther = [bool(found) and found[-1][2] >= end for found, end in zip(all_found, ends, strict=True)]
         all_found = _compared(items, compared(latents), all_found, compared)
-    for item, found, similarity in zip(ids, all_found, least(latents).tolist(), strict=True):
+    for item, found, similarity, goes_on in zip(ids, all_found, least(latents).tolist(), farther, strict=True):
         if item in known:
             continue
         alike: list[Found] = [row for row in found if row[2] >= similarity]
         for _, other, cosine in alike:
             if other != item:
                 groups.join(item, other, cosine)
-        if len(alike) == len(found) == k < len(items):
+        if len(found) == k < len(items) and (goes_on or len(alike) == k):
             unfinished.append(item)
         else:
             known.update(_same(items, item, [row[1] for row in alike if row[0] <= _SAME_DISTANCE and row[1] > item]))

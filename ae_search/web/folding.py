@@ -18,7 +18,7 @@ def folded(index: Index, keys: Sequence[str], calibration: Calibration | None) -
     Args:
         index: The index; of items with several latents, the first counts.
         keys: The items, in the order of the answer.
-        calibration: The index's calibration: two are the same where each is the original of the other.
+        calibration: The index's calibration; see `calibration.alike_of`.
     """
     known = index.known(keys)  # one may have been removed since it was found
     there = [key for key in keys if key in known]
@@ -26,9 +26,10 @@ def folded(index: Index, keys: Sequence[str], calibration: Calibration | None) -
         return [None] * len(keys)
     try:
         latents = index.latents(there)
+        several = len(index.all_latents(there[:1])[0]) > 1
     except ConfigurationError:
         return [None] * len(keys)
-    alike = alike_of(None, calibration)
+    alike = alike_of(None, calibration, several=several)
     least = alike.least(latents)
     if alike.compared is None:
         lengths = np.linalg.norm(latents, axis=1, keepdims=True)

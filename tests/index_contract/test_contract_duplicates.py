@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from index_items import clustered
+from index_items import CARD, clustered
 
 from ae_search.calibration import NAME, measure
 
@@ -71,6 +71,24 @@ def test_what_tells_copies_decides_where_latents_have_such_a_part(guest, make, r
         found = index.duplicates()
     assert [group.keys for group in found] == [[f"key-{at}" for at in group] for group in expected]
     assert all(0.98 <= group.similarity <= 1.0 for group in found)
+
+
+def test_copies_are_found_behind_near_shots_of_their_scene(guest):
+    """Each of 14 near shots has a copy that by its latents is farther away than all other shots."""
+    rng = np.random.default_rng(7)
+    kinds, copies = np.linalg.qr(rng.normal(size=(16, 16)))[0], np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    # Shots share their kind, and .92 of what tells copies; a copy shares that, and .86 of the kind.
+    shot = np.sqrt(0.92) * copies[0] + np.sqrt(0.08) * copies[1:15]
+    other = 0.86 * kinds[0] + np.sqrt(1 - 0.86**2) * kinds[1:15]
+    shots = np.concatenate([np.tile(kinds[0], (14, 1)), shot], axis=1)
+    rows = np.concatenate([shots, np.concatenate([other, shot], axis=1), rng.normal(size=(60, 32))]).astype(np.float32)
+    place = guest.place()
+    with guest.build(place, replace(CARD, latent_dim=32)) as builder:
+        builder.add(rows, [f"key-{at}" for at in range(len(rows))])
+    with guest.open(place) as index:
+        index.calibrate(NAME, replace(measure(index), copies_from=16).to_json())
+        found = index.duplicates()
+    assert {tuple(group.keys) for group in found} == {(f"key-{at}", f"key-{at + 14}") for at in range(14)}
 
 
 def test_added_and_removed_items_count_as_they_are(guest, make, rows):

@@ -89,7 +89,7 @@ def import_(
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
     with open_index(index) as opened:
-        calibrate(opened, wait_s=wait)
+        calibrate(opened, card=card, wait_s=wait)
         remember(opened, wait_s=wait)
         info = opened.info()
     say(

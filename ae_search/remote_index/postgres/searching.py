@@ -106,7 +106,12 @@ class Search:
         while todo:
             again: list[tuple[int, Mode, int]] = []
             for start in range(0, len(todo), _AT_A_TIME):
-                part = todo[start : start + _AT_A_TIME]
+                # What the answers before have told of the filter need not be asked again.
+                wide = self.wide.has(self.state, self.filter)
+                part = [
+                    (at, "graph" if mode == "few" and wide else mode, limit)
+                    for at, mode, limit in todo[start : start + _AT_A_TIME]
+                ]
                 found = self._ask(session, [(rows[at], mode, limit) for at, mode, limit in part])
                 for (at, mode, limit), answer in zip(part, found, strict=True):
                     neighbours, next_mode, next_limit = self._judge(rows[at], mode, limit, answer)
