@@ -95,8 +95,8 @@ class Calibration:
         probable: Score from which an item is probably the original of a query.
         certain: Score from which it is the original, as good as certainly.
         views: The same of a search with altered views; None where no images were at hand to tell.
-        copies_from: From which float on latents tell altered copies, see `ModelCard`; None where they have no such
-            part, or no model was at hand to tell.
+        copies_from: Index of the first float of the part that tells altered copies, see `ModelCard`; None where latents
+            have no such part, the metric is not angular, or no model was at hand to tell.
     """
 
     background: Latents
@@ -207,8 +207,8 @@ def measure(index: Index, *, seed: int = 0) -> Calibration | None:
 def calibrate(index: Index, *, card: ModelCard | None = None, wait_s: float = 0.0) -> Calibration | None:
     """Measure an index, and store in it what was found.
 
-    What was stored of a search with altered views is kept, since telling it takes images, and what is known of the
-    model where there is no card.
+    What was stored about searches with altered views is kept, since measuring it takes images. What was stored about
+    the model is kept where no card is given.
 
     Args:
         index: The index.
@@ -260,7 +260,7 @@ class Alike(NamedTuple):
         least: Returns from which similarity on others are almost the same as each of some items, from their latents.
         compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1; None for the
             latents themselves.
-        reach: Returns above which cosine similarity of the latents others may be alike by what is compared, about.
+        reach: Returns about the least cosine similarity that latents of items alike by what is compared can have.
     """
 
     least: Callable[[Latents], Floats]
@@ -272,7 +272,8 @@ def alike_of(similarity: float | None, calibration: Calibration | None, *, sever
     """Return what tells which items are almost the same.
 
     Args:
-        similarity: Least cosine similarity, in (0, 1]. None: what the calibration says, or 0.99 without one.
+        similarity: Least cosine similarity, in (0, 1]. None: 0.98 of latents weighted for copies, where they have a
+            part for that and items have one latent each; else what the calibration says, or 0.99 without one.
         calibration: The index's.
         several: Whether items have several latents, any of which may be the one that is alike.
 

@@ -1,7 +1,7 @@
 """Regions: an index may hold latents of parts of each image behind that of the whole.
 
-They find copies of parts. A search for what merely resembles the query looks at the wholes: each part is another chance
-to be near by accident.
+They find copies of parts. A search for what merely resembles the query looks only at the latents of whole images:
+each part is another chance to be near by accident.
 """
 
 from dataclasses import dataclass

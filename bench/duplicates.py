@@ -1,8 +1,8 @@
 """How well `index duplicates` tells true copies from near shots of one scene.
 
-Photographs of a folder are taken in bursts: the same shelf from a step further. Altered copies of some of them are put
-among them, one each, in the everyday ways by turns. A pair of items that is listed together is right if one is a copy
-of the other.
+Photographs of a folder are taken in bursts: the same shelf from a step further away. Altered copies of some of them
+are put among them, one each, in the everyday ways in turn. A pair of items that is listed together is right if one is
+a copy of the other.
 """
 
 import re
@@ -25,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 SHAPE = (224, 224, 3)
 SEED = 0
-# What its authors advise to take for the same image, of 256 bits.
+# How many of 256 bits may differ in two hashes of the same image, as PDQ's authors advise.
 PDQ_BITS = 31
 SIMILARITIES = (0.99, 0.95)
 # Photographs of one kind whose numbers lie so close were mostly taken of one scene.

@@ -82,7 +82,7 @@ class _AddToIndex(beam.DoFn):
 
     def opened(self) -> Index:
         """Open the index, if it holds latents of the model."""
-        # What another worker has added must be seen, or a bundle that is done again would fail by it.
+        # What another worker has added must be seen, or a bundle that is done again would fail.
         place = self._place
         if is_milvus(place) and "consistency=" not in place:
             place += f"{'&' if '?' in place else '?'}consistency=strong"

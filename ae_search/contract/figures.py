@@ -96,8 +96,8 @@ class DuplicateGroup:
 
     Attributes:
         keys: Their keys, by id.
-        similarity: The least cosine similarity that ties the group together; where the part of latents that tells
-            copies was compared, that of what was compared.
+        similarity: The least cosine similarity that ties the group together; where latents have a part that tells
+            copies, and no similarity was given, it is that of the latents with more weight on that part.
     """
 
     keys: list[str]

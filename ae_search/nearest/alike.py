@@ -11,7 +11,8 @@ from ae_search.nearest.comparing import Floats, Found
 
 _FIRST_K = 10
 _WIDENING = 4
-# Where something else than the latents is compared, what is alike may lie behind others that are not: behind so many.
+# Where something other than the latents is compared, items that are alike may rank behind others that are not. The
+# search for them stops at this rank.
 _MOST_COMPARED = 160
 _FOUND_AT_A_TIME = 100_000
 # Items so near to each other have the same neighbours.
@@ -79,9 +80,9 @@ def groups_of_alike(
         items: The items.
         least: Returns from which cosine similarity on others are almost the same as each of some latents.
         compared: Returns what is compared in place of latents `[n, d]`, float64 `[n, d]` of length 1, of items that
-            have one latent; up to 160 items that are nearest by their latents are compared then. None for the latents
-            themselves.
-        reach: Returns above which cosine similarity of the latents others may be alike by what is compared.
+            have one latent. The items nearest by their latents are compared: 160, or more where all are alike. None
+            for the latents themselves.
+        reach: Returns about the least cosine similarity that latents of items alike by what is compared can have.
         on_progress: Called with the number of items done since the last call.
 
     Returns:

@@ -74,12 +74,12 @@ def test_what_tells_copies_decides_where_latents_have_such_a_part(guest, make, r
 
 
 def test_copies_are_found_behind_near_shots_of_their_scene(guest):
-    """Each of 14 near shots has a copy that by its latents is farther away than all other shots."""
+    """Each of 14 near shots has a copy that is farther away by its latents than all other shots, and the other way."""
     rng = np.random.default_rng(7)
     kinds, copies = np.linalg.qr(rng.normal(size=(16, 16)))[0], np.linalg.qr(rng.normal(size=(16, 16)))[0]
-    # Shots share their kind, and .92 of what tells copies; a copy shares that, and .86 of the kind.
+    # Shots share their kind, and .92 of what tells copies; so do copies, whose kind is .86 of that of the shots.
     shot = np.sqrt(0.92) * copies[0] + np.sqrt(0.08) * copies[1:15]
-    other = 0.86 * kinds[0] + np.sqrt(1 - 0.86**2) * kinds[1:15]
+    other = np.tile(0.86 * kinds[0] + np.sqrt(1 - 0.86**2) * kinds[1], (14, 1))
     shots = np.concatenate([np.tile(kinds[0], (14, 1)), shot], axis=1)
     rows = np.concatenate([shots, np.concatenate([other, shot], axis=1), rng.normal(size=(60, 32))]).astype(np.float32)
     place = guest.place()

@@ -60,8 +60,8 @@ def build(
         bool,
         typer.Option(
             "--regions",
-            help="Hold latents of 18 parts of each image as well, for `query` to find copies of parts of images with "
-            "--originals or --views. Takes 19 times as long, and 19 times the room.",
+            help="Hold latents of 18 parts of each image as well, so that `query --originals` and `query --views` find "
+            "copies of parts of images. Takes 19 times as long, and 19 times the room.",
         ),
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is in DIR.")] = False,

@@ -106,8 +106,8 @@ def duplicates(
     similarity: Annotated[
         float | None,
         typer.Option(
-            help="Least cosine similarity that counts as almost the same, above 0 and up to 1; unless given, what "
-            "`index build` or `index tune` has found out, else 0.99."
+            help="Least cosine similarity that counts as almost the same, above 0 and up to 1; unless given, it "
+            "depends on the model and on what `index build` or `index tune` measured, else 0.99."
         ),
     ] = None,
     as_json: AsJson = False,

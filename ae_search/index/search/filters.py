@@ -67,7 +67,7 @@ class Filter:
         return len(self.base_numbers) / max(1, self._generation.manifest.latents)
 
     def look_up_after(self, queries: int) -> None:
-        """Find all items that count, where this has been asked so often that it pays.
+        """Find all items that count, once enough queries have asked; for first latents, always.
 
         Args:
             queries: Queries that are to be answered now.

@@ -44,8 +44,8 @@ def find_duplicates(
 
     Args:
         snapshot: The index.
-        similarity: Least cosine similarity of two items that count as almost the same, in (0, 1]. None: what the
-            calibration says, or 0.99 without one.
+        similarity: Least cosine similarity of two items that count as almost the same, in (0, 1]. None: see
+            `alike_of`.
         calibration: The index's.
         on_progress: Called with the number of items done since the last call.
 

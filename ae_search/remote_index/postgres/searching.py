@@ -80,7 +80,7 @@ class Search:
         exact: Whether to compare with every item.
         condition: Which items count.
         filter: What tells the condition from others; "" where all count.
-        first_latents: Whether the condition leaves the first latent of each item alone.
+        first_latents: Whether the condition keeps only the first latent of each item.
         wide: Filters that leave many.
     """
 
@@ -106,7 +106,7 @@ class Search:
         while todo:
             again: list[tuple[int, Mode, int]] = []
             for start in range(0, len(todo), _AT_A_TIME):
-                # What the answers before have told of the filter need not be asked again.
+                # What earlier answers have shown about the filter need not be asked again.
                 wide = self.wide.has(self.state, self.filter)
                 part = [
                     (at, "graph" if mode == "few" and wide else mode, limit)
