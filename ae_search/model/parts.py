@@ -47,8 +47,10 @@ def in_parts(known: Any, seen: Any, latent_dim: int, *, learned: bool = False) -
 
 def copies_from(encoder: Any) -> int | None:
     """Return from which float on the latents of an encoder tell copies; None where no part of them does."""
-    last = next((layer for layer in getattr(encoder, "layers", []) if isinstance(layer, SideBySide)), None)
-    return None if last is None else int(encoder.get_layer(KINDS).units)
+    if not (inside := getattr(encoder, "layers", [])):
+        return None
+    # Behind a frozen backbone, what was trained is a model within the encoder.
+    return int(encoder.get_layer(KINDS).units) if isinstance(inside[-1], SideBySide) else copies_from(inside[-1])
 
 
 @keras.saving.register_keras_serializable(package="ae_search")

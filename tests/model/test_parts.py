@@ -75,3 +75,9 @@ def test_what_is_to_be_learned_of_copies_is_trained():
 def test_others_have_one_part():
     assert copies_from(build_encoder(SHAPE, latent_dim=24)) is None
     assert copies_from(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) is None
+
+
+def test_parts_are_told_where_they_leave_the_model_as_they_are(encoder):
+    image = keras.Input(SHAPE)
+    assert copies_from(keras.Model(image, encoder(image))) == 15
+    assert copies_from(keras.Model(image, keras.layers.Dense(2)(encoder(image)))) is None

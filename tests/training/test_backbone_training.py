@@ -50,7 +50,7 @@ def backbone(tmp_path_factory):
 
 
 def options(backbone, **more):
-    return TrainingOptions(backbone=backbone, **({"epochs": 2, "latent_dim": 8, "validation": 0.1} | more))
+    return TrainingOptions(backbone=backbone, **({"epochs": 2, "latent_dim": 24, "validation": 0.1} | more))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_what_was_trained_gives_latents_and_images(run, source):
     images = source.images / np.float32(255)
     assert autoencoder(images).shape == images.shape
     latents = np.asarray(autoencoder.get_layer("encoder")(images))
-    assert latents.shape == (COUNT, 8)
+    assert latents.shape == (COUNT, 24)
     np.testing.assert_allclose(autoencoder.get_layer("decoder")(latents), autoencoder(images), atol=1e-4)
 
 
@@ -98,6 +98,7 @@ def test_an_export_answers_as_keras_and_says_what_its_backbone_is(run, source, b
     np.testing.assert_allclose(encoder.encode(source.images), expected, atol=1e-4 * np.abs(expected).max())
     images = keras.ops.sigmoid(autoencoder.get_layer("decoder")(expected))
     np.testing.assert_allclose(encoder.decode(expected), images, atol=1e-4)
+    assert encoder.describe().copies_from == floats_of_kinds(24)
     told = encoder.describe().training["backbone"]
     assert (told["name"], told["fed"], told["finetune"]) == ("b.keras", "RGB in 0-255", 0)
     assert told["digest"] == read_config(run).backbone.digest
@@ -105,7 +106,7 @@ def test_an_export_answers_as_keras_and_says_what_its_backbone_is(run, source, b
 
 
 def test_the_latents_begin_as_components(source, backbone, tmp_path):
-    config = configure(source, options(backbone, validation=0.0))
+    config = configure(source, options(backbone, latent_dim=8, validation=0.0))
     prepared = prepare(source, config, observed=tmp_path / "observed")
     rows = prepared.seen.rows(prepared.kept)
     latents = prepared.seen.encoded(prepared.autoencoder.get_layer("encoder"), prepared.kept)
@@ -196,7 +197,7 @@ from ae_search.training import TrainingOptions, configure, train
 import ae_search.training.observations as observations
 held = np.load(sys.argv[1])
 source = ArraySource("coloured", held, [str(at % 3) for at in range(len(held))])
-options = TrainingOptions(backbone=sys.argv[2], epochs=400, latent_dim=8, validation=0.1, patience=0)
+options = TrainingOptions(backbone=sys.argv[2], epochs=400, latent_dim=24, validation=0.1, patience=0)
 train(source, configure(source, options), Path(sys.argv[3]), verbose=False)
 """
 
