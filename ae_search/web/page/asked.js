@@ -42,7 +42,9 @@ export class Asked {
 		this.name(this.nameOf(query, file), "");
 		at("crop-open").hidden = !(query.image || query.key);
 		at("crop-undo").hidden = !query.whole;
-		if (query.image && at("asked-image").complete) this.measure(at("asked-image"));
+		// It may have loaded, or failed to, while the file was sent.
+		const image = at("asked-image");
+		if (query.image && image.complete) image.naturalWidth ? this.measure(image) : this.failed();
 		for (const box of document.querySelectorAll(".switch input")) {
 			box.checked = query[box.name];
 			box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
@@ -78,8 +80,9 @@ export class Asked {
 	/** Browsers cannot show every image that the service can: it has one for them. */
 	failed() {
 		const digest = this.query?.image;
-		if (digest && this.files.get(digest)) {
-			this.files.get(digest).address = null;
+		const file = this.files.get(digest);
+		if (file?.address) {
+			file.address = null;
 			at("asked-image").src = uploadOf(digest);
 		} else at("asked-image").hidden = at("crop-open").hidden = true;
 	}
