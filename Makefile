@@ -57,8 +57,9 @@ web: .venv/.installed  ## the page and the REST service on the demo's index and 
 demo-postgres: .venv/.installed  ## the demo with its index in a PostgreSQL of its own; options in DEMO_ARGS
 	PYTHONPATH=tests $(BIN)/python -m bench.demo_postgres $(DEMO_ARGS)
 
-# Three, as many tests wait for servers: two cores are then busy.
-test: lint docs  ## everything that must pass: lint, types, documentation, tests
+# Each of the first two keeps one core busy. Three workers, as many tests wait for servers: two cores are then busy.
+test: .venv/.installed-docs  ## everything that must pass: lint, types, documentation, tests
+	$(MAKE) --no-print-directory -j 2 --output-sync=target lint docs
 	$(BIN)/python tools/wire_descriptors.py --check
 	$(BIN)/python tools/licences.py --check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
