@@ -77,6 +77,9 @@ def prepare_database(session: Session, place: str, timeout_s: float) -> None:
 def _create_extension(session: Session, place: str) -> None:
     try:
         with session.transaction():
+            # Where an administrator's would be. By our own path it would be in pg_catalog, and dumps of the index would
+            # ask for it there.
+            session.execute("SET LOCAL search_path TO DEFAULT")
             session.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
