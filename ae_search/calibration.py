@@ -127,7 +127,12 @@ class Calibration:
         return levels + self.certain * (1.0 - levels)
 
     def verdict(self, score: float, *, views: bool = False) -> Verdict:
-        """Say what a score means, that of a search with altered views if `views`."""
+        """Say what a score means, that of a search with altered views if `views`.
+
+        Where such searches were not measured, nothing is certain: their scores are higher for every item.
+        """
+        if views and self.views is None:
+            return "probably" if score >= self.certain else "not here"
         least = self.views if views and self.views else self
         return "this is it" if score >= least.certain else "probably" if score >= least.probable else "not here"
 
@@ -227,7 +232,8 @@ def calibrate(index: Index, *, card: ModelCard | None = None, wait_s: float = 0.
         if before is not None:
             measured = replace(measured, views=before.views, copies_from=before.copies_from)
         if card is not None:
-            measured = replace(measured, copies_from=card.copies_from if card.metric == "angular" else None)
+            parts_count = card.metric == index.metric == "angular"
+            measured = replace(measured, copies_from=card.copies_from if parts_count else None)
         store(index, measured, wait_s=wait_s)
     return measured
 

@@ -154,7 +154,9 @@ def test_a_search_with_views_has_thresholds_of_its_own():
     calibration = Calibration(units(40), 0.5, 0.9, ViewsCalibration(0.7, 0.95))
     verdicts = ["not here", "probably", "probably", "this is it"]
     assert [calibration.verdict(one, views=True) for one in (0.69, 0.7, 0.94, 0.95)] == verdicts
-    assert calibration.verdict(0.9) == Calibration(units(40), 0.5, 0.9).verdict(0.9, views=True) == "this is it"
+    assert calibration.verdict(0.9) == "this is it"
+    unmeasured = Calibration(units(40), 0.5, 0.9)
+    assert [unmeasured.verdict(one, views=True) for one in (0.89, 0.9, 1.0)] == ["not here", "probably", "probably"]
     assert Calibration.from_json(calibration.to_json(), DIM).views == ViewsCalibration(0.7, 0.95)
 
 

@@ -10,13 +10,14 @@ from pictures import coloured_picture
 from PIL import Image
 
 from ae_search import AsyncImageSearch, ImageSearch
-from ae_search.calibration import calibrate, stored
+from ae_search.calibration import ViewsCalibration, calibrate, store, stored
 from ae_search.contract import ModelCard
 from ae_search.data import ArraySource
 from ae_search.errors import ConfigurationError, ServerUnavailableError
 from ae_search.image_file import image_pixels
 from ae_search.index import IndexBuilder, LatentIndex
 from ae_search.indexing import index_source, views_calibration
+from ae_search.search import query
 
 SHAPE = (32, 32, 3)
 COUNT = 80
@@ -80,7 +81,10 @@ def index(tmp_path, encoder):
     with IndexBuilder(tmp_path / "index", encoder.describe(), build_options(n_trees=10, recall=1.0)) as builder:
         builder.add(encoder.encode(photographs()), [f"photo {at}" for at in range(COUNT)])
     with LatentIndex.open(tmp_path / "index") as opened:
-        calibrate(opened)
+        measured = calibrate(opened)
+        missing = ImageSearch(encoder, opened).originals_batch(list(photographs(first=2 * COUNT)), 1)
+        views = ViewsCalibration.of([row[0].score for row in missing])
+        store(opened, replace(measured, views=views))
         yield opened
 
 
@@ -105,6 +109,27 @@ def test_copies_are_found_and_others_are_not(search, copied):
     missing = [row[0].verdict for row in search.originals_batch(others, 1, views=False)]
     assert missing.count("not here") > 0.6 * COUNT
     assert missing.count("this is it") < 0.2 * COUNT
+
+
+def test_nothing_is_certain_by_views_that_were_never_measured(search, index):
+    """Each view is another chance for a wrong item, of which a search without views knows nothing."""
+    store(index, replace(stored(index), views=None))
+    unmeasured = ImageSearch(search.encoder, index)
+    for images in (photographs(), photographs(first=COUNT)):
+        verdicts = {row[0].verdict for row in unmeasured.originals_batch(list(images), 1)}
+        assert "this is it" not in verdicts and "probably" in verdicts
+    assert unmeasured.originals(photographs()[3], 1, views=False)[0].verdict == "this is it"
+
+
+def test_what_is_known_of_the_index_is_asked_for_again_after_a_while(search, index, monkeypatch):
+    def verdict():
+        return search.originals(photographs()[3], 1, views=False)[0].verdict
+
+    assert verdict() == "this is it"
+    store(index, replace(stored(index), probable=2.0, certain=2.0))
+    assert verdict() == "this is it"
+    monkeypatch.setattr(query, "_HOLDS_S", -1.0)
+    assert verdict() == "not here"
 
 
 def test_candidates_come_best_first_with_scores_up_to_one(search):
@@ -143,7 +168,8 @@ def test_an_index_without_calibration_says_what_to_do_and_is_believed_once_it_ha
         with pytest.raises(ConfigurationError, match="index tune"):
             search.originals(photographs()[0])
         calibrate(index)
-        assert search.originals(photographs()[0])[0].verdict == "this is it"
+        assert search.originals(photographs()[0])[0].verdict == "probably"
+        assert search.originals(photographs()[0], views=False)[0].verdict == "this is it"
 
 
 def test_with_views_a_calibrated_index_still_finds_an_image_itself_first(search):
@@ -204,7 +230,7 @@ def test_an_index_is_there_when_its_images_can_no_longer_be_asked_for(tmp_path, 
     assert "The server went away." in caplog.text
     with LatentIndex.open(tmp_path / "index") as index:
         assert stored(index).views is None
-        assert ImageSearch(encoder, index).originals(photographs()[3], 1)[0].verdict == "this is it"
+        assert ImageSearch(encoder, index).originals(photographs()[3], 1, views=False)[0].verdict == "this is it"
 
 
 def test_a_build_measures_what_views_find_where_the_original_is_not_there(tmp_path, encoder):

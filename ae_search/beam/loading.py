@@ -13,6 +13,7 @@ from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.indexing.encoding import EncodedBlock
 from ae_search.indexing.writing import add_unknown
 from ae_search.open_index import is_folder, is_milvus, open_index, place_name
+from ae_search.regions import has_regions
 
 _LEAST_ITEMS, _MOST_ITEMS = 64, 2048
 # Workers take turns; each of them adds a block within a second or two.
@@ -33,7 +34,7 @@ class LoadIndex(beam.PTransform):
         source: Name of the source that the items come from, for `ae-search index info`.
 
     Raises:
-        ConfigurationError: There is no index, it is in a folder, or the place has a password in it.
+        ConfigurationError: There is no index, it is in a folder or has regions, or the place has a password in it.
         ModelMismatchError: The index holds latents of another model.
         ServerError: The database does not answer.
     """
@@ -93,6 +94,12 @@ class _AddToIndex(beam.DoFn):
             raise ModelMismatchError(
                 f"{index.place} holds latents of {held.name} version {held.version}, not of "
                 f"{self._model.name} version {self._model.version}; encode with that version."
+            )
+        if has_regions(index):
+            index.close()
+            raise ConfigurationError(
+                f"{index.place} holds latents of parts of its images as well (--regions), and this job makes none; "
+                "add the images with `ae-search index add`, or load them into an index without regions."
             )
         return index
 

@@ -206,7 +206,8 @@ def _autoencoder(run: Path, model: ModelRef) -> "Reconstruct":
     from ae_search.training import load_autoencoder, read_config
 
     autoencoder = load_autoencoder(run)
-    found = fingerprint(autoencoder.get_layer("encoder"), read_config(run).image_shape)
+    config = read_config(run)
+    found = fingerprint(autoencoder.get_layer("encoder"), config.image_shape, fit=config.fit)
     if found != model.fingerprint:
         raise ModelMismatchError(
             f"{run} trained a model with fingerprint {found[:12]}, the index holds latents of {model.name} version "

@@ -51,6 +51,10 @@ class ItemDigest(NamedTuple):
         return f"{_ALGORITHM}:{self.content}:{self.stamp.size}:{max(0, self.stamp.time_ns)}:{self.source}"
 
 
+# Images that were sent to the service say this of themselves: no source has them, so none can miss them.
+SENT = "web"
+
+
 def content_digest(image: bytes | Pixels) -> str:
     """Return the hex sha256 of the bytes of an image file, or of shape and pixels."""
     if isinstance(image, bytes):

@@ -40,6 +40,9 @@ from ae_search.files import trouble_in_words, write_atomically
 PARQUET, NPY, JSON_LINES = ".parquet", ".npy", ".jsonl"
 # What an export says of itself where items have several latents, a row each.
 SEVERAL = "several_latents"
+# What the index has stored by `calibrate`, such as whether it has regions; more of it than a footer holds stays behind.
+CALIBRATION = "calibration"
+_MAX_CALIBRATION_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ def export_latents(index: Index, path: Path, *, on_progress: OnItems = no_progre
     Args:
         index: The index.
         path: `.parquet` with the columns key, label, metadata (JSON) and latent, one row for each latent, those of one
-            item next to each other; or `.jsonl` with an object `{"id", "embedding"}` in each line, which other engines
-            read, and "label" and "metadata" for an item that has them. An item with several latents has the others
-            there as "more".
+            item next to each other, and with what was measured about them; or `.jsonl` with an object
+            `{"id", "embedding"}` in each line, which other engines read, and "label" and "metadata" for an item that
+            has them. An item with several latents has the others there as "more".
         on_progress: Called with the number of items done since the last call.
 
     Returns:
@@ -131,7 +134,11 @@ def import_latents(
         raise ConfigurationError(f"Keys of {source} are in its column {' or '.join(KEY_COLUMNS)}; leave --keys out.")
     with malformed(source):
         table = readers[suffix](source, keys)
-    with build(_origin(table, model, metric)) as builder:
+    origin = _origin(table, model, metric)
+    with build(origin) as builder:
+        with malformed(source):
+            for name, values in _calibration(table, origin):
+                builder.calibrate(name, values)
         blocks = _by_item(table.blocks) if table.about.get(SEVERAL) is True else ((b, b.latents) for b in table.blocks)
         while True:
             with malformed(source):
@@ -140,6 +147,14 @@ def import_latents(
                 break
             builder.add(latents, block.keys, block.labels, metadata=block.metadata)
             on_progress(len(block.keys))
+
+
+def _calibration(table: Table, origin: LatentOrigin) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the file tells of what was measured, which holds for the metric that it was measured with."""
+    if CALIBRATION not in table.about or table.about.get("metric") != origin.metric:
+        return []
+    told = object_of(table.about, CALIBRATION)
+    return [(name, object_of(told, name)) for name in told]
 
 
 def _by_item(blocks: Iterator[TableRows]) -> Iterator[tuple[TableRows, Latents]]:
@@ -211,6 +226,8 @@ def _floats(latent: Latents) -> str:
 
 def _write_parquet(index: Index, blocks: Iterator[tuple[Latents, Items]], path: Path) -> None:
     about: dict[str, Any] = {}
+    if len(json.dumps(measured := index.calibration())) <= _MAX_CALIBRATION_BYTES:
+        about[CALIBRATION] = measured
     with parquet_writer(path, index.model, index.metric, index.latent_dim, about=about) as write:
         for latents, items in blocks:
             each = latents.shape[1]

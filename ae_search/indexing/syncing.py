@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ae_search.contract import Encoder, Index, OnItems, no_progress
 from ae_search.data import Source
-from ae_search.data.digests import ItemDigest, source_tag
+from ae_search.data.digests import SENT, ItemDigest, source_tag
 from ae_search.errors import ConfigurationError
 from ae_search.indexing.comparing import is_other_picture
 from ae_search.indexing.encoding import SourceEncoder
@@ -136,7 +136,7 @@ def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
     plan, own = _Plan(), source_tag(source)
     others = {source_tag(name) for name in index.info().sources} - {own}
     # Tags that no source of the index has are of the time before it was renamed; of several, nobody knows which.
-    is_only = not others
+    is_only, sent = not others, source_tag(SENT)
     for position, has, digest in _compared(source, index):
         if not has:
             plan.new.append(position)
@@ -154,7 +154,7 @@ def _planned(source: Source, index: Index, on_progress: OnItems) -> _Plan:
         for key, digest in zip(items.keys, map(ItemDigest.parse, items.digests), strict=True):
             if (digest is not None and digest.source in others) or source.position(key) is not None:
                 continue
-            is_own = digest is not None and (is_only or digest.source == own)
+            is_own = digest is not None and (digest.source == own or (is_only and digest.source != sent))
             (plan.removed if is_own else plan.kept).append(key)
     return plan
 

@@ -1,7 +1,8 @@
 """How a query is answered, written once for `ImageSearch` and `AsyncImageSearch`."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import prod
@@ -43,6 +44,8 @@ _MORE_EFFORT = 8
 _SAME = 1.0 - 1e-6
 # How often the index may move on to another model within one search.
 _HANDSHAKES = 3
+# The index may have been tuned, or built anew with the same model, so that what is known of it holds for so long.
+_HOLDS_S = 30.0
 # Queries whose views are in memory at once, at most, and the bytes that their pixels may take.
 _VIEWED_QUERIES = 64
 _VIEWED_BYTES = 64 * 2**20
@@ -58,6 +61,7 @@ class Match:
     calibration: Calibration | None = None
     usual: Usual | None = None
     has_regions: bool = False
+    made: float = field(default_factory=time.monotonic)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -155,6 +159,8 @@ def while_models_move(agree: Agree, search: Callable[[Match], Plan[T]]) -> Plan[
     stale = None
     for attempt in range(_HANDSHAKES):
         match: Match = yield Question(partial(agree, stale))
+        if time.monotonic() - match.made > _HOLDS_S:
+            match = yield Question(partial(agree, match))
         try:
             return (yield from search(match))
         except (ModelMismatchError, ModelNotServedError):

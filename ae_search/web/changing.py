@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ae_search.contract import Encoder, Index, no_progress
+from ae_search.data.digests import SENT
 from ae_search.data.sources.source import SourceDefaults
 from ae_search.errors import ConfigurationError
 from ae_search.indexing.encoding import EncodedBlock, SourceEncoder
@@ -15,14 +16,13 @@ from ae_search.web.problems import Problem
 
 # How long a change waits for another writer, in s.
 WAIT_S = 5.0
-_NAME = "web"
 _LISTS = ("keys", "labels", "thumbnails", "digests", "metadata")
 
 
 class SentImages(SourceDefaults):
     """Images of a request, as a source."""
 
-    name = argument = _NAME
+    name = argument = SENT
 
     def __init__(self, items: Sequence[NewItem], images: Sequence[bytes]) -> None:
         """Take items, and an image for each."""

@@ -356,3 +356,7 @@ def test_an_index_that_workers_cannot_write_to(place, tmp_path):
         LoadIndex(f"{place}&password=hush", CARD)
     with pytest.raises((ConfigurationError, AccessDeniedError)):
         LoadIndex(place.replace("index=a", "index=none"), CARD)
+    with open_index(place) as index:
+        index.calibrate("regions", {"format": 3})
+    with pytest.raises(ConfigurationError, match="index without regions"):
+        LoadIndex(place, CARD)

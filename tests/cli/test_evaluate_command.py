@@ -185,7 +185,7 @@ def test_neither_server_nor_model_is_told(run):
 def test_a_trained_model_with_its_run_a_report_and_a_projection(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = {
-        "train": "digits --run run --epochs 1 --latent-dim 4",
+        "train": "digits --run run --epochs 1 --latent-dim 4 --fit pad",
         "export": "run --to export",
         "index build": "digits --index index --model export --trees 2 --recall 0.5",
         "evaluate": "digits/test --index index --model export --run run --queries 20 --reverse 5 --json "

@@ -57,6 +57,19 @@ def test_parquet_and_back(guest, filled, tmp_path, extend):
         assert [[(n.key, n.distance) for n in row] for row in again.search(queries, exact=True)] == expected
 
 
+@pytest.mark.needs("calibration")
+@pytest.mark.parametrize("asked", [None, "euclidean"])
+def test_what_was_measured_goes_along_while_it_holds(guest, filled, tmp_path, asked):
+    stored = {"regions": {"format": 3}, "mine": {"by": [1.5, None, "ü"]}}
+    for name, values in stored.items():
+        filled.calibrate(name, values)
+    filled.export(tmp_path / "all.parquet")
+    place = guest.place()
+    import_latents(tmp_path / "all.parquet", lambda origin: guest.build(place, origin), metric=asked)
+    with guest.open(place) as again:
+        assert again.calibration() == (stored if asked in (None, filled.metric) else {})
+
+
 def test_parquet_as_others_read_it(filled, tmp_path):
     filled.export(str(tmp_path / "all.parquet"))
     table = pyarrow.parquet.read_table(tmp_path / "all.parquet")

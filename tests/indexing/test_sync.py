@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from build_options import build_options
-from pictures import coloured_picture
+from pictures import coloured_picture, encoded
 from pixel_encoder import OTHER, PixelEncoder, at
 
 from ae_search.data import ArraySource, open_source
@@ -15,6 +15,8 @@ from ae_search.data.digests import ItemDigest, source_tag
 from ae_search.errors import ConfigurationError, ModelMismatchError
 from ae_search.index import LatentIndex
 from ae_search.indexing import add_source, index_source, rebuild, sync_source, update_source
+from ae_search.web import changing as sent_images
+from ae_search.web.parameters import NewItem
 
 
 @pytest.fixture
@@ -280,3 +282,12 @@ def test_update_and_rebuild_keep_digests_right(path, pictures, encoder):
 def test_another_model_does_not_come_in(path, pictures):
     with pytest.raises(ModelMismatchError):
         sync(path, pictures, PixelEncoder(at(3, OTHER)))
+
+
+def test_what_was_sent_to_the_service_is_no_source_s_to_remove(path, pictures, encoder):
+    with LatentIndex.open(path) as index:
+        sent_images.add(index, encoder, [NewItem(key="uploads/cat.png")], [encoded(coloured_picture(40))])
+    (pictures / "cats" / "1.bmp").unlink()
+    report = sync(path, pictures, encoder)
+    assert (report.removed, report.kept) == (["cats/1.bmp"], ["uploads/cat.png"])
+    assert "uploads/cat.png" in state(path)

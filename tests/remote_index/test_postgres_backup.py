@@ -28,6 +28,7 @@ def test_a_dump_is_restored_into_another_database_as_the_same_index():
     server.execute("CREATE EXTENSION vector", database="restored")
     server.run("pg_restore", "--exit-on-error", "-d", target, dump)
     with open_index(f"{target}&index=photos") as index:
+        assert index.info().fields == ("price",)
         index.verify()
         assert len(index) == 300 and "later" in index and "k5" not in index
         assert index.calibration()["told"] == {"by": 2}

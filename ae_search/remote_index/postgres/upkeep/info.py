@@ -47,6 +47,7 @@ def info(session: Session, place: PostgresPlace) -> IndexInfo:
         target_recall=manifest.target_recall,
         recall_curve=manifest.recall_curve,
         sources=manifest.sources,
+        fields=manifest.options.fields,
         created=manifest.created,
         compact_because=reason_to_compact(state.in_base, state.added, state.removed),
     )
