@@ -1,12 +1,14 @@
 """An index as a small shop has it: 150 pictures of six kinds, three of them almost the same."""
 
+from dataclasses import replace
+
 import numpy as np
 from build_options import build_options
 from grid_model import CARD, latents_of, seen
 from pictures import coloured_picture, encoded
 from PIL import Image
 
-from ae_search.calibration import calibrate
+from ae_search.calibration import ViewsCalibration, calibrate, store
 from ae_search.image_file import thumbnail
 from ae_search.index import IndexBuilder, LatentIndex
 from ae_search.trust import remember
@@ -55,7 +57,8 @@ class Shop:
                 thumbnails=[thumbnail(data, "a picture") for data in self.files.values()],
             )
         with LatentIndex.open(self.index) as index:
-            calibrate(index)
+            measured = calibrate(index)
+            store(index, replace(measured, views=ViewsCalibration(0.9, 0.95)))
             remember(index)
 
     @property

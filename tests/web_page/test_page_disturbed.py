@@ -92,6 +92,8 @@ def test_a_key_is_asked_for_and_kept_as_a_cookie(start_service, open_face, own_s
     field.press("Enter")
     face.shown()
     assert len(face.keys) > 10
+    # It was asked for before there was a key, and refused.
+    face.page.locator("#asked-image").wait_for()
     assert face.page.evaluate("() => document.cookie") == ""
     face.page.reload()
     face.shown()

@@ -142,6 +142,28 @@ def test_a_part_is_cut_out_at_full_resolution_and_searched_by(kind, name, face, 
     face.page.wait_for_function("(digest) => location.search === `?image=${digest}`", arg=digest)
 
 
+def test_a_large_part_of_a_transparent_image_is_on_white(face):
+    """It is sent as JPEG, which has no alpha; the model sees white behind what is transparent."""
+    face.open().choose(encoded(Image.new("RGBA", (3000, 2000), (200, 0, 0, 0))), "empty.png").shown()
+    face.page.get_by_role("button", name="Crop").click()
+    face.page.locator("#crop-box:focus").wait_for()
+    for _ in range(20):
+        face.page.keyboard.press("Shift+ArrowRight")
+        face.page.keyboard.press("Shift+ArrowDown")
+    face.page.get_by_role("button", name="Search this part").click()
+    face.page.wait_for_function("() => location.search.includes('whole=')")
+    face.shown()
+    cut = face.page.evaluate(
+        """async () => {
+            const image = `/v1/uploads/${new URLSearchParams(location.search).get("image")}`;
+            return Array.from(new Uint8Array(await (await fetch(image)).arrayBuffer()));
+        }"""
+    )
+    with Image.open(io.BytesIO(bytes(cut))) as seen:
+        assert seen.format == "JPEG" and seen.width * seen.height > 4e6
+        assert np.asarray(seen).min() > 250
+
+
 def draw(page, box, begin, end):
     """Move the rectangle's upper left corner, then its lower right one."""
     for corner, to in (((box["x"], box["y"]), begin), ((box["x"] + box["width"], box["y"] + box["height"]), end)):
@@ -156,12 +178,15 @@ def test_an_upload_can_be_cancelled(face, model):
     model.delay_s = 3
     try:
         face.choose(encoded(PHOTO))
+        # A switch would throw the upload away.
+        face.page.wait_for_function("() => document.getElementById('options').inert")
         face.page.get_by_role("button", name="Cancel", exact=True).click()
         face.wait_for_notice("Cancelled. Nothing was searched.")
     finally:
         model.delay_s = 0
     assert face.query == ""
     assert face.page.locator(".drop").is_visible()
+    assert not face.page.evaluate("() => document.getElementById('options').inert")
 
 
 def test_what_is_no_image_is_told_and_the_search_of_before_stays(face, shop):

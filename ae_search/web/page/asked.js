@@ -29,6 +29,8 @@ export class Asked {
 		});
 		at("asked-image").addEventListener("error", () => this.failed());
 		at("asked-image").addEventListener("load", ({ target }) => {
+			target.hidden = false;
+			if (this.query) at("crop-open").hidden = !(this.query.image || this.query.key);
 			if (!this.query?.key) this.measure(target);
 		});
 	}
@@ -44,7 +46,10 @@ export class Asked {
 		at("crop-undo").hidden = !query.whole;
 		// It may have loaded, or failed to, while the file was sent.
 		const image = at("asked-image");
-		if (query.image && image.complete) image.naturalWidth ? this.measure(image) : this.failed();
+		if (address && image.complete) {
+			if (!image.naturalWidth) this.failed();
+			else if (query.image) this.measure(image);
+		}
 		for (const box of document.querySelectorAll(".switch input")) {
 			box.checked = query[box.name];
 			box.disabled = ["views", "originals"].includes(box.name) && !ofImageAlone(query);
@@ -87,6 +92,12 @@ export class Asked {
 		} else at("asked-image").hidden = at("crop-open").hidden = true;
 	}
 
+	/** Ask anew for a picture that could not be had, as before a log-in. */
+	again() {
+		const image = at("asked-image");
+		if (image.hidden && (this.query?.image || this.query?.key)) image.src = image.getAttribute("src");
+	}
+
 	sending(file, address, onCancel) {
 		this.query = null;
 		this.showPicture(address);
@@ -94,6 +105,7 @@ export class Asked {
 		this.doubt(null);
 		at("crop-open").hidden = at("crop-undo").hidden = true;
 		at("sending").hidden = false;
+		at("options").inert = at("marks").inert = true;
 		at("cancel").onclick = onCancel;
 		this.sent(0);
 	}
@@ -107,6 +119,7 @@ export class Asked {
 
 	done() {
 		at("sending").hidden = true;
+		at("options").inert = at("marks").inert = false;
 	}
 
 	doubt(text) {

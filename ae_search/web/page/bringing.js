@@ -21,6 +21,11 @@ export async function searchByFile(page, file, cut = {}) {
 	page.results.await();
 	page.asked.sending(file, local, () => page.leaving.abort());
 	try {
+		if (!(await readable(file))) {
+			page.asked.done();
+			notify("This file cannot be read. A folder, or a file that was moved or changed, cannot be searched by.", { wrong: true, name: "image" });
+			return await page.showAddress();
+		}
 		const answer = await sent(page, file, { signal, parameters: new Finding(query, info).parameters });
 		page.asked.files.set(answer.query.image, { file, name: file.name, address: local });
 		page.asked.done();
@@ -34,6 +39,9 @@ export async function searchByFile(page, file, cut = {}) {
 		return page.showAddress();
 	}
 }
+
+/** Tell whether the browser can read a file: it cannot read a folder, nor what was moved or changed since. */
+const readable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 const sent = (page, file, { signal, parameters }) => {
 	const path = address("/v1/search", { ...parameters, keep: true });
@@ -64,6 +72,6 @@ export async function searchByPart(page) {
 async function wholeOf({ key, image, whole }, files) {
 	const digest = whole ?? image;
 	const local = files.get(digest);
-	if (local?.address) return { digest, file: local.file };
+	if (local?.address && (await readable(local.file))) return { digest, file: local.file };
 	return { digest, file: await fetchFile(digest ? uploadOf(digest) : thumbnailOf(key)) };
 }

@@ -38,9 +38,15 @@ export async function cutOut(file, crop) {
 	const height = between(1, Math.round(crop.height * whole.height), whole.height - top);
 	const canvas = document.createElement("canvas");
 	[canvas.width, canvas.height] = [width, height];
-	canvas.getContext("2d").drawImage(whole, left, top, width, height, 0, 0, width, height);
-	whole.close();
 	const kind = width * height > PNG_PIXELS ? "image/jpeg" : "image/png";
+	const context = canvas.getContext("2d");
+	// JPEG has no alpha, and browsers would put black behind it; the model sees white.
+	if (kind === "image/jpeg") {
+		context.fillStyle = "white";
+		context.fillRect(0, 0, width, height);
+	}
+	context.drawImage(whole, left, top, width, height, 0, 0, width, height);
+	whole.close();
 	return new Promise((resolve) => canvas.toBlob(resolve, kind, JPEG_QUALITY));
 }
 

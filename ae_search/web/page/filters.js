@@ -80,7 +80,7 @@ export class Filters {
 
 	showField() {
 		const { values, min, max } = this.field();
-		at("field-values").replaceChildren(...(values ?? []).map(({ value }) => element("option", { value: textOf(value) })));
+		at("field-values").replaceChildren(...(values ?? []).filter(({ value }) => value !== null).map(({ value }) => element("option", { value: textOf(value) })));
 		at("field-value").value = "";
 		at("field-value").placeholder = min === undefined || min === null ? "Value" : `${min} to ${max}`;
 	}

@@ -70,10 +70,15 @@ export async function persist(run, signal, logIn) {
 			return result;
 		} catch (problem) {
 			if (problem.code === "LoginNeeded" && (await logIn())) continue;
-			if (!passes(problem) || signal.aborted) throw problem;
+			if (!passes(problem) || signal.aborted) {
+				dismiss("passing");
+				throw problem;
+			}
 			notify(sayOf(problem), { wrong: true, lasting: true, name: "passing" });
 			await pause(problem.wait_s ?? wait_s, signal);
-			if (signal.aborted) throw problem;
+			if (!signal.aborted) continue;
+			dismiss("passing");
+			throw problem;
 		}
 	}
 }

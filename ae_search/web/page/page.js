@@ -46,7 +46,8 @@ export class Page {
 	async offer(info) {
 		tell(info);
 		this.asked.offer(info.features);
-		const [{ labels }, { fields }] = await Promise.all([get("/v1/labels"), get("/v1/fields")]);
+		const told = (path) => persist(() => get(path), new AbortController().signal, logIn);
+		const [{ labels }, { fields }] = await Promise.all(["/v1/labels", "/v1/fields"].map(told));
 		this.filters.offer(labels, fields);
 		this.labels = labels;
 		if (isEmpty(this.query) && info.items) await showExamples(labels);
@@ -54,6 +55,8 @@ export class Page {
 
 	go(query, answer = null) {
 		history.pushState(null, "", formatAddress(query));
+		// What was found before may have changed; only Back and Forward return to it.
+		this.kept.delete(location.search);
 		return this.show(query, answer);
 	}
 
@@ -119,6 +122,7 @@ export class Page {
 			const finding = new Finding(query, await this.info);
 			if (answer) finding.take(answer);
 			else await persist(() => finding.more(signal), signal, logIn);
+			this.asked.again();
 			return finding;
 		} catch (problem) {
 			if (!signal.aborted) this.results.nothing(sayOf(problem, query));
