@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import suppress
 
 # "I0000 00:00:1796012366.543353   22745 port.cc:153] oneDNN custom operations are on", and what stands before it.
 _GREETING = re.compile(
@@ -21,6 +22,10 @@ def load_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    # Both bring a TLS library, with functions of the same names. Where TensorFlow's is loaded first, the process dies
+    # when psycopg speaks TLS.
+    with suppress(ImportError):
+        importlib.import_module("psycopg")
     os.environ.setdefault(_LEVEL, "3")
     if os.environ[_LEVEL] in ("0", "1", "2"):
         importlib.import_module("tensorflow")

@@ -2,10 +2,15 @@
 
 The server of the tests was built without TLS. What ends TLS in front of it here does so by PostgreSQL's own rules, as
 connection poolers do: the client asks with a request of eight bytes, and is answered by one.
+
+All run in a process of their own: where a test before has imported TensorFlow and then psycopg, TLS ends the process.
 """
 
 import asyncio
+import os
 import ssl
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 
@@ -74,6 +79,30 @@ def tls_in_front_of(certificate):
         loop.close()
 
 
+# As a command does that encodes in its own process.
+CHILD = """
+import sys
+import pytest
+from ae_search.quiet_import import load_tensorflow
+load_tensorflow()
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]))
+"""
+alone = pytest.mark.skipif("AE_SEARCH_TLS_ALONE" not in os.environ, reason="runs in the process of the test above")
+
+
+@pytest.mark.skipif("AE_SEARCH_TLS_ALONE" in os.environ, reason="this is that process")
+def test_tls_beside_tensorflow():
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, __file__],
+        env={**os.environ, "AE_SEARCH_TLS_ALONE": "1", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()
@@ -89,6 +118,7 @@ def root(authority, tmp_path):
     return tmp_path / "ca.pem"
 
 
+@alone
 def test_an_index_is_built_and_searched_over_tls(authority, root):
     with tls_in_front_of(authority.issue_cert("localhost")) as (port, spoke):
         with build_index(place(port, root), CARD) as builder:
@@ -98,6 +128,7 @@ def test_an_index_is_built_and_searched_over_tls(authority, root):
     assert len(spoke) >= 2
 
 
+@alone
 def test_a_certificate_of_another_authority_is_refused_before_anything_is_said(root):
     with tls_in_front_of(trustme.CA().issue_cert("localhost")) as (port, spoke):
         with pytest.raises(AeSearchError, match="certificate verify failed"):
@@ -105,12 +136,14 @@ def test_a_certificate_of_another_authority_is_refused_before_anything_is_said(r
     assert not spoke
 
 
+@alone
 def test_a_certificate_of_another_name_is_refused(authority, root):
     with tls_in_front_of(authority.issue_cert("db.example")) as (port, _):
         with pytest.raises(AeSearchError, match='"db.example" does not match host name "localhost"'):
             open_index(place(port, root))
 
 
+@alone
 def test_a_server_without_tls_is_refused(root):
     with tls_in_front_of(None) as (port, _):
         with pytest.raises(AeSearchError, match="does not support SSL"):
