@@ -1,5 +1,6 @@
 """What only the local index promises of a search; the rest is in tests/index_contract."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from index_fixtures import *  # noqa: F403
 from index_oracle import Oracle
 
 from ae_search.index import IndexBuilder, LatentIndex
+from ae_search.index.search import snapshot_search
 
 
 def test_exact_search_over_many_blocks(ready, latents, monkeypatch, metric):
@@ -53,3 +55,31 @@ def test_a_folder_of_any_name(tmp_path, card, latents):
     with LatentIndex.open(str(tmp_path / "ü ?#%")) as index:
         assert index.path == tmp_path / "ü ?#%"
         assert index.search(latents[2], 1)[0][0].key == "c"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_many_queries_leave_the_collector_as_it_was(ready, latents, collects, monkeypatch):
+    """It would look through the growing answers again and again."""
+    seen, fails = [], []
+
+    def compared(*given):
+        seen.append(gc.isenabled())
+        if fails:
+            raise MemoryError
+        return compare_many(*given)
+
+    compare_many = snapshot_search.compare_many
+    monkeypatch.setattr(snapshot_search, "compare_many", compared)
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        with LatentIndex.open(ready()) as index:
+            assert len(index.search(latents[:200], 3)) == 200
+            assert gc.isenabled() is collects
+            fails.append(True)
+            with pytest.raises(MemoryError):
+                index.search(latents[:200], 3)
+            assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen and not any(seen)

@@ -1,8 +1,10 @@
 """Searching a snapshot: the base, the changes since, and filters, one query or many."""
 
+import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import TypeVar
 
@@ -79,7 +81,7 @@ class SnapshotSearch:
         size = min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, -(-len(latents) // (2 * threads))))
         order = _alike_together(latents)
         blocks = [latents[order[start : start + size]] for start in range(0, len(latents), size)]
-        with ThreadPoolExecutor(threads) as pool:
+        with _without_collections(), ThreadPoolExecutor(threads) as pool:
             # The engine lets go of the interpreter while it searches.
             parts = pool.map(lambda rows: finish(self.found(rows)), blocks)
             answers = [answer for part in parts for answer in part]
@@ -221,6 +223,18 @@ class SnapshotSearch:
         base = max(self._k, TUNED_K) if self._given else TUNED_K
         effort = self._tuned if fetch <= base else -(-self._tuned * fetch // base)
         return min(-(-effort * self._items // max(1, self._live)), MAX_COUNT)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep Python's collector from looking through the growing answers, which have no cycles, again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _for_rare(effort: int, rarity: float) -> int:
