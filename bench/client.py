@@ -198,11 +198,7 @@ def _judge(results: dict[str, Any]) -> list[Check]:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    parts = [
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, {packages}."
-    ]
+    parts = [report.where(results["machine"])]
     rows = []
     for way, figures in results.get("start", {}).items():
         rows.append([f"start to first latents, {way}", f"{figures['s']:.2f} s", f"{figures['mb']:.0f} MB"])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.report import HERE, machine, table, write_figures, write_tables
+from bench.report import HERE, machine, table, where, write_figures, write_tables
 
 SIDE_PX = 64
 WAYS = ("graph", "plain", "pillow")
@@ -145,8 +145,6 @@ def _way(way: str) -> Callable[[bytes], Any]:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     rows = []
     for file in results["files"]:
         width, height = file["size"]
@@ -154,10 +152,10 @@ def _tables(results: dict[str, Any]) -> str:
         cells = [f"{way['ms']:.2f}" for way in ways] + [f"{max(0.0, way['peak_mb']):.0f}" for way in ways]
         rows.append([file["kind"], f"{width} x {height}", f"{file['bytes'] / 1e3:,.0f}", *cells])
     head = ["file", "px", "KB", "graph ms", "plain ms", "Pillow ms", "graph MB", "plain MB", "Pillow MB"]
-    where = f"{about['cpu']}, {about['cores']} cores, load {about['load_at_start']:.1f} at the start"
     return (
-        f"Measured on {about['date']}: {where}; Python {about['python']}, {packages}. Model: {results['side_px']} px "
-        "a side, in colour. MB: memory of the process at its peak, beyond that before the first such file."
+        f"{where(results['machine'])} Load at the start: {results['machine']['load_at_start']:.1f}. Model: "
+        f"{results['side_px']} px a side, in colour. MB: memory of the process at its peak, beyond that before the "
+        "first such file."
         "\n\n" + table(head, rows)
     )
 

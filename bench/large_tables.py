@@ -41,12 +41,7 @@ _OF_THE_MACHINE = (
 
 def tables(results: dict[str, Any]) -> str:
     """Return a table for each engine, a column for each size, and the expected one."""
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    parts = [
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB; "
-        f"Python {about['python']}, {packages}.",
-    ]
+    parts = [report.where(results["machine"])]
     sizes = results["sizes"]
     for name in sizes[0]["engines"]:
         measured = [size for size in sizes if name in size["engines"]]

@@ -72,12 +72,7 @@ def _photograph_checks(split: str, rows: list[dict[str, Any]]) -> list[Check]:
 
 def whole(results: dict[str, Any]) -> str:
     """Return the tables of the page of the benchmarks."""
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    parts = [
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, {packages}. "
-        f"Seeds {', '.join(map(str, results['seeds']))}."
-    ]
+    parts = [f"{report.where(results['machine'])} Seeds {', '.join(map(str, results['seeds']))}."]
     if rows := results.get("retrieval"):
         longer = results.get("longer", [])
         parts += [_title(results, "retrieval", "Retrieval: 10,000 test images among 60,000")]

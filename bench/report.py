@@ -41,6 +41,15 @@ def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
+def where(machine: dict[str, Any]) -> str:
+    """Return the sentence that says where and with what figures were measured."""
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    return (
+        f"Measured on {machine['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; "
+        f"Python {machine['python']}, {packages}."
+    )
+
+
 def write(results: dict[str, Any], trial: Path | None) -> list[Path]:
     """Write everything.
 
@@ -88,12 +97,7 @@ def write_tables(tables: str, name: str, trial: Path | None, *, page: Path = REA
 
 
 def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    parts = [
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB; "
-        f"Python {about['python']}, {packages}. Seed {results['seed']}."
-    ]
+    parts = [f"{where(results['machine'])} Seed {results['seed']}."]
     sets = results["data_sets"]
     last = sets[-1]["name"]
     everyone = [data for data in sets if data["name"] != last or data is sets[-1]]

@@ -137,11 +137,7 @@ def _until(runs: list[dict[str, Any]]) -> float:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    parts = [
-        f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, {packages}."
-    ]
+    parts = [report.where(results["machine"])]
     for name, tables in (("reach", _reach_tables), ("speed", _speed_tables), ("parts", _part_tables),
                          ("variants", _variant_tables)):  # fmt: skip
         if name in results:

@@ -138,9 +138,7 @@ def _judge(results: dict[str, Any]) -> list[Check]:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    about = results["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    head = f"Measured on {about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, {packages}."
+    head = report.where(results["machine"])
     rows = []
     for name, told in (("single", "one PNG, ten neighbours"), ("photograph", "12 megapixels, ten neighbours")):
         if figures := results.get(name):

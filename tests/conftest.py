@@ -9,8 +9,13 @@ import gc
 import random
 import shutil
 import tempfile
+from contextlib import suppress
 
 import pytest
+
+with suppress(ImportError):
+    # Before TensorFlow, as all of the package does it: after it, an index on another machine's PostgreSQL is refused.
+    import psycopg  # noqa: F401
 from pictures import coloured_picture, encoded
 
 # What tests prove of their indexes is not for the cache of whoever runs them; their child processes share this one. But

@@ -15,13 +15,21 @@ _COUNTED = 1000
 _LONGEST = 100
 
 
-def labels(index: Index) -> dict[str, Any]:
-    """Return the labels of all items, the most frequent first."""
-    counts = Counter(index.labels())
+def label_counts(index: Index) -> Counter[str | None]:
+    """Return how many items have each label, None for none."""
+    return Counter(index.labels())
+
+
+def labels(counts: Counter[str | None], find: str) -> dict[str, Any]:
+    """Return labels with their counts, the most frequent first: those that hold a text, in capitals or not."""
+    wanted = find.casefold()
+    found = counts
+    if wanted:
+        found = Counter({label: count for label, count in counts.items() if label and wanted in label.casefold()})
     return {
-        "labels": [{"label": label, "count": count} for label, count in counts.most_common(MOST_LABELS)],
+        "labels": [{"label": label, "count": count} for label, count in found.most_common(MOST_LABELS)],
         "items": counts.total(),
-        "more": len(counts) > MOST_LABELS,
+        "more": len(found) > MOST_LABELS,
     }
 
 

@@ -13,6 +13,7 @@ MAX_ITEMS = 10_000
 
 Key = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_BYTES, examples=["test/3.png"])]
 Label = Annotated[str, Field(max_length=MAX_TEXT_BYTES, examples=["Bag"])]
+LabelText = Annotated[str, Field(max_length=1000, description="Only labels that hold this text, in capitals or not.")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Digest of an image that is kept.")]
 WHERE = '{"label": "Bag", "price": {"lt": 20}}'
 

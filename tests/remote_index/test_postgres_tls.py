@@ -103,6 +103,36 @@ def test_tls_beside_tensorflow():
     assert "4 passed" in done.stdout
 
 
+WRONG_ORDER = """
+import tensorflow
+import psycopg
+from ae_search.open_index import open_index
+from ae_search.remote_index.postgres import PostgresPlace
+print([PostgresPlace.parse(url).parameters.get("sslmode") for url in (
+    "postgresql://me@127.0.0.1/db?index=a",
+    "postgresql://me@/db?host=/run/postgresql&index=a",
+    "postgresql://me@db.example/db?index=a&sslmode=disable",
+)])
+for url in ("postgresql://me@db.example/db?index=a", "postgresql://me@127.0.0.1/db?index=a&sslmode=require"):
+    try:
+        open_index(url)
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif("AE_SEARCH_TLS_ALONE" in os.environ, reason="this is that process")
+def test_tls_is_refused_where_it_would_abort_the_process():
+    done = subprocess.run([sys.executable, "-c", WRONG_ORDER], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    modes, *refused = done.stdout.splitlines()
+    assert modes == "['disable', 'disable', 'disable']"
+    assert len(refused) == 2
+    for text, mode in zip(refused, ("verify-full", "require"), strict=True):
+        assert f"sslmode={mode}" in text
+        assert text.endswith("Import psycopg before TensorFlow.")
+
+
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()

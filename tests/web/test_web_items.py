@@ -26,6 +26,9 @@ def test_labels_and_fields_with_counts(http):
     labels = http.get("/v1/labels").json()
     assert labels["items"] == COUNT and not labels["more"]
     assert {one["label"]: one["count"] for one in labels["labels"]} == {"bag": 40, "boot": 40, None: 40}
+    found = http.get("/v1/labels", params={"find": "BO"}).json()
+    assert found == {"labels": [{"label": "boot", "count": 40}], "items": COUNT, "more": False}
+    assert http.get("/v1/labels", params={"find": "x" * 1001}).status_code == 400
     fields = {one["name"]: one for one in http.get("/v1/fields").json()["fields"]}
     assert fields["price"]["kinds"] == ["number"]
     assert (fields["price"]["min"], fields["price"]["max"], fields["price"]["items"]) == (1, COUNT - 1, 90)

@@ -85,11 +85,17 @@ def test_a_key_is_asked_for_and_kept_as_a_cookie(start_service, open_face, own_s
     service = start_service(own_shop.index, "--read-key-file", str(keys))
     face = open_face(service.address).open(f"?key={own_shop.keys[0]}")
     field = face.page.get_by_placeholder("Key", exact=True)
+    # Whoever leaves it is asked again as soon as the page needs the key.
+    field.press("Escape")
+    field.wait_for(state="hidden")
+    face.page.get_by_role("link", name="ae-search").click()
     field.fill("wrong")
     field.press("Enter")
     face.page.get_by_text("This key is not accepted.").wait_for()
     field.fill("a-long-enough-key-for-reading-0123456789")
     field.press("Enter")
+    field.wait_for(state="hidden")
+    face.page.go_back()
     face.shown()
     assert len(face.keys) > 10
     # It was asked for before there was a key, and refused.

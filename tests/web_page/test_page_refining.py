@@ -42,6 +42,46 @@ def test_more_like_these_less_like_those(face, shop):
     face.page.get_by_role("button", name="Search with these").wait_for(state="hidden")
 
 
+def test_a_filter_leaves_marks_that_were_not_searched_by(face, shop):
+    face.open(f"?key={shop.keys[10]}{EACH}").shown()
+    liked = face.keys[3]
+    face.tile(liked).hover()
+    face.tile(liked).get_by_role("button", name="More like this").click()
+    face.page.get_by_text("Exact", exact=True).click()
+    face.page.wait_for_function("() => location.search.includes('exact=1')")
+    face.shown()
+    assert face.page.locator("#marked li.like").count() == 1
+    assert face.tile(liked).get_by_role("button", name="More like this").get_attribute("aria-pressed") == "true"
+    face.page.get_by_role("button", name="Search with these").click()
+    face.page.wait_for_function("(key) => new URLSearchParams(location.search).get('like') === key", arg=liked)
+
+
+def test_nothing_is_searched_by_what_is_unlike_alone(face, shop):
+    face.open(f"?like={shop.keys[1]}").shown()
+    face.page.locator("#marked button").click()
+    unliked = face.keys[2]
+    face.tile(unliked).hover()
+    face.tile(unliked).get_by_role("button", name="Less like this").click()
+    face.page.get_by_role("button", name="Search with these").click()
+    face.wait_for_notice("Mark an image as like, too")
+    assert face.query == f"?like={shop.keys[1]}"
+
+
+def test_labels_beyond_those_of_the_page_are_found_by_name(start_service, open_face, tmp_path):
+    number = 1100
+    latents = np.random.default_rng(1).normal(size=(number, CARD.latent_dim)).astype(np.float32)
+    with IndexBuilder(tmp_path / "index", CARD, build_options(n_trees=3)) as builder:
+        builder.add(latents, [f"item {at}" for at in range(number)], [f"label {at}" for at in range(number)])
+    face = open_face(start_service(tmp_path / "index").address).open("?key=item+1").shown()
+    face.page.locator("#labels-find").fill("LABEL 1099")
+    face.page.locator("#labels-list label", has_text="label 1099").click()
+    face.page.wait_for_function("() => location.search.includes('1099')")
+    face.shown()
+    assert face.keys == ["item 1099"]
+    face.page.locator("#labels-find").fill("of none")
+    face.page.get_by_text("No label has this name.").wait_for()
+
+
 def test_what_is_liked_is_a_search_by_itself(face, shop):
     face.open(f"?like={shop.keys[1]}&like={shop.keys[2]}").shown()
     assert face.text("#asked-name") == "More like 2 images"

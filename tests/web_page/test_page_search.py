@@ -36,6 +36,21 @@ def test_a_pasted_image_is_searched_by(face, shop):
     assert face.tile(key).locator(".figure").inner_text() == "1.000"
 
 
+def test_a_cell_of_a_spreadsheet_is_pasted_as_text(face, shop):
+    """It comes as text and as its picture; in a field it is text, elsewhere nothing but the picture is of use."""
+    face.open()
+    carried = face.carried(shop.files[shop.keys[40]], "image.png")
+    carried.evaluate("(carried) => carried.items.add('boot', 'text/plain')")
+    paste = "(node, data) => node.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))"
+    face.page.locator("#key").evaluate(paste, carried)
+    assert face.page.evaluate("() => document.documentElement.dataset.view") == "start"
+    face.page.locator("main").evaluate(paste, carried)
+    face.shown()
+    assert face.keys[0] == shop.keys[40]
+    # The browser's name for what has none is no name of a file.
+    assert face.text("#asked-name") == "An image"
+
+
 def test_a_paste_without_an_image_is_told(face):
     face.open()
     face.page.evaluate("() => dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))")
@@ -162,6 +177,35 @@ def test_a_large_part_of_a_transparent_image_is_on_white(face):
     with Image.open(io.BytesIO(bytes(cut))) as seen:
         assert seen.format == "JPEG" and seen.width * seen.height > 4e6
         assert np.asarray(seen).min() > 250
+
+
+def test_going_back_closes_the_crop_and_what_it_was_for(face, shop):
+    face.open(f"?key={shop.keys[1]}").shown()
+    face.choose(shop.files[shop.keys[2]]).shown()
+    face.page.get_by_role("button", name="Crop").click()
+    face.page.locator("#crop-box:focus").wait_for()
+    face.page.go_back()
+    face.page.locator("#crop").wait_for(state="hidden")
+    face.page.wait_for_function("(key) => new URLSearchParams(location.search).get('key') === key", arg=shop.keys[1])
+    face.shown()
+    assert face.text("#asked-name") == shop.keys[1]
+
+
+def test_a_picture_that_comes_late_is_not_cropped_once_the_user_has_moved_on(face, shop):
+    held = []
+    face.open(f"?key={shop.keys[1]}").shown()
+    face.page.locator("#asked-image").wait_for()
+    face.page.route("**/v1/thumbnail?key=*", lambda route: held.append(route))
+    with face.page.expect_request("**/v1/thumbnail?key=*"):
+        face.page.get_by_role("button", name="Crop").click()
+    face.page.locator("#key").fill(shop.keys[2])
+    face.page.keyboard.press("Enter")
+    face.page.wait_for_function("(key) => new URLSearchParams(location.search).get('key') === key", arg=shop.keys[2])
+    face.shown()
+    for route in held:
+        route.continue_()
+    face.page.wait_for_timeout(300)
+    assert face.page.locator("#crop").is_hidden()
 
 
 def draw(page, box, begin, end):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -120,7 +121,33 @@ def _parameters(bare: str) -> dict[str, Any]:
         parameters["sslmode"] = "verify-full"
         if "sslrootcert" not in parameters and not (Path.home() / ".postgresql" / "root.crt").is_file():
             parameters["sslrootcert"] = os.environ.get("PGSSLROOTCERT", "system")
+    if _tls_would_abort():
+        _go_without_tls(bare, parameters)
     return parameters
+
+
+def _tls_would_abort() -> bool:
+    """Tell whether TensorFlow was imported before psycopg: the TLS library that it brings is then taken for libpq's."""
+    imported = list(sys.modules)  # in the order in which they came
+    if psycopg.pq.__impl__ != "binary" or "tensorflow" not in imported:
+        return False
+    return imported.index("tensorflow") < imported.index("psycopg")
+
+
+def _go_without_tls(bare: str, parameters: dict[str, Any]) -> None:
+    """Turn TLS off where nobody has asked for it, and nobody could listen.
+
+    Raises:
+        ConfigurationError: It is needed, or asked for.
+    """
+    mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+    if mode in ("allow", "prefer") and _is_local(parameters):
+        parameters["sslmode"] = "disable"
+    elif mode != "disable":
+        raise ConfigurationError(
+            f"{bare} is to be spoken to by TLS (sslmode={mode}), which would abort this process: it imported "
+            "TensorFlow before psycopg, and both bring a TLS library. Import psycopg before TensorFlow."
+        )
 
 
 def _is_local(parameters: dict[str, Any]) -> bool:

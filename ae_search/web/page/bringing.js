@@ -11,7 +11,8 @@ export const UNSEEN = "This browser cannot show the image, so it cannot be cropp
 
 /** Search by a file; `cut` holds `whole` and `crop` where it was cut out of another image. */
 export async function searchByFile(page, file, cut = {}) {
-	const info = await page.info;
+	const info = await page.info.catch(() => null);
+	if (!info) return undefined;
 	const most = info.limits.body_bytes;
 	if (file.size > most) return notify(`This file is too large: the search takes ${counted(Math.floor(most / 2 ** 20))} MB.`, { wrong: true, name: "image" });
 	const signal = page.leave();
@@ -50,21 +51,24 @@ const sent = (page, file, { signal, parameters }) => {
 
 /** Let the user cut a part out of the query, and search by it. */
 export async function searchByPart(page) {
-	const { query } = page;
+	const { query, leaving: { signal } } = page;
 	if (!query.image && !query.key) return;
 	let local;
 	try {
 		const source = await wholeOf(query, page.asked.files);
+		if (signal.aborted) return;
 		local = URL.createObjectURL(source.file);
 		const crop = await chooseCrop(local, query.crop);
 		const part = crop && (await cutOut(source.file, crop));
-		if (part) await searchByFile(page, part, { whole: source.digest ?? (await send("/v1/uploads", source.file)).image, crop });
+		const whole = part && (source.digest ?? (await send("/v1/uploads", source.file, { signal })).image);
+		if (part && !signal.aborted) await searchByFile(page, part, { whole, crop });
 	} catch (problem) {
+		if (signal.aborted) return;
 		const text = problem instanceof Problem ? sayOf(problem, query) : UNSEEN;
 		notify(text, { wrong: true });
 	} finally {
 		URL.revokeObjectURL(local);
-		at("crop-open").focus({ preventScroll: true });
+		if (!signal.aborted) at("crop-open").focus({ preventScroll: true });
 	}
 }
 

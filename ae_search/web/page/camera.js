@@ -38,6 +38,6 @@ function still(video) {
 	[canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
 	canvas.getContext("2d").drawImage(video, 0, 0);
 	return new Promise((resolve) => {
-		canvas.toBlob((blob) => resolve(blob && new File([blob], "camera.jpg", { type: blob.type })), "image/jpeg", JPEG_QUALITY);
+		canvas.toBlob(resolve, "image/jpeg", JPEG_QUALITY);
 	});
 }

@@ -12,7 +12,7 @@ export class Filters {
 	/** `onChange` takes the new conditions. */
 	constructor(onChange) {
 		Object.assign(this, { onChange, conditions: [], labels: [], fields: [] });
-		at("labels-find").addEventListener("input", () => this.showLabels());
+		at("labels-find").addEventListener("input", () => this.findLabels());
 		at("labels-list").addEventListener("change", (event) => this.choose(event.target));
 		at("field").addEventListener("change", () => this.showField());
 		at("fields").addEventListener("submit", (event) => {
@@ -25,8 +25,10 @@ export class Filters {
 		});
 	}
 
-	offer(labels, fields) {
-		this.labels = labels.filter(({ label }) => label !== null || labels.length > 1);
+	/** `more` tells that there are labels beyond these; `find` asks for those with a text in their name. */
+	offer(labels, fields, more, find) {
+		Object.assign(this, { every: labels, find: more ? find : null });
+		this.take(labels);
 		this.fields = fields.filter(({ kinds }) => kinds.some((kind) => ["text", "number", "boolean"].includes(kind)));
 		at("labels").hidden = !this.labels.length;
 		at("labels-find").hidden = this.labels.length <= SHOWN;
@@ -34,6 +36,22 @@ export class Filters {
 		at("field").replaceChildren(...this.fields.map(({ name }) => element("option", { value: name }, visible(name))));
 		this.showLabels();
 		if (this.fields.length) this.showField();
+	}
+
+	take(labels) {
+		this.labels = labels.filter(({ label }) => label !== null || this.every.length > 1);
+	}
+
+	/** Show the labels of what was typed; the service looks through those that the page does not have. */
+	async findLabels() {
+		const wanted = at("labels-find").value.trim();
+		if (!this.find || !wanted) this.take(this.every);
+		this.showLabels();
+		if (!this.find || !wanted) return;
+		const found = await this.find(wanted).catch(() => null);
+		if (!found || at("labels-find").value.trim() !== wanted) return;
+		this.take(found);
+		this.showLabels();
 	}
 
 	show(conditions) {

@@ -8,9 +8,14 @@ const isImage = (item) => item.kind === "file" && (item.type.startsWith("image/"
 export function takeImages(onImage, onNone) {
 	listenToDrops(onImage, onNone);
 	addEventListener("paste", (event) => {
-		const item = [...(event.clipboardData?.items ?? [])].find(isImage);
-		if (item) onImage(item.getAsFile());
-		else if (!event.target.closest?.("input, textarea")) onNone("There is no image on the clipboard.");
+		const items = [...(event.clipboardData?.items ?? [])];
+		const typing = event.target.closest?.("input, textarea");
+		// Spreadsheets copy a cell as text and as its picture.
+		if (typing && items.some(({ type }) => type === "text/plain")) return;
+		const file = items.find(isImage)?.getAsFile();
+		// Browsers give this name to what has none.
+		if (file) onImage(file.name === "image.png" ? file.slice(0, file.size, file.type) : file);
+		else if (!typing) onNone("There is no image on the clipboard.");
 	});
 	for (const input of [at("file"), at("capture")]) {
 		input.addEventListener("change", () => {

@@ -1,6 +1,7 @@
 // A key for those searches that ask for one; the service turns it into a cookie that no script can read.
 import { post, remove } from "./api.js";
 import { at } from "./dom.js";
+import { picture } from "./tile.js";
 
 let asking = null;
 
@@ -30,6 +31,7 @@ async function tried(key) {
 	try {
 		const session = await post("/v1/session", { key });
 		at("log-out").hidden = false;
+		for (const none of document.querySelectorAll(".none[data-src]")) none.replaceWith(picture(none.dataset.src));
 		return session.read;
 	} catch (problem) {
 		at("login-wrong").textContent = problem.code === "LoginNeeded" ? "This key is not accepted." : problem.detail;

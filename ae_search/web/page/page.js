@@ -6,7 +6,7 @@ import { Filters } from "./filters.js";
 import { Finding } from "./finding.js";
 import { logIn } from "./login.js";
 import { notify, persist, sayOf } from "./notices.js";
-import { EMPTY, formatAddress, isEmpty, marked, parseAddress } from "./query.js";
+import { EMPTY, formatAddress, isEmpty, marked, parseAddress, sameSubject } from "./query.js";
 import { byItem, Results } from "./results.js";
 import { awaitExamples, showExamples, tell } from "./start.js";
 import { explain } from "./why.js";
@@ -37,18 +37,27 @@ export class Page {
 		this.load();
 	}
 
-	/** Ask what the index is; `info` is a promise of the answer. */
+	/** A promise of what the index is; it is asked again once that failed, as where no key was given. */
+	get info() {
+		if (!this.told) this.load();
+		return this.told;
+	}
+
 	load() {
-		this.info = persist(() => get("/v1/index"), new AbortController().signal, logIn);
-		this.info.then((info) => this.offer(info)).catch((problem) => notify(sayOf(problem), { wrong: true, lasting: true }));
+		const told = persist(() => get("/v1/index"), new AbortController().signal, logIn);
+		this.told = told;
+		told.then((info) => this.offer(info)).catch((problem) => {
+			if (this.told === told) this.told = null;
+			notify(sayOf(problem), { wrong: true, lasting: true });
+		});
 	}
 
 	async offer(info) {
 		tell(info);
 		this.asked.offer(info.features);
 		const told = (path) => persist(() => get(path), new AbortController().signal, logIn);
-		const [{ labels }, { fields }] = await Promise.all(["/v1/labels", "/v1/fields"].map(told));
-		this.filters.offer(labels, fields);
+		const [{ labels, more }, { fields }] = await Promise.all(["/v1/labels", "/v1/fields"].map(told));
+		this.filters.offer(labels, fields, more, (find) => get("/v1/labels", { find }).then((answer) => answer.labels));
 		this.labels = labels;
 		if (isEmpty(this.query) && info.items) await showExamples(labels);
 	}
@@ -71,6 +80,7 @@ export class Page {
 	leave() {
 		this.leaving.abort();
 		this.leaving = new AbortController();
+		for (const dialog of document.querySelectorAll("dialog[open]:not(#login)")) dialog.close("");
 		if (this.finding) this.finding.scroll = scrollY;
 		this.finding = null;
 		return this.leaving.signal;
@@ -94,8 +104,9 @@ export class Page {
 
 	/** Show the query itself. */
 	outline(query, signal) {
+		// A filter or switch leaves marks that nothing was searched by yet.
+		if (!sameSubject(query, this.query)) this.marks = { like: query.like, unlike: query.unlike };
 		this.query = query;
-		this.marks = { like: query.like, unlike: query.unlike };
 		document.documentElement.dataset.view = isEmpty(query) ? "start" : "search";
 		this.asked.show(query);
 		this.asked.showMarks(this.marks, query);
@@ -108,6 +119,7 @@ export class Page {
 		scrollTo(0, 0);
 		awaitExamples();
 		if (this.labels) showExamples(this.labels).catch(() => {});
+		else this.info.catch(() => {});
 	}
 
 	async describe(query, signal) {
@@ -192,6 +204,7 @@ export class Page {
 	searchMarked() {
 		const { like, unlike } = this.marks;
 		const query = { ...this.query, like, unlike };
+		if (isEmpty(query) && unlike.length) return notify("Mark an image as like, too: none to be unlike says what to look for.", { name: "marks" });
 		if (formatAddress(query) !== formatAddress(this.query)) this.go(query);
 	}
 }

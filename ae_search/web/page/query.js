@@ -19,6 +19,10 @@ export const EMPTY = Object.freeze({
 
 export const isEmpty = (query) => !query.key && !query.image && !query.like.length;
 
+/** Tell whether two queries differ in filters and switches at most. */
+export const sameSubject = (one, other) =>
+	["key", "image", "like", "unlike"].every((name) => JSON.stringify(one[name]) === JSON.stringify(other[name]));
+
 export function parseAddress(search) {
 	const values = new URLSearchParams(search);
 	const query = { ...EMPTY, key: values.get("key"), image: values.get("image") || null };

@@ -6,7 +6,7 @@ const TINY_PX = 40;
 
 /** Return the picture of an item, which may have none. */
 export function picture(address) {
-	const none = () => element("span", { class: "none" }, "no picture");
+	const none = () => element("span", { class: "none", "data-src": address }, "no picture");
 	if (!address) return none();
 	const image = element("img", { src: address, alt: "", loading: "lazy", draggable: "false" });
 	image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth <= TINY_PX));

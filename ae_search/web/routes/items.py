@@ -8,10 +8,10 @@ from starlette.responses import Response
 from ae_search.contract import Index
 from ae_search.errors import ConfigurationError
 from ae_search.web.answers import FieldsAnswer, Item, ItemsAnswer, LabelsAnswer
-from ae_search.web.counting import fields, labels
+from ae_search.web.counting import fields, label_counts, labels
 from ae_search.web.finding import picture_version, thumbnails
 from ae_search.web.item_lists import page_of_items
-from ae_search.web.parameters import ItemParameters, Key
+from ae_search.web.parameters import ItemParameters, Key, LabelText
 from ae_search.web.problems import Problem
 from ae_search.web.responses import Json
 from ae_search.web.routes.shared import problems, service_of
@@ -75,9 +75,10 @@ async def get_thumbnail(
 
 
 @router.get("/v1/labels", response_model=LabelsAnswer, responses=problems(), operation_id="list_labels")
-async def list_labels(request: Request) -> Response:
-    """Count the items of each label."""
-    return Json(await service_of(request).counted("labels", labels))
+async def list_labels(request: Request, find: Annotated[LabelText, Query()] = "") -> Response:
+    """Count the items of each label; `items` counts all of the index."""
+    service = service_of(request)
+    return Json(await service.in_thread(labels, await service.counted("labels", label_counts), find))
 
 
 @router.get("/v1/fields", response_model=FieldsAnswer, responses=problems(), operation_id="list_fields")
