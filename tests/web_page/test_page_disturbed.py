@@ -85,7 +85,7 @@ def test_a_key_is_asked_for_and_kept_as_a_cookie(start_service, open_face, own_s
     service = start_service(own_shop.index, "--read-key-file", str(keys))
     face = open_face(service.address).open(f"?key={own_shop.keys[0]}")
     field = face.page.get_by_placeholder("Key", exact=True)
-    # Whoever leaves it is asked again as soon as the page needs the key.
+    # The page asks again as soon as it needs the key.
     field.press("Escape")
     field.wait_for(state="hidden")
     face.page.get_by_role("link", name="ae-search").click()

@@ -122,20 +122,20 @@ def _parameters(bare: str) -> dict[str, Any]:
         if "sslrootcert" not in parameters and not (Path.home() / ".postgresql" / "root.crt").is_file():
             parameters["sslrootcert"] = os.environ.get("PGSSLROOTCERT", "system")
     if _tls_would_abort():
-        _go_without_tls(bare, parameters)
+        _avoid_tls(bare, parameters)
     return parameters
 
 
 def _tls_would_abort() -> bool:
-    """Tell whether TensorFlow was imported before psycopg: the TLS library that it brings is then taken for libpq's."""
+    """Tell whether TensorFlow was imported before psycopg: libpq then calls TensorFlow's TLS library, not its own."""
     imported = list(sys.modules)  # in the order in which they came
     if psycopg.pq.__impl__ != "binary" or "tensorflow" not in imported:
         return False
     return imported.index("tensorflow") < imported.index("psycopg")
 
 
-def _go_without_tls(bare: str, parameters: dict[str, Any]) -> None:
-    """Turn TLS off where nobody has asked for it, and nobody could listen.
+def _avoid_tls(bare: str, parameters: dict[str, Any]) -> None:
+    """Turn TLS off where the server is on this machine and TLS is a mere preference.
 
     Raises:
         ConfigurationError: It is needed, or asked for.

@@ -33,7 +33,8 @@ export const formatCrop = ({ left, top, width, height }) =>
 /** Return the part of an image file that lies within a rectangle, as a file. */
 export async function cutOut(file, crop) {
 	const whole = await createImageBitmap(file);
-	const [left, top] = [Math.min(Math.round(crop.left * whole.width), whole.width - 1), Math.min(Math.round(crop.top * whole.height), whole.height - 1)];
+	const left = between(0, Math.round(crop.left * whole.width), whole.width - 1);
+	const top = between(0, Math.round(crop.top * whole.height), whole.height - 1);
 	const width = between(1, Math.round(crop.width * whole.width), whole.width - left);
 	const height = between(1, Math.round(crop.height * whole.height), whole.height - top);
 	const canvas = document.createElement("canvas");

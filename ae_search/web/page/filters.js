@@ -38,6 +38,7 @@ export class Filters {
 		if (this.fields.length) this.showField();
 	}
 
+	/** Choose from these labels; being without one is no choice where all items are. */
 	take(labels) {
 		this.labels = labels.filter(({ label }) => label !== null || this.every.length > 1);
 	}
@@ -48,6 +49,8 @@ export class Filters {
 		if (!this.find || !wanted) this.take(this.every);
 		this.showLabels();
 		if (!this.find || !wanted) return;
+		// Until the service has answered, nobody knows how many there are.
+		at("labels-more").hidden = true;
 		const found = await this.find(wanted).catch(() => null);
 		if (!found || at("labels-find").value.trim() !== wanted) return;
 		this.take(found);

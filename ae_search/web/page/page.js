@@ -204,7 +204,7 @@ export class Page {
 	searchMarked() {
 		const { like, unlike } = this.marks;
 		const query = { ...this.query, like, unlike };
-		if (isEmpty(query) && unlike.length) return notify("Mark an image as like, too: none to be unlike says what to look for.", { name: "marks" });
+		if (isEmpty(query) && unlike.length) return notify("Mark an image as like, too. Images marked as unlike do not say what to look for.", { name: "marks" });
 		if (formatAddress(query) !== formatAddress(this.query)) this.go(query);
 	}
 }
