@@ -17,6 +17,13 @@ from ae_search.cores import cores
 class EncoderOptions(Protocol):
     """Where latents come from; a process of the service makes its encoders of it."""
 
+    def check(self) -> None:
+        """Check what does not depend on others, before a service starts.
+
+        Raises:
+            AeSearchError: No encoder can be made of it.
+        """
+
     def for_loop(self) -> AsyncEncoder:
         """Return an encoder for the event loop that runs."""
 
@@ -35,6 +42,9 @@ class Served:
     access: Access | None = None
     timeout_s: float = 30.0
     total_timeout_s: float | None = None
+
+    def check(self) -> None:
+        """Check nothing: the server may come later."""
 
     def for_loop(self) -> AsyncEncoder:
         """Return a client for the event loop that runs."""
@@ -57,6 +67,10 @@ class InProcess:
     path: Path
     version: int | None = None
     trust: bool = False
+
+    def check(self) -> None:
+        """Load the model."""
+        self.blocking()
 
     def for_loop(self) -> AsyncEncoder:
         """Return the model, in threads of its own."""

@@ -54,10 +54,13 @@ def serve(options: ServiceOptions, on_listening: Callable[[str], object]) -> Non
 
     Raises:
         ConfigurationError: There is no index, queries cannot be noted, or the port cannot be listened on.
+        AeSearchError: The model that is to run in this process cannot be loaded.
     """
     open_index(options.place).close()
     if options.query_log is not None:
         query_log(options.query_log).close()
+    if options.workers == 1:  # several would each load it again
+        options.encoder.check()
     with _shared_folders(options) as options, _listening(options.doors) as listener:
         on_listening(_address(options.doors, listener))
         config = _config(options)

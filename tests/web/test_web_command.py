@@ -96,6 +96,7 @@ WRONG = [
     (["--server", "127.0.0.1:1", "--query-log-latents"], "--query-log DIR"),
     (["--server", "127.0.0.1:1", "--query-log", "/dev/null"], "query log"),
     (["--server", "127.0.0.1:1", "--host", "192.0.2.1", "--public"], "Cannot listen"),
+    (["--model", "/nowhere", "--port", "0"], "/nowhere cannot be read"),
 ]
 
 
